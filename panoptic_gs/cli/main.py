@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entry point of ``panoptic-gs``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Union
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from panoptic_gs.cli.evaluate import Evaluate
+from panoptic_gs.cli.render import Render
+from panoptic_gs.cli.synth import Synth
+from panoptic_gs.cli.uplift import Uplift
+from panoptic_gs.errors import InputError
+
+Command = Union[
+    Annotated[Synth, tyro.conf.subcommand("synth")],
+    Annotated[Uplift, tyro.conf.subcommand("uplift")],
+    Annotated[Render, tyro.conf.subcommand("render")],
+    Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
+]
+
+
+def print_input_error(error: InputError) -> None:
+    """Print what was wrong and how to mend it to standard error, on one screen."""
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"[bold red]Cannot use[/] [bold]{escape(error.source)}[/]")
+    console.print(f"  found     {escape(error.found)}", highlight=False)
+    console.print(f"  expected  {escape(error.expected)}", highlight=False)
+    console.print(f"  [green]{escape(error.mend)}[/]", highlight=False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Panoptic 3D Gaussian Splatting: make, label, render and score scenes."""
+    command = tyro.cli(Command, prog="panoptic-gs", description=main.__doc__, args=arguments,
+                       config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalRequiredArgs))  # fmt: skip
+    try:
+        command.run()
+    except InputError as error:
+        print_input_error(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

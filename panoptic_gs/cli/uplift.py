@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``panoptic-gs uplift``: label the Gaussians of any 3DGS PLY from the panoptic maps of a scene folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import replacing_folder
+from panoptic_gs.scene import Scene
+from panoptic_gs.splats import Splats
+
+
+@dataclass(frozen=True)
+class Uplift:
+    """Label the Gaussians of a trained 3DGS PLY from a scene folder's panoptic maps, without any training.
+
+    Each Gaussian gets the average of the labels of the pixels it is blended into, weighted by how much it contributes
+    to them (LUDVIG, Eq. 7). The PLY has to be in the scene folder's world frame: splats exported by nerfstudio are when
+    the training kept the frame (--auto-scale-poses False --orientation-method none --center-method none, the default of
+    panst3r-ludvig).
+    """
+
+    splats: Path
+    """3DGS PLY."""
+    scene: Path
+    """Scene folder with camera poses and panoptic maps."""
+    out: Path
+    """New folder for splats.ply (with segment_id, category_id, confidence), labels.safetensors and segments.json."""
+    panoptic: str = "panoptic"
+    """Subfolder of the scene with the panoptic maps."""
+    split: str = "train"
+    """Images to take labels from: a split of splits.json, or 'all'. Without splits.json: all."""
+    void: Literal["abstain", "label"] = "abstain"
+    """Whether void pixels take no part, or count as a label of their own (the paper's literal normalisation)."""
+    rasterize_mode: Literal["classic", "antialiased"] = "classic"
+    """How the splats were trained."""
+    overwrite: bool = False
+    """Replace the output folder if it has content."""
+
+    def run(self) -> None:
+        from panoptic_gs.uplift import save_labelled_scene, uplift_labels
+
+        console = Console()
+        scene = Scene.load(self.scene)
+        labelling = scene.load_panoptic(self.panoptic)
+        splats = Splats.load_ply(self.splats)
+        frames = [f for f in scene.split(self.split if scene.splits else "all") if f.stem in labelling.maps]
+        if not frames:
+            raise InputError(self.scene / self.panoptic, f"no map for any image of split '{self.split}'",
+                             "at least one labelled image", "Choose another --split or another --panoptic folder.")
+
+        def views() -> Iterator[tuple[Camera, np.ndarray]]:
+            for frame in track(frames, description="Uplifting", console=console):
+                yield frame.camera, frame.fit_labels(labelling.maps[frame.stem])
+
+        with replacing_folder(self.out, overwrite=self.overwrite) as folder:
+            labels = uplift_labels(splats, views(), void=self.void, rasterize_mode=self.rasterize_mode)
+            segment_ids, confidence = labels.best()
+            if not (segment_ids > 0).any():
+                raise InputError(self.splats, "no Gaussian that the scene's cameras see under a label",
+                                 "splats in the scene folder's world frame",
+                                 "Export the splats in the frame of transforms.json, or give the scene they were trained on.")
+            save_labelled_scene(folder, splats, labels, labelling)
+        labelled = segment_ids > 0
+        console.print(f"{int(labelled.sum()):,} of {len(splats):,} Gaussians carry one of {len(labelling.segments)} segments "
+                      f"(mean confidence {float(confidence[labelled].mean()):.3f}).")
+        console.print(f"Written: {self.out / 'splats.ply'}, labels.safetensors, segments.json")
