@@ -51,17 +51,28 @@ class Camera:
         object.__setattr__(self, "width", int(self.width))
         object.__setattr__(self, "height", int(self.height))
         if self.width <= 0 or self.height <= 0:
-            raise InputError("Camera.width, Camera.height", f"{self.width}×{self.height}", "positive sizes in pixels",
-                             "Pass the size of the image that this camera took.")
+            raise InputError(
+                "Camera.width, Camera.height",
+                f"{self.width}×{self.height}",
+                "positive sizes in pixels",
+                "Pass the size of the image that this camera took.",
+            )
         rotation = self.viewmat[:3, :3].double()
         error = (rotation @ rotation.T - torch.eye(3, dtype=torch.float64, device=rotation.device)).abs().max().item()
         if error > 1e-3 or torch.linalg.det(rotation) < 0:
-            raise InputError("Camera.viewmat", f"a 3×3 block that is no rotation (off by {error:.2g})",
-                             "a rigid world-to-camera transform",
-                             "Remove scale and mirroring from the pose before making the camera.")
+            raise InputError(
+                "Camera.viewmat",
+                f"a 3×3 block that is no rotation (off by {error:.2g})",
+                "a rigid world-to-camera transform",
+                "Remove scale and mirroring from the pose before making the camera.",
+            )
         if not (self.K[0, 0] > 0 and self.K[1, 1] > 0):
-            raise InputError("Camera.K", f"focal lengths fx = {self.K[0, 0]:g}, fy = {self.K[1, 1]:g}",
-                             "positive focal lengths in pixels", "Check the intrinsics of this frame.")
+            raise InputError(
+                "Camera.K",
+                f"focal lengths fx = {self.K[0, 0]:g}, fy = {self.K[1, 1]:g}",
+                "positive focal lengths in pixels",
+                "Check the intrinsics of this frame.",
+            )
 
     @classmethod
     def from_opengl(cls, camera_to_world: Matrix, K: Matrix, width: int, height: int) -> Camera:
@@ -71,11 +82,13 @@ class Camera:
         """
         pose = torch.as_tensor(camera_to_world, dtype=torch.float64)
         if pose.shape not in ((3, 4), (4, 4)):
-            raise InputError("camera_to_world", f"shape {list(pose.shape)}", "[3, 4] or [4, 4]",
-                             "Pass one camera-to-world matrix.")
+            raise InputError(
+                "camera_to_world", f"shape {list(pose.shape)}", "[3, 4] or [4, 4]", "Pass one camera-to-world matrix."
+            )
         if not torch.isfinite(pose).all():
-            raise InputError("camera_to_world", "NaN or infinite entries", "finite numbers",
-                             "Drop frames whose pose was not found.")
+            raise InputError(
+                "camera_to_world", "NaN or infinite entries", "finite numbers", "Drop frames whose pose was not found."
+            )
         return cls(_inverse_rigid(pose @ _OPENGL_TO_OPENCV.to(pose.device)), torch.as_tensor(K), width, height)
 
     @classmethod
@@ -106,8 +119,12 @@ class Camera:
         forward = torch.nn.functional.normalize(target_ - eye_, dim=0)
         right = torch.linalg.cross(forward, up_)
         if right.norm() < 1e-8:
-            raise InputError("Camera.look_at", "a viewing direction parallel to up", "two different directions",
-                             "Choose another up vector.")
+            raise InputError(
+                "Camera.look_at",
+                "a viewing direction parallel to up",
+                "two different directions",
+                "Choose another up vector.",
+            )
         right = right / right.norm()
         rotation = torch.stack([right, torch.linalg.cross(forward, right), forward])
         viewmat = torch.eye(4, dtype=torch.float64)
@@ -203,7 +220,7 @@ def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     ]  # fmt: skip
-    return torch.stack(rows, dim=-1).reshape(quaternion.shape[:-1] + (3, 3))
+    return torch.stack(rows, dim=-1).reshape((*quaternion.shape[:-1], 3, 3))
 
 
 def _inverse_rigid(pose: Tensor) -> Tensor:

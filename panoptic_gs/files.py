@@ -32,8 +32,12 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(path, f"cannot be written ({error.strerror or error})", "a writable folder",
-                         "Choose another output folder or mend its permissions.") from error
+        raise InputError(
+            path,
+            f"cannot be written ({error.strerror or error})",
+            "a writable folder",
+            "Choose another output folder or mend its permissions.",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,14 +54,22 @@ def replacing_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]
     """
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
-        raise InputError(folder, "an existing folder with content", "a new or empty folder",
-                         "Choose another output folder, or pass --overwrite to replace this one.")
+        raise InputError(
+            folder,
+            "an existing folder with content",
+            "a new or empty folder",
+            "Choose another output folder, or pass --overwrite to replace this one.",
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
-        raise InputError(folder, f"cannot be written ({error.strerror or error})", "a writable folder",
-                         "Choose another output folder or mend its permissions.") from error
+        raise InputError(
+            folder,
+            f"cannot be written ({error.strerror or error})",
+            "a writable folder",
+            "Choose another output folder or mend its permissions.",
+        ) from error
     try:
         temporary.chmod(0o755)
         yield temporary
@@ -81,9 +93,13 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(path, "no such file", "a JSON file", "Check the path.") from error
     except OSError as error:
-        raise InputError(path, f"unreadable file ({error.strerror})", "a JSON file", "Check its permissions.") from error
+        raise InputError(
+            path, f"unreadable file ({error.strerror})", "a JSON file", "Check its permissions."
+        ) from error
     except ValueError as error:
-        raise InputError(path, f"no valid JSON ({error})", "a JSON file", "Write it again; it may be truncated.") from error
+        raise InputError(
+            path, f"no valid JSON ({error})", "a JSON file", "Write it again; it may be truncated."
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -106,8 +122,12 @@ def read_image(path: Path, *, expected: str = "a readable image") -> np.ndarray:
     except FileNotFoundError as error:
         raise InputError(path, "no such file", expected, "Check the path.") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(path, f"a file that cannot be decoded ({error})", expected,
-                         "Copy or export the image again; it may be truncated.") from error
+        raise InputError(
+            path,
+            f"a file that cannot be decoded ({error})",
+            expected,
+            "Copy or export the image again; it may be truncated.",
+        ) from error
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -132,8 +152,12 @@ def image_size(path: Path) -> tuple[int, int]:
     except FileNotFoundError as error:
         raise InputError(path, "no such file", "an image", "Check the path.") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(path, f"a file that is no image ({error})", "an image",
-                         "Copy or export the image again; it may be truncated.") from error
+        raise InputError(
+            path,
+            f"a file that is no image ({error})",
+            "an image",
+            "Copy or export the image again; it may be truncated.",
+        ) from error
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:

@@ -72,8 +72,12 @@ class PanopticScene:
         known = {category.id for category in self.categories}
         for segment in self.segments:
             if segment.category_id not in known:
-                raise InputError(f"segment {segment.id}", f"category id {segment.category_id}", "a listed category",
-                                 "Add the category to the list or give the segment another one.")
+                raise InputError(
+                    f"segment {segment.id}",
+                    f"category id {segment.category_id}",
+                    "a listed category",
+                    "Add the category to the list or give the segment another one.",
+                )
 
     @property
     def stems(self) -> list[str]:
@@ -120,16 +124,24 @@ class PanopticScene:
             annotations = [_Annotation.parse(entry) for entry in document["annotations"]]
             info = document.get("info", {})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(file, f"a missing or malformed field ({error})", "the COCO panoptic format",
-                             "It needs categories (id, name, isthing) and annotations (file_name, segments_info with "
-                             "id and category_id).") from error
+            raise InputError(
+                file,
+                f"a missing or malformed field ({error})",
+                "the COCO panoptic format",
+                "It needs categories (id, name, isthing) and annotations (file_name, segments_info with "
+                "id and category_id).",
+            ) from error
         segments = _scene_wide_segments(file, annotations, declared=bool(info.get("scene_wide_ids")))
         maps = _MapFiles(folder, annotations)
         if stems is not None:
             for stem in maps:
                 if stem not in stems:
-                    raise InputError(file, f"a map for '{stem}'", "maps of the scene's images only",
-                                     "Name each map as its image, or remove the maps of images that were dropped.")
+                    raise InputError(
+                        file,
+                        f"a map for '{stem}'",
+                        "maps of the scene's images only",
+                        "Name each map as its image, or remove the maps of images that were dropped.",
+                    )
         maps.check()
         return cls(categories, segments, maps, source=str(info.get("source", "")))
 
@@ -149,10 +161,19 @@ class PanopticScene:
                 segments_info = []
                 for segment_id, area, bbox in _areas_and_boxes(ids):
                     if segment_id not in category_of:
-                        raise InputError(f"map '{stem}'", f"id {segment_id}", "ids of listed segments",
-                                         "Add a Segment for it or set these pixels to 0 (void).")
-                    entry: dict[str, Any] = {"id": segment_id, "category_id": category_of[segment_id], "area": area,
-                                             "bbox": bbox, "iscrowd": 0}
+                        raise InputError(
+                            f"map '{stem}'",
+                            f"id {segment_id}",
+                            "ids of listed segments",
+                            "Add a Segment for it or set these pixels to 0 (void).",
+                        )
+                    entry: dict[str, Any] = {
+                        "id": segment_id,
+                        "category_id": category_of[segment_id],
+                        "area": area,
+                        "bbox": bbox,
+                        "iscrowd": 0,
+                    }
                     if scores[segment_id] is not None:
                         entry["score"] = scores[segment_id]
                     segments_info.append(entry)
@@ -163,10 +184,7 @@ class PanopticScene:
                 "info": {"source": self.source, "scene_wide_ids": True},
                 "images": images,
                 "annotations": annotations,
-                "categories": [
-                    {"id": c.id, "name": c.name, "isthing": int(c.isthing)} | ({"color": list(c.color)} if c.color else {})
-                    for c in self.categories
-                ],
+                "categories": [_category_entry(category) for category in self.categories],
             })  # fmt: skip
 
 
@@ -215,26 +233,40 @@ class _MapFiles(Mapping[str, np.ndarray]):
         for annotation in annotations:
             path = folder / annotation.file_name
             if path.stem in self._files:
-                raise InputError(folder / "panoptic.json", f"two annotations for '{path.stem}'", "one map an image",
-                                 "Remove one of them.")
+                raise InputError(
+                    folder / "panoptic.json",
+                    f"two annotations for '{path.stem}'",
+                    "one map an image",
+                    "Remove one of them.",
+                )
             if path.resolve().parent != folder.resolve():
-                raise InputError(folder / "panoptic.json", f"file_name '{annotation.file_name}'",
-                                 "a file in the same folder", "Put the maps beside panoptic.json.")
+                raise InputError(
+                    folder / "panoptic.json",
+                    f"file_name '{annotation.file_name}'",
+                    "a file in the same folder",
+                    "Put the maps beside panoptic.json.",
+                )
             self._files[path.stem] = (path, np.array(sorted({0, *annotation.categories}), dtype=np.int64))
 
     def __getitem__(self, stem: str) -> np.ndarray:
         path, listed = self._files[stem]
         pixels = read_image(path, expected="an RGB PNG with id = R + 256·G + 65536·B")
         if pixels.ndim != 3 or pixels.shape[2] < 3 or pixels.dtype != np.uint8:
-            raise InputError(path, f"{pixels.dtype} pixels of shape {list(pixels.shape)}",
-                             "an RGB PNG with id = R + 256·G + 65536·B",
-                             "Write ids as RGB; panoptic_gs.panoptic.encode_ids does it.")
+            raise InputError(
+                path,
+                f"{pixels.dtype} pixels of shape {list(pixels.shape)}",
+                "an RGB PNG with id = R + 256·G + 65536·B",
+                "Write ids as RGB; panoptic_gs.panoptic.encode_ids does it.",
+            )
         ids = decode_ids(pixels)
         unknown = np.setdiff1d(np.unique(ids), listed)
         if unknown.size:
-            raise InputError(path, f"{unknown.size} ids without a segment, the first {unknown[0]}",
-                             "ids listed in segments_info of panoptic.json, or 0 for void",
-                             "List them there, or write the map again without resampling or compression.")
+            raise InputError(
+                path,
+                f"{unknown.size} ids without a segment, the first {unknown[0]}",
+                "ids listed in segments_info of panoptic.json, or 0 for void",
+                "List them there, or write the map again without resampling or compression.",
+            )
         return ids
 
     def __iter__(self) -> Iterator[str]:
@@ -250,39 +282,65 @@ class _MapFiles(Mapping[str, np.ndarray]):
             usual = sizes.most_common(1)[0][0]
             path = next(path for path, _ in self._files.values() if image_size(path) != usual)
             width, height = image_size(path)
-            raise InputError(path, f"{width}×{height} pixels", f"{usual[0]}×{usual[1]} as the other maps of the folder",
-                             "Write all maps of a folder in one size.")
+            raise InputError(
+                path,
+                f"{width}×{height} pixels",
+                f"{usual[0]}×{usual[1]} as the other maps of the folder",
+                "Write all maps of a folder in one size.",
+            )
         for stem in self:
             self[stem]
 
 
 def _category(entry: Mapping[str, Any]) -> Category:
     color = entry.get("color")
-    return Category(int(entry["id"]), str(entry["name"]), bool(entry["isthing"]),
-                    (int(color[0]), int(color[1]), int(color[2])) if color else None)
+    return Category(
+        int(entry["id"]),
+        str(entry["name"]),
+        bool(entry["isthing"]),
+        (int(color[0]), int(color[1]), int(color[2])) if color else None,
+    )
+
+
+def _category_entry(category: Category) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": category.id, "name": category.name, "isthing": int(category.isthing)}
+    return entry | ({"color": list(category.color)} if category.color else {})
 
 
 def _scene_wide_segments(file: Path, annotations: Collection[_Annotation], declared: bool) -> list[Segment]:
     """The scene's segments, or an error where ids mean another object in each image."""
-    mend = ("Associate the objects over the images first, so that one object keeps one id: track the masks, project them "
-            "through the depth, or predict with a multi-view network.")
+    mend = (
+        "Associate the objects over the images first, so that one object keeps one id: track the masks, project them "
+        "through the depth, or predict with a multi-view network."
+    )
     categories: dict[int, int] = {}
     scores: dict[int, list[float]] = {}
     seen: Counter[int] = Counter()
     for annotation in annotations:
         for segment_id, category_id in annotation.categories.items():
             if categories.setdefault(segment_id, category_id) != category_id:
-                raise InputError(file, f"id {segment_id} with category {categories[segment_id]} in one image and "
-                                 f"{category_id} in '{annotation.file_name}'", "scene-wide ids, one category each", mend)
+                raise InputError(
+                    file,
+                    f"id {segment_id} with category {categories[segment_id]} in one image and "
+                    f"{category_id} in '{annotation.file_name}'",
+                    "scene-wide ids, one category each",
+                    mend,
+                )
             seen[segment_id] += 1
         for segment_id, score in annotation.scores.items():
             scores.setdefault(segment_id, []).append(score)
     labelled = sum(bool(annotation.categories) for annotation in annotations)
     if not declared and labelled > 1 and seen and max(seen.values()) == 1:
-        raise InputError(file, "no id that occurs in two images: ids are per image", "scene-wide ids",
-                         mend + ' If they are scene-wide all the same, add "scene_wide_ids": true to "info".')
-    return [Segment(segment_id, category_id, float(np.mean(scores[segment_id])) if segment_id in scores else None)
-            for segment_id, category_id in sorted(categories.items())]
+        raise InputError(
+            file,
+            "no id that occurs in two images: ids are per image",
+            "scene-wide ids",
+            mend + ' If they are scene-wide all the same, add "scene_wide_ids": true to "info".',
+        )
+    return [
+        Segment(segment_id, category_id, float(np.mean(scores[segment_id])) if segment_id in scores else None)
+        for segment_id, category_id in sorted(categories.items())
+    ]
 
 
 def _areas_and_boxes(ids: np.ndarray) -> list[tuple[int, int, list[int]]]:

@@ -46,7 +46,7 @@ class Frame:
         return undistort_nearest(pixels, self.camera.K.numpy(), self.distortion)
 
     def fit_labels(self, labels: np.ndarray) -> np.ndarray:
-        """Bring a label map of the photo, of any size, to the ideal camera: resampled by nearest neighbour, undistorted."""
+        """A label map of the photo, of any size, on the ideal camera: resampled by nearest neighbour, undistorted."""
         return self.undistort(resize_nearest(labels, self.camera.width, self.camera.height))
 
 
@@ -75,8 +75,12 @@ class Scene:
         if name == "all":
             return self.frames
         if not self.splits.get(name):
-            raise InputError(self.root / "splits.json", f"no split '{name}'", f"'all' or one of {sorted(self.splits)}",
-                             'Add it to splits.json, as in {"train": ["0001"], "test": ["0002"]}.')
+            raise InputError(
+                self.root / "splits.json",
+                f"no split '{name}'",
+                f"'all' or one of {sorted(self.splits)}",
+                'Add it to splits.json, as in {"train": ["0001"], "test": ["0002"]}.',
+            )
         return tuple(self.frame(stem) for stem in self.splits[name])
 
     def load_panoptic(self, folder: str = "panoptic") -> PanopticScene:
@@ -100,13 +104,21 @@ class Scene:
         elif (root / "colmap" / "sparse" / "0").is_dir():
             frames, points = _read_colmap_scene(root)
         else:
-            raise InputError(root, "neither transforms.json nor colmap/sparse/0", "a scene folder with camera poses",
-                             "Run ns-process-data on the photos, or COLMAP.")
+            raise InputError(
+                root,
+                "neither transforms.json nor colmap/sparse/0",
+                "a scene folder with camera poses",
+                "Run ns-process-data on the photos, or COLMAP.",
+            )
         stems: set[str] = set()
         for frame in frames:
             if frame.stem in stems:
-                raise InputError(root, f"two images named '{frame.stem}'", "one name an image",
-                                 "Rename one; label maps are matched by name without folder and ending.")
+                raise InputError(
+                    root,
+                    f"two images named '{frame.stem}'",
+                    "one name an image",
+                    "Rename one; label maps are matched by name without folder and ending.",
+                )
             stems.add(frame.stem)
         if not frames:
             raise InputError(root, "no images", "at least one posed image", "Run ns-process-data on the photos.")
@@ -146,7 +158,9 @@ def write_scene(
 def write_points(path: Path, points: Points) -> None:
     """Write a coloured point cloud as PLY."""
     positions, colors = points
-    vertices = np.empty(len(positions), dtype=[(n, "f4") for n in "xyz"] + [(n, "u1") for n in ("red", "green", "blue")])
+    vertices = np.empty(
+        len(positions), dtype=[(n, "f4") for n in "xyz"] + [(n, "u1") for n in ("red", "green", "blue")]
+    )
     for axis, name in enumerate("xyz"):
         vertices[name] = positions[:, axis]
     for channel, name in enumerate(("red", "green", "blue")):
@@ -178,31 +192,49 @@ def _read_transforms(root: Path) -> tuple[list[Frame], Points | None]:
     for entry in document["frames"]:
         name = entry.get("file_path") if isinstance(entry, dict) else None
         if not isinstance(name, str) or "transform_matrix" not in entry:
-            raise InputError(file, f"a frame without file_path or transform_matrix ({name})", "both in every frame",
-                             "Run ns-process-data again.")
+            raise InputError(
+                file,
+                f"a frame without file_path or transform_matrix ({name})",
+                "both in every frame",
+                "Run ns-process-data again.",
+            )
         path = root / name
         width, height = image_size(path)
         values = {**document, **entry}
         if (int(values.get("w", width)), int(values.get("h", height))) != (width, height):
-            raise InputError(path, f"{width}×{height} pixels", f"{values.get('w')}×{values.get('h')} as transforms.json says",
-                             "Restore the original photo, or correct w, h and the intrinsics.")
+            raise InputError(
+                path,
+                f"{width}×{height} pixels",
+                f"{values.get('w')}×{values.get('h')} as transforms.json says",
+                "Restore the original photo, or correct w, h and the intrinsics.",
+            )
         try:
             if "fl_x" in values:
                 fx = float(values["fl_x"])
             else:
                 fx = 0.5 * width / float(np.tan(0.5 * float(values["camera_angle_x"])))
-            K = [[fx, 0.0, float(values.get("cx", width / 2))],
-                 [0.0, float(values.get("fl_y", fx)), float(values.get("cy", height / 2))],
-                 [0.0, 0.0, 1.0]]
+            K = [
+                [fx, 0.0, float(values.get("cx", width / 2))],
+                [0.0, float(values.get("fl_y", fx)), float(values.get("cy", height / 2))],
+                [0.0, 0.0, 1.0],
+            ]
             fisheye = values.get("camera_model") == "OPENCV_FISHEYE"
-            lens = Distortion(**{k: float(values.get(k, 0.0)) for k in ("k1", "k2", "k3", "k4", "p1", "p2")},
-                              model="fisheye" if fisheye else "opencv")
-            camera = Camera.from_opengl(np.asarray(entry["transform_matrix"], dtype=np.float64), np.asarray(K), width, height)
+            lens = Distortion(
+                **{k: float(values.get(k, 0.0)) for k in ("k1", "k2", "k3", "k4", "p1", "p2")},
+                model="fisheye" if fisheye else "opencv",
+            )
+            camera = Camera.from_opengl(
+                np.asarray(entry["transform_matrix"], dtype=np.float64), np.asarray(K), width, height
+            )
         except InputError as error:
             raise InputError(f"{file}, frame '{name}'", error.found, error.expected, error.mend) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{file}, frame '{name}'", f"a missing or malformed field ({error})",
-                             "fl_x (or camera_angle_x) and a 4×4 transform_matrix", "Run ns-process-data again.") from error
+            raise InputError(
+                f"{file}, frame '{name}'",
+                f"a missing or malformed field ({error})",
+                "fl_x (or camera_angle_x) and a 4×4 transform_matrix",
+                "Run ns-process-data again.",
+            ) from error
         frames.append(Frame(path.stem, path, camera, lens))
     frames.sort(key=lambda frame: frame.stem)
     seed = document.get("ply_file_path")
@@ -215,8 +247,12 @@ def _read_colmap_scene(root: Path) -> tuple[list[Frame], Points | None]:
     for name, camera, lens in model.images:
         path = root / "images" / name
         if image_size(path) != (camera.width, camera.height):
-            raise InputError(path, "{}×{} pixels".format(*image_size(path)), f"{camera.width}×{camera.height} as COLMAP says",
-                             "Use the photos that the COLMAP model was made from.")
+            raise InputError(
+                path,
+                "{}×{} pixels".format(*image_size(path)),
+                f"{camera.width}×{camera.height} as COLMAP says",
+                "Use the photos that the COLMAP model was made from.",
+            )
         frames.append(Frame(path.stem, path, camera, lens))
     frames.sort(key=lambda frame: frame.stem)
     return frames, model.points
@@ -233,6 +269,10 @@ def _read_splits(root: Path, stems: set[str]) -> dict[str, tuple[str, ...]]:
     for name, members in splits.items():
         for stem in members:
             if stem not in stems:
-                raise InputError(file, f"'{stem}' in split '{name}'", "names of the scene's images",
-                                 "Correct the name (without folder and ending) or remove it.")
+                raise InputError(
+                    file,
+                    f"'{stem}' in split '{name}'",
+                    "names of the scene's images",
+                    "Correct the name (without folder and ending) or remove it.",
+                )
     return splits

@@ -46,19 +46,35 @@ class Splats:
         shapes = {"means": (count, 3), "quats": (count, 4), "scales": (count, 3), "opacities": (count,)}
         for name, shape in shapes.items():
             if tuple(getattr(self, name).shape) != shape:
-                raise InputError(f"Splats.{name}", f"shape {list(getattr(self, name).shape)}", f"shape {list(shape)}",
-                                 "All tensors describe the same Gaussians.")
+                raise InputError(
+                    f"Splats.{name}",
+                    f"shape {list(getattr(self, name).shape)}",
+                    f"shape {list(shape)}",
+                    "All tensors describe the same Gaussians.",
+                )
         if self.sh.ndim != 3 or len(self.sh) != count or self.sh.shape[2] != 3 or self.sh.shape[1] not in (1, 4, 9, 16):
-            raise InputError("Splats.sh", f"shape {list(self.sh.shape)}", f"[{count}, K, 3] with K = 1, 4, 9 or 16",
-                             "Use spherical harmonics of degree 0 to 3.")
+            raise InputError(
+                "Splats.sh",
+                f"shape {list(self.sh.shape)}",
+                f"[{count}, K, 3] with K = 1, 4, 9 or 16",
+                "Use spherical harmonics of degree 0 to 3.",
+            )
         for name in (*shapes, "sh"):
             bad = ~torch.isfinite(getattr(self, name)).reshape(count, -1).all(dim=1) if count else torch.zeros(0)
             if bad.any():
-                raise InputError(f"Splats.{name}", f"NaN or infinite values in {int(bad.sum())} of {count} Gaussians",
-                                 "finite numbers", "Remove these Gaussians; a training that diverged leaves them.")
+                raise InputError(
+                    f"Splats.{name}",
+                    f"NaN or infinite values in {int(bad.sum())} of {count} Gaussians",
+                    "finite numbers",
+                    "Remove these Gaussians; a training that diverged leaves them.",
+                )
         if count and (self.scales.min() < 0 or self.opacities.min() < 0 or self.opacities.max() > 1):
-            raise InputError("Splats", "negative scales or opacities outside 0 … 1", "linear scales and opacities",
-                             "Apply exp to logarithmic scales and the sigmoid to logit opacities first.")
+            raise InputError(
+                "Splats",
+                "negative scales or opacities outside 0 … 1",
+                "linear scales and opacities",
+                "Apply exp to logarithmic scales and the sigmoid to logit opacities first.",
+            )
         norms = self.quats.norm(dim=-1, keepdim=True)
         if count and norms.min() == 0:
             raise InputError("Splats.quats", "quaternions of length zero", "rotations", "Use (1, 0, 0, 0) for none.")
@@ -91,13 +107,24 @@ class Splats:
         vertices = read_vertices(path, "a 3DGS PLY")
         names = set(vertices.dtype.names or ())
         rest = sorted((name for name in names if name.startswith("f_rest_")), key=lambda name: int(name[7:]))
-        needed = ["x", "y", "z", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)),
-                  *(f"f_dc_{i}" for i in range(3))]
+        needed = [
+            "x",
+            "y",
+            "z",
+            "opacity",
+            *(f"scale_{i}" for i in range(3)),
+            *(f"rot_{i}" for i in range(4)),
+            *(f"f_dc_{i}" for i in range(3)),
+        ]
         missing = [name for name in needed if name not in names]
         if missing or len(rest) not in (0, 9, 24, 45):
             found = f"no property {', '.join(missing)}" if missing else f"{len(rest)} f_rest properties"
-            raise InputError(path, found, "a 3DGS PLY with x y z, f_dc, f_rest (0, 9, 24 or 45), opacity, scale and rot",
-                             "Export Gaussians (ns-export gaussian-splat), not a point cloud or a mesh.")
+            raise InputError(
+                path,
+                found,
+                "a 3DGS PLY with x y z, f_dc, f_rest (0, 9, 24 or 45), opacity, scale and rot",
+                "Export Gaussians (ns-export gaussian-splat), not a point cloud or a mesh.",
+            )
 
         def columns(*wanted: str) -> Tensor:
             return torch.from_numpy(np.stack([vertices[name].astype(np.float32) for name in wanted], axis=-1))

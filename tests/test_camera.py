@@ -24,8 +24,10 @@ def test_look_at_puts_the_target_in_the_centre_and_up_up():
     torch.testing.assert_close(camera.center, torch.tensor([1.0, 2.0, 3.0]), atol=1e-5, rtol=0)
 
 
-@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1),
-       st.lists(st.floats(-10, 10), min_size=3, max_size=3))
+@given(
+    st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1),
+    st.lists(st.floats(-10, 10), min_size=3, max_size=3),
+)
 def test_opengl_poses_survive_the_round_trip(quaternion, translation):
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_quat(quaternion).as_matrix()

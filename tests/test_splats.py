@@ -96,7 +96,9 @@ def test_unusable_files_are_refused(tmp_path):
     path.write_bytes(b"not a ply at all")
     with pytest.raises(InputError, match="cannot be read as PLY"):
         Splats.load_ply(path)
-    path.write_text("ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
-                    "end_header\n0 0 0\n")
+    path.write_text(
+        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
+        "end_header\n0 0 0\n"
+    )
     with pytest.raises(InputError, match="no property opacity"):
         Splats.load_ply(path)

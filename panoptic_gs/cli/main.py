@@ -16,7 +16,7 @@ from panoptic_gs.cli.synth import Synth
 from panoptic_gs.cli.uplift import Uplift
 from panoptic_gs.errors import InputError
 
-Command = Union[
+Command = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[Synth, tyro.conf.subcommand("synth")],
     Annotated[Uplift, tyro.conf.subcommand("uplift")],
     Annotated[Render, tyro.conf.subcommand("render")],

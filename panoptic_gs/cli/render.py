@@ -60,7 +60,9 @@ class Render:
                 write_png(folder / "confidence" / f"{frame.stem}.png", _to_bytes(panoptic.confidence))
                 np.savez_compressed(folder / "depth" / f"{frame.stem}.npz", depth=colors[0, ..., 3].numpy(),
                                     accumulation=alphas[0, ..., 0].numpy())  # fmt: skip
-            PanopticScene(categories, segments, maps, source=f"rendered from {self.labelled.name}").save(folder / "panoptic")
+            PanopticScene(categories, segments, maps, source=f"rendered from {self.labelled.name}").save(
+                folder / "panoptic"
+            )
         console.print(f"{len(frames)} views written: {self.out}/rgb, depth, panoptic, panoptic_color, confidence")
 
 

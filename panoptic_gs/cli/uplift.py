@@ -55,8 +55,12 @@ class Uplift:
         splats = Splats.load_ply(self.splats)
         frames = [f for f in scene.split(self.split if scene.splits else "all") if f.stem in labelling.maps]
         if not frames:
-            raise InputError(self.scene / self.panoptic, f"no map for any image of split '{self.split}'",
-                             "at least one labelled image", "Choose another --split or another --panoptic folder.")
+            raise InputError(
+                self.scene / self.panoptic,
+                f"no map for any image of split '{self.split}'",
+                "at least one labelled image",
+                "Choose another --split or another --panoptic folder.",
+            )
 
         def views() -> Iterator[tuple[Camera, np.ndarray]]:
             for frame in track(frames, description="Uplifting", console=console):
@@ -66,11 +70,16 @@ class Uplift:
             labels = uplift_labels(splats, views(), void=self.void, rasterize_mode=self.rasterize_mode)
             segment_ids, confidence = labels.best()
             if not (segment_ids > 0).any():
-                raise InputError(self.splats, "no Gaussian that the scene's cameras see under a label",
-                                 "splats in the scene folder's world frame",
-                                 "Export the splats in the frame of transforms.json, or give the scene they were trained on.")
+                raise InputError(
+                    self.splats,
+                    "no Gaussian that the scene's cameras see under a label",
+                    "splats in the scene folder's world frame",
+                    "Export the splats in the frame of transforms.json, or give the scene they were trained on.",
+                )
             save_labelled_scene(folder, splats, labels, labelling)
         labelled = segment_ids > 0
-        console.print(f"{int(labelled.sum()):,} of {len(splats):,} Gaussians carry one of {len(labelling.segments)} segments "
-                      f"(mean confidence {float(confidence[labelled].mean()):.3f}).")
+        console.print(
+            f"{int(labelled.sum()):,} of {len(splats):,} Gaussians carry one of {len(labelling.segments)} segments "
+            f"(mean confidence {float(confidence[labelled].mean()):.3f})."
+        )
         console.print(f"Written: {self.out / 'splats.ply'}, labels.safetensors, segments.json")

@@ -53,13 +53,18 @@ def read_colmap(folder: Path) -> ColmapModel:
         file = files["points3D"]
         points = (_points_binary(file) if binary else _points_text(file)) if file.is_file() else None
     except (struct.error, ValueError, IndexError, KeyError) as error:
-        raise InputError(file, f"a truncated or malformed file ({error})", "a COLMAP sparse model",
-                         "Copy or export the model again.") from error
+        raise InputError(
+            file, f"a truncated or malformed file ({error})", "a COLMAP sparse model", "Copy or export the model again."
+        ) from error
     images = []
     for name, quaternion, translation, camera_id in entries:
         if camera_id not in cameras:
-            raise InputError(files["images"], f"camera {camera_id} of '{name}'", "a camera listed in cameras",
-                             "Export the model again.")
+            raise InputError(
+                files["images"],
+                f"camera {camera_id} of '{name}'",
+                "a camera listed in cameras",
+                "Export the model again.",
+            )
         K, lens, width, height = cameras[camera_id]
         try:
             images.append((name, Camera.from_colmap(quaternion, translation, K, width, height), lens))
@@ -74,13 +79,18 @@ _Intrinsics = tuple[np.ndarray, Distortion, int, int]
 def _intrinsics(file: Path, name: str, width: int, height: int, parameters: Sequence[float]) -> _Intrinsics:
     layout = dict(_MODELS.values()).get(name)
     if layout is None:
-        raise InputError(file, f"camera model {name}", ", ".join(dict(_MODELS.values())),
-                         "Undistort the images with COLMAP's image_undistorter.")
+        raise InputError(
+            file,
+            f"camera model {name}",
+            ", ".join(dict(_MODELS.values())),
+            "Undistort the images with COLMAP's image_undistorter.",
+        )
     values = dict(zip(layout.split(), parameters, strict=True))
     fx = values.get("fx", values.get("f", 0.0))
     K = np.array([[fx, 0, values["cx"]], [0, values.get("fy", fx), values["cy"]], [0, 0, 1]])
-    lens = Distortion(**{k: v for k, v in values.items() if k[0] in "kp"},
-                      model="fisheye" if name == "OPENCV_FISHEYE" else "opencv")
+    lens = Distortion(
+        **{k: v for k, v in values.items() if k[0] in "kp"}, model="fisheye" if name == "OPENCV_FISHEYE" else "opencv"
+    )
     return K, lens, width, height
 
 

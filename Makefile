@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up everything they need; see README.md.
+
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find cpp cuda -type f 2>/dev/null)
+
+.PHONY: demo test install lint cuda-check speed clean
+
+install: $(INSTALLED)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.10, 3.11 or 3.12 found. Install one, or pass PYTHON=/path/to/python."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# The pinned versions were resolved for Python 3.11; other versions take what their installer finds.
+$(INSTALLED): $(BIN)/python $(SOURCES)
+	@echo "Installing (a few minutes and about 8 GB the first time) ..."
+	$(BIN)/python -m pip install --quiet \
+		$$($(BIN)/python -c 'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 11) else "")') \
+		--editable ".[nerfstudio,dev]"
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m benchmarks.demo --out demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+cuda-check: $(INSTALLED)
+	$(BIN)/python cuda/check_compile.py
+
+speed: $(INSTALLED)
+	$(BIN)/python -m benchmarks.speed
+
+clean:
+	rm -rf build demo $(VENV)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train, render and score a scene folder with nerfstudio's own commands, as a user would type them."""
+
+from __future__ import annotations
+
+import gzip
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_json
+
+METHOD = "panst3r-ludvig"
+
+
+@dataclass(frozen=True)
+class NerfstudioRun:
+    """A training in ``folder``; every command's output goes to the terminal.
+
+    Args:
+        folder: receives ``training/``, ``renders/`` and ``scores.json``.
+        console: where the commands are echoed.
+    """
+
+    folder: Path
+    console: Console
+
+    @property
+    def config(self) -> Path:
+        """The training's ``config.yml``."""
+        return self.folder / "training" / "scene" / METHOD / "run" / "config.yml"
+
+    @property
+    def renders(self) -> Path:
+        """What ``ns-render`` wrote of the held-out views: one folder an output."""
+        return self.folder / "renders" / "test"
+
+    def train(self, scene: Path, options: Sequence[str] = ()) -> None:
+        """``ns-train panst3r-ludvig``; ``options`` are its command-line options."""
+        self._call("ns-train", METHOD, "--data", scene, "--output-dir", self.folder / "training", "--experiment-name",
+                   "scene", "--timestamp", "run", "--vis", "tensorboard", *options)  # fmt: skip
+
+    def render(self, outputs: Sequence[str] = ("rgb", "panoptic", "gt-rgb", "raw-segment_id")) -> None:
+        """``ns-render dataset`` of the held-out views, lossless."""
+        self._call("ns-render", "dataset", "--load-config", self.config, "--split", "test", "--image-format", "png",
+                   "--output-path", self.folder / "renders", "--rendered-output-names", *outputs)  # fmt: skip
+
+    def evaluate(self) -> dict[str, Any]:
+        """``ns-eval``; its results, as it wrote them."""
+        scores = self.folder / "scores.json"
+        self._call("ns-eval", "--load-config", self.config, "--output-path", scores)
+        return read_json(scores)["results"]
+
+    def rendered_ids(self) -> dict[str, np.ndarray]:
+        """Segment ids ``[H, W]`` int32 of every rendered held-out view, by image name."""
+        maps = {}
+        for path in sorted((self.renders / "raw-segment_id").glob("*.npy.gz")):
+            with gzip.open(path, "rb") as file:
+                maps[path.name.removesuffix(".npy.gz")] = np.load(file)[..., 0].astype(np.int32)
+        return maps
+
+    def _call(self, command: str, *arguments: object) -> None:
+        words = [str(Path(sys.executable).with_name(command)), *map(str, arguments)]
+        self.console.print(f"[bold cyan]$ {command}[/] {shlex.join(words[1:])}", highlight=False, soft_wrap=True)
+        result = subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
+        if result.returncode != 0:
+            raise InputError(command, f"exit code {result.returncode}", "0", "Its own output above says why.")
