@@ -102,5 +102,5 @@ def match_objects(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]) 
         counts.update(dict(zip(keys.tolist(), areas.tolist())))
     pairs = {(key >> 32, key & 0xFFFFFFFF): area for key, area in counts.items() if key >> 32 and key & 0xFFFFFFFF}
     rows, columns = sorted({one for one, _ in pairs}), sorted({other for _, other in pairs})
-    overlap = np.array([[pairs.get((row, column), 0) for column in columns] for row in rows]).reshape(len(rows), -1)
+    overlap = np.array([[pairs.get((row, column), 0) for column in columns] for row in rows]).reshape(len(rows), len(columns))
     return {rows[i]: columns[j] for i, j in zip(*linear_sum_assignment(overlap, maximize=True)) if overlap[i, j]}

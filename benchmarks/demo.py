@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way on a procedural room: make, train, render, score, show."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.nerfstudio_run import NerfstudioRun
+from panoptic_gs.cli.main import print_input_error
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_rgb, write_json
+from panoptic_gs.metrics import evaluate_scenes
+from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.report import contact_sheet, error_map, match_objects
+from panoptic_gs.scene import Scene
+
+PROTOCOLS = ("panoptic-lifting", "strict")
+_LEGEND = (
+    "Errors: red = wrong category, orange = right category but another object, grey = right, white = void in the truth"
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Make a procedural room with simulated predictions, train it, render and score its held-out views."""
+
+    out: Path = Path("demo")
+    """Folder for the scene, the training, the renders and the pictures; its earlier content is replaced."""
+    seed: int = 0
+    """Seed of the room and of its predictions."""
+    iterations: int | None = None
+    """Training iterations; by default those of the method on this device."""
+
+    def run(self) -> None:
+        start = time.monotonic()
+        console = Console()
+        out = self.out.resolve()
+        shutil.rmtree(out, ignore_errors=True)
+        subprocess.run(
+            [str(Path(sys.executable).with_name("panoptic-gs")), "synth", str(out / "scene"), "--seed", str(self.seed)],
+            check=True,
+        )
+        run = NerfstudioRun(out, console)
+        run.train(out / "scene", () if self.iterations is None else ("--max-num-iterations", str(self.iterations)))
+        run.render()
+        results = run.evaluate()
+
+        scene = Scene.load(out / "scene")
+        truth = scene.load_panoptic("panoptic_gt")
+        predictions = scene.load_panoptic("panoptic")
+        rendered = PanopticScene(predictions.categories, predictions.segments, run.rendered_ids(), source="ns-render")
+        test = [frame.stem for frame in scene.split("test")]
+        train = [frame.stem for frame in scene.split("train")]
+        before = {name: s.as_dict() for name, s in evaluate_scenes(predictions, truth, train, PROTOCOLS).items()}
+        after = {name: s.as_dict() for name, s in evaluate_scenes(rendered, truth, test, PROTOCOLS).items()}
+        sheet = out / "contact_sheet.png"
+        draw_sheet(sheet, run, scene, rendered, truth, test)
+        console.print(score_table(before, after, results))
+        minutes = (time.monotonic() - start) / 60
+        write_json(
+            out / "demo.json", {"predictions": before, "novel views": after, "ns-eval": results, "minutes": minutes}
+        )
+        console.print(f"Finished in {minutes:.1f} minutes.")
+        console.print(f"Contact sheet   {sheet}", soft_wrap=True)
+        console.print(f"Rendered views  {run.renders}", soft_wrap=True)
+        console.print(f"All scores      {out / 'demo.json'}", soft_wrap=True)
+
+
+def score_table(before: Mapping[str, Any], after: Mapping[str, Any], results: Mapping[str, Any]) -> Table:
+    """The scores of the predictions and of the uplifted novel views, in percent."""
+    table = Table(title="Procedural room: predictions in, novel views out (percent)")
+    for heading in ("", "protocol", "PQ", "SQ", "RQ", "PQ things", "PQ stuff", "mIoU", "PSNR", "SSIM"):
+        table.add_column(heading, justify="left" if heading in ("", "protocol") else "right")
+    keys = ("pq", "sq", "rq", "pq_things", "pq_stuff", "miou")
+    for name, scores in (("predictions, training views", before), ("uplifted, held-out views", after)):
+        for protocol in PROTOCOLS:
+            cells = [f"{100 * scores[protocol][key]:.1f}" for key in keys]
+            colour = (f"{results['psnr']:.2f}", f"{results['ssim']:.3f}") if scores is after else ("", "")
+            table.add_row(name if protocol == PROTOCOLS[0] else "", protocol, *cells, *colour)
+    return table
+
+
+def draw_sheet(
+    path: Path, run: NerfstudioRun, scene: Scene, rendered: PanopticScene, truth: PanopticScene, stems: list[str]
+) -> None:
+    """A contact sheet of up to four held-out views: photo, rendered colour, panoptic, truth, errors."""
+    pairs = match_objects([rendered.maps[stem] for stem in stems], [truth.maps[stem] for stem in stems])
+    palette = PanopticPalette([segment.id for segment in truth.segments])
+    table = np.zeros(int(max((s.id for s in rendered.segments), default=0)) + 1, np.int64)
+    for predicted, true in pairs.items():
+        table[predicted] = true
+    rows = {}
+    for stem in stems[:: max(1, len(stems) // 4)][:4]:
+        ids, true_ids = rendered.maps[stem], truth.maps[stem]
+        rows[stem] = [
+            scene.frame(stem).read_image(),
+            read_rgb(run.renders / "rgb" / f"{stem}.png"),
+            _bytes(palette.colorize(table[ids])),
+            _bytes(palette.colorize(true_ids)),
+            error_map(ids, true_ids, rendered.category_of(), truth.category_of(), pairs),
+        ]
+    contact_sheet(path, rows, ("photo", "rendered", "panoptic", "truth", "errors"), legend=_LEGEND)
+
+
+def _bytes(colors: np.ndarray) -> np.ndarray:
+    return (np.asarray(colors) * 255).round().astype(np.uint8)
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(Demo).run()
+    except InputError as error:
+        print_input_error(error)
+        sys.exit(2)
