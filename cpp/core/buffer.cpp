@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/buffer.h"
+
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace panoptic_gs {
+
+namespace {
+
+constexpr size_t kKeptBytes = size_t{512} << 20;
+
+struct Chunk {
+    void* memory;
+    size_t capacity;
+};
+
+struct Recycler {
+    std::mutex mutex;
+    std::vector<Chunk> free;
+    size_t bytes = 0;
+};
+
+Recycler& recycler() {
+    static Recycler* const all = new Recycler;  // buffers may outlive static destruction
+    return *all;
+}
+
+}  // namespace
+
+void* acquire_memory(size_t bytes, size_t* capacity) {
+    if (bytes == 0) bytes = 1;
+    Recycler& all = recycler();
+    {
+        std::lock_guard<std::mutex> lock(all.mutex);
+        size_t best = all.free.size();
+        for (size_t i = 0; i < all.free.size(); ++i) {
+            const size_t offered = all.free[i].capacity;
+            if (offered < bytes || offered / 4 > bytes + 65536) continue;
+            if (best == all.free.size() || offered < all.free[best].capacity) best = i;
+        }
+        if (best < all.free.size()) {
+            const Chunk chunk = all.free[best];
+            all.free[best] = all.free.back();
+            all.free.pop_back();
+            all.bytes -= chunk.capacity;
+            *capacity = chunk.capacity;
+            return chunk.memory;
+        }
+    }
+    const size_t rounded = (bytes + bytes / 8 + 4095) / 4096 * 4096;  // room for a slightly larger next frame
+    void* memory = std::aligned_alloc(64, rounded);
+    if (memory == nullptr) throw std::bad_alloc();
+    *capacity = rounded;
+    return memory;
+}
+
+void release_memory(void* memory, size_t capacity) {
+    Recycler& all = recycler();
+    std::vector<Chunk> surplus;
+    {
+        std::lock_guard<std::mutex> lock(all.mutex);
+        all.free.push_back({memory, capacity});
+        all.bytes += capacity;
+        size_t drop = 0;
+        while (all.bytes > kKeptBytes && drop < all.free.size()) {  // oldest first
+            all.bytes -= all.free[drop].capacity;
+            surplus.push_back(all.free[drop++]);
+        }
+        all.free.erase(all.free.begin(), all.free.begin() + static_cast<std::ptrdiff_t>(drop));
+    }
+    for (const Chunk& chunk : surplus) std::free(chunk.memory);
+}
+
+}  // namespace panoptic_gs

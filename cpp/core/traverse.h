@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The front-to-back traversal of one tile, for hot sources. It does all the blending arithmetic and hands each
+// (Gaussian, 8 x 8 block) pair with its 64 blending weights to a visitor:
+//
+//     struct Visitor {
+//         void begin_block(int block);     // load what is kept in registers while a block is blended
+//         void blend(const Batch& batch, int slot, uint32_t entry,
+//                    const Float (&weight)[kVectors], const Mask (&hit)[kVectors]);
+//         void end_block(int block);       // store it again
+//     };
+//     parallel_for(view.tiles(), threads, [&](int64_t tile, int) {
+//         Visitor visitor(...);
+//         BlockState state;
+//         traverse_tile(view, tile, state, visitor);
+//         // state.transmittance[block][vector]: what is left behind the last Gaussian
+//     });
+//
+// Vector i of a block holds pixels [i * kLanes, (i + 1) * kLanes) of the block, row major (view.h); weights are zero
+// where `hit` is not set (not blended, outside the image). `batch.rank[slot]` is the Gaussian's rank in
+// view.footprints, `entry` the pair's position in view.tile_ranks. Pairs of a block come in depth order; a tile's
+// blocks take turns every kBatch Gaussians, so state lives in the visitor between end_block and begin_block.
+// Pairs without a single blended pixel are skipped when Visitor::kSkipEmpty, else their weights are all zero.
+//
+// The visitor is inlined; arrays in it with constant indices become registers.
+#pragma once
+
+#include "core/blend.h"
+#include "core/simd.h"
+#include "core/view.h"
+
+namespace panoptic_gs::PGS_ISA {
+
+constexpr int kVectors = kBlockPixels / kLanes;  // of a block
+constexpr int kBatch = 128;                      // Gaussians of a tile that are culled against its blocks at a time
+constexpr int kRowsPerVector = kLanes >= kBlock ? kLanes / kBlock : 1;
+
+// Column and row, within the block, of the pixels of a block's vector i.
+PGS_INLINE Float block_column(int i) {
+    Float x;
+    for (int lane = 0; lane < kLanes; ++lane) x[lane] = static_cast<float>((i * kLanes + lane) % kBlock);
+    return x;
+}
+PGS_INLINE Float block_row(int i) {
+    Float y;
+    for (int lane = 0; lane < kLanes; ++lane) y[lane] = static_cast<float>((i * kLanes + lane) / kBlock);
+    return y;
+}
+
+// Consecutive Gaussians of a tile: whitened coordinates as linear functions of the pixel, and who touches which block.
+struct alignas(64) Batch {
+    float x[kBatch], y[kBatch];  // mean, relative to the centre of the tile's first pixel
+    float ux[kBatch], uy[kBatch], vy[kBatch], log2_opacity[kBatch];
+    uint32_t rank[kBatch];
+    int32_t slots[kBlocks][kBatch];  // of the Gaussians that reach the block, ascending
+    int count[kBlocks];
+    int size;
+    uint32_t first_entry;
+};
+
+PGS_INLINE void load_batch(const View& view, int tile, uint32_t first, uint32_t last, Batch& batch) {
+    const float origin_x = static_cast<float>(tile % view.tiles_x * kTile) + kPixelCentre;
+    const float origin_y = static_cast<float>(tile / view.tiles_x * kTile) + kPixelCentre;
+    const uint32_t* ranks = view.tile_ranks.data();
+    const Footprint* footprints = view.footprints.data();
+    const int size = static_cast<int>(last - first);
+    batch.size = size;
+    batch.first_entry = first;
+    for (int i = 0; i < size; ++i) {
+        const uint32_t rank = ranks[first + i];
+        const Footprint& g = footprints[rank];
+        batch.rank[i] = rank;
+        batch.x[i] = g.x - origin_x;
+        batch.y[i] = g.y - origin_y;
+        batch.ux[i] = g.ux;
+        batch.uy[i] = g.uy;
+        batch.vy[i] = g.vy;
+        batch.log2_opacity[i] = g.log2_opacity;
+    }
+    for (int i = size; i < (size + kLanes - 1) / kLanes * kLanes; ++i) {
+        batch.x[i] = batch.y[i] = 0.0f;
+        batch.ux[i] = batch.uy[i] = batch.vy[i] = 1.0f;
+        batch.log2_opacity[i] = -1000.0f;
+    }
+}
+
+// The largest exponent that a Gaussian reaches over the pixel centres [x0, x1] x [y0, y1] (relative to its mean), plus
+// a margin for rounding. The maximum lies on a side that faces the mean: try the nearest column and the nearest row.
+PGS_INLINE Float greatest_power(Float x0, Float x1, Float y0, Float y1, Float ux, Float uy, Float vy, Float tilt_x,
+                                Float tilt_y, Float log2_opacity) {
+    const Float zero = splat(0.0f);
+    const Float near_x = min(max(zero, x0), x1), near_y = min(max(zero, y0), y1);
+    const Float best_y = min(max(tilt_y * near_x, y0), y1);  // along the nearest column
+    const Float best_x = min(max(tilt_x * near_y, x0), x1);  // along the nearest row
+    const Float u1 = fma(ux, near_x, uy * best_y), v1 = vy * best_y;
+    const Float u2 = fma(ux, best_x, uy * near_y), v2 = vy * near_y;
+    const Float distance = min(fma(u1, u1, v1 * v1), fma(u2, u2, v2 * v2));
+    return fnma(distance, splat(0.9999f), log2_opacity + splat(1e-3f));
+}
+
+// `alive`: bit b is set where block b still has pixels to blend.
+PGS_INLINE void select_blocks(Batch& batch, uint32_t alive) {
+    for (int block = 0; block < kBlocks; ++block) batch.count[block] = 0;
+    for (int i = 0; i < batch.size; i += kLanes) {
+        const Float x = load(batch.x + i), y = load(batch.y + i);
+        const Float ux = load(batch.ux + i), uy = load(batch.uy + i), vy = load(batch.vy + i);
+        const Float log2_opacity = load(batch.log2_opacity + i);
+        const Float tilt_x = -uy / ux, tilt_y = -(ux * uy) / fma(uy, uy, vy * vy);
+        for (int block = 0; block < kBlocks; ++block) {
+            if (!(alive >> block & 1u)) continue;
+            const Float x0 = splat(static_cast<float>(block % kBlocksPerSide * kBlock)) - x;
+            const Float y0 = splat(static_cast<float>(block / kBlocksPerSide * kBlock)) - y;
+            const Float span = splat(static_cast<float>(kBlock - 1));
+            const Float power =
+                greatest_power(x0, x0 + span, y0, y0 + span, ux, uy, vy, tilt_x, tilt_y, log2_opacity);
+            uint32_t reached = bits(greater_equal(power, splat(kLog2AlphaMin)));
+            int32_t* slots = batch.slots[block];
+            int count = batch.count[block];
+#if defined(__AVX512F__)
+            const __m512i numbers = _mm512_add_epi32(
+                _mm512_set1_epi32(i), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+            const __m512i packed = _mm512_maskz_compress_epi32(static_cast<__mmask16>(reached), numbers);
+            if (count + kLanes <= kBatch)
+                _mm512_storeu_si512(slots + count, packed);
+            else
+                _mm512_mask_storeu_epi32(slots + count, static_cast<__mmask16>((1u << (kBatch - count)) - 1u), packed);
+            count += __builtin_popcount(reached);
+#else
+            for (; reached != 0; reached &= reached - 1) slots[count++] = i + __builtin_ctz(reached);
+#endif
+            batch.count[block] = count;
+        }
+    }
+}
+
+// A Gaussian at the pixels of a block: gives the exponents of the block's vectors one after another.
+struct PairPowers {
+    Float u, v, u_step, v_step, log2_opacity;
+};
+
+PGS_INLINE PairPowers pair_powers(const Batch& batch, int slot, int block) {
+    const float x0 = static_cast<float>(block % kBlocksPerSide * kBlock);
+    const float y0 = static_cast<float>(block / kBlocksPerSide * kBlock);
+    const Float dx = block_column(0) - splat(batch.x[slot] - x0);
+    const Float dy = block_row(0) - splat(batch.y[slot] - y0);
+    const Float ux = splat(batch.ux[slot]), uy = splat(batch.uy[slot]), vy = splat(batch.vy[slot]);
+    return {fma(ux, dx, uy * dy), vy * dy, uy * splat(kRowsPerVector), vy * splat(kRowsPerVector),
+            splat(batch.log2_opacity[slot])};
+}
+
+// The exponent at vector i. Forward and backward passes must agree on every comparison bit for bit, so both come here.
+PGS_INLINE Float power_at(const PairPowers& pair, const Batch& batch, int slot, int i) {
+    if constexpr (kLanes >= kBlock) {
+        const Float row = splat(static_cast<float>(i));
+        const Float u = fma(pair.u_step, row, pair.u), v = fma(pair.v_step, row, pair.v);
+        return power_from_whitened(u, v, pair.log2_opacity);
+    } else {  // several vectors a row
+        const Float row = splat(static_cast<float>(i * kLanes / kBlock));
+        const Float shift = splat(static_cast<float>(i * kLanes % kBlock));
+        const Float u = fma(splat(batch.ux[slot]), shift, fma(pair.u_step, row, pair.u));
+        return power_from_whitened(u, fma(pair.v_step, row, pair.v), pair.log2_opacity);
+    }
+}
+
+struct alignas(64) BlockState {
+    Float transmittance[kBlocks][kVectors];
+    Mask live[kBlocks][kVectors];
+    uint32_t alive;  // bit b: block b has a live pixel
+};
+
+PGS_INLINE uint64_t inside_image(const View& view, int tile, int block) {
+    const int columns = view.width - tile % view.tiles_x * kTile - block % kBlocksPerSide * kBlock;
+    const int rows = view.height - tile / view.tiles_x * kTile - block / kBlocksPerSide * kBlock;
+    if (columns <= 0 || rows <= 0) return 0;
+    const uint64_t row = columns >= kBlock ? 0xffu : (1u << columns) - 1u;
+    uint64_t all = 0;
+    for (int i = 0; i < (rows < kBlock ? rows : kBlock); ++i) all |= row << (i * kBlock);
+    return all;
+}
+
+PGS_INLINE void begin_tile(const View& view, int tile, BlockState& state) {
+    state.alive = 0;
+    for (int block = 0; block < kBlocks; ++block) {
+        const uint64_t inside = inside_image(view, tile, block);
+        if (inside != 0) state.alive |= 1u << block;
+        for (int i = 0; i < kVectors; ++i) {
+            state.transmittance[block][i] = splat(1.0f);
+            state.live[block][i] = mask_from_bits(static_cast<uint32_t>(inside >> (i * kLanes)) &
+                                                  static_cast<uint32_t>((uint64_t{1} << kLanes) - 1));
+        }
+    }
+}
+
+template <class Visitor>
+PGS_INLINE void traverse_block(const Batch& batch, int block, BlockState& state, Visitor& visitor) {
+    Float transmittance[kVectors];
+    Mask live[kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+        transmittance[i] = state.transmittance[block][i];
+        live[i] = state.live[block][i];
+    }
+    visitor.begin_block(block);
+    Mask remaining = live[0];
+    for (int n = 0; n < batch.count[block]; ++n) {
+        const int slot = batch.slots[block][n];
+        const PairPowers pair = pair_powers(batch, slot, block);
+        Float weight[kVectors];
+        Mask hit[kVectors];
+        Mask hits = {}, stops = {};
+#pragma GCC unroll 16
+        for (int i = 0; i < kVectors; ++i) {
+            const Float power = power_at(pair, batch, slot, i);
+            const Mask reached = greater_equal(live[i], power, splat(kLog2AlphaMin));
+            const Float alpha = min(exp2(power), splat(kAlphaMax));
+            const Float next = next_transmittance(alpha, transmittance[i]);
+            const Mask stop = less_equal(reached, next, splat(kTransmittanceMin));
+            live[i] = and_not(live[i], stop);
+            hit[i] = and_not(reached, stop);
+            weight[i] = zero_unless(hit[i], alpha * transmittance[i]);
+            transmittance[i] = select(hit[i], next, transmittance[i]);
+            hits |= hit[i];
+            stops |= stop;
+        }
+        if (!Visitor::kSkipEmpty || any(hits))
+            visitor.blend(batch, slot, batch.first_entry + static_cast<uint32_t>(slot), weight, hit);
+        if (any(stops)) {
+            remaining = live[0];
+            for (int i = 1; i < kVectors; ++i) remaining |= live[i];
+            if (!any(remaining)) {
+                state.alive &= ~(1u << block);
+                break;
+            }
+        }
+    }
+    visitor.end_block(block);
+    for (int i = 0; i < kVectors; ++i) {
+        state.transmittance[block][i] = transmittance[i];
+        state.live[block][i] = live[i];
+    }
+}
+
+template <class Visitor>
+PGS_INLINE void traverse_tile(const View& view, int tile, BlockState& state, Visitor& visitor) {
+    begin_tile(view, tile, state);
+    Batch batch;
+    const uint32_t end = view.tile_offsets[tile + 1];
+    for (uint32_t first = view.tile_offsets[tile]; first < end && state.alive != 0; first += kBatch) {
+        load_batch(view, tile, first, first + kBatch < end ? first + kBatch : end, batch);
+        select_blocks(batch, state.alive);
+        for (int block = 0; block < kBlocks; ++block)
+            if (state.alive >> block & 1u) traverse_block(batch, block, state, visitor);
+    }
+}
+
+}  // namespace panoptic_gs::PGS_ISA
