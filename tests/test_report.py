@@ -29,7 +29,7 @@ def test_objects_are_paired_one_to_one_over_all_views():
 
 def test_the_sheet_shows_every_picture(tmp_path):
     red, blue = (np.full((40, 60, 3), color, np.uint8) for color in ((255, 0, 0), (0, 0, 255)))
-    contact_sheet(tmp_path / "sheet.png", {"view 1": [red, blue], "view 2": [blue, red]}, ["one", "two"], legend="a line")
+    contact_sheet(tmp_path / "sheet.png", {"view 1": [red, blue], "view 2": [blue, red]}, ["one", "two"], "a line")
     pixels = np.asarray(Image.open(tmp_path / "sheet.png")).reshape(-1, 3)
     for color in (red, blue):
         assert (pixels == color[0, 0]).all(axis=1).sum() == 2 * 40 * 60
