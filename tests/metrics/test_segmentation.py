@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import numpy as np
+import panoptic_oracle as oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from label_strategies import CATEGORIES, CLASSES, THINGS, scenes
+
+from panoptic_gs.metrics import PANOPTIC_LIFTING, ContingencyTable, class_accuracy, class_iou, coverage
+
+
+def table_of(maps) -> ContingencyTable:
+    table = ContingencyTable()
+    table.add(*maps)
+    return table
+
+
+@given(scenes(), st.sampled_from([0.0, 0.1, 0.25]))
+def test_class_iou_equals_counting_sets_of_pixels(maps, min_share):
+    protocol = dataclasses.replace(PANOPTIC_LIFTING, min_share=min_share)
+    expected = oracle.iou_per_class(oracle.pixels_of(maps), CLASSES, min_share)
+    assert class_iou(table_of(maps), CATEGORIES, protocol) == pytest.approx(expected)
+
+
+@given(scenes())
+def test_class_accuracy_equals_counting_pixels(maps):
+    pred, gt = maps[0], maps[2]
+    expected = {int(c): np.mean(pred[gt == c] == c) for c in np.unique(gt) if c}
+    assert class_accuracy(table_of(maps), CATEGORIES) == pytest.approx(expected)
+
+
+@given(scenes())
+def test_coverage_equals_counting_sets_of_pixels(maps):
+    expected = oracle.coverages(oracle.pixels_of(maps), THINGS)
+    scores = coverage(table_of(maps), CATEGORIES)
+    if not expected:
+        assert np.isnan(scores.mcov)
+        assert np.isnan(scores.mwcov)
+        return
+    ious, areas = np.array(expected).T
+    assert scores == pytest.approx((ious.mean(), np.average(ious, weights=areas)))
+
+
+def test_coverage_does_not_ask_for_the_class():
+    truth = np.array([[3, 3, 3, 3, 1, 1]]), np.array([[8, 8, 8, 8, 0, 0]])
+    pred = np.array([[7, 7, 7, 1, 1, 1]]), np.array([[5, 5, 5, 0, 0, 0]])
+    assert coverage(table_of((*pred, *truth)), CATEGORIES).mcov == 0.75
+
+
+def test_a_class_under_half_a_percent_in_both_is_left_out_of_the_miou():
+    truth, pred = np.ones((1, 1000), dtype=int), np.ones((1, 1000), dtype=int)
+    truth[0, :4], pred[0, 500:504] = 2, 2
+    zeros = np.zeros_like(truth)
+    assert set(class_iou(table_of((pred, zeros, truth, zeros)), CATEGORIES)) == {1}
+    assert set(class_iou(table_of((pred, zeros, truth, zeros)), CATEGORIES, "strict")) == {1, 2}
