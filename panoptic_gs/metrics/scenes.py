@@ -101,8 +101,8 @@ def evaluate_scenes(
     if missing and (not allow_missing or len(missing) == len(views)):
         raise InputError(pred.source or "prediction", f"no map for {len(missing)} of {len(views)} views, the first "
                          f"'{missing[0]}'", "a predicted map of every scored view",
-                         "Predict these views, name the maps as the images, or pass --allow-missing "
-                         "(allow_missing=True) to count them as unpredicted.")
+                         "Score only the split that was predicted (--splits), name the maps as the images, or pass "
+                         "--allow-missing (allow_missing=True) to count these views as unpredicted.")
     require_same_categories(pred, gt)
 
     rules = [as_protocol(protocol) for protocol in protocols]
