@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ray casting a room to exact colour, depth, category and segment maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from panoptic_gs.camera import Camera
+from panoptic_gs.synthetic.light import bake
+from panoptic_gs.synthetic.primitives import Primitive
+from panoptic_gs.synthetic.room import SHELL, Room
+
+NEAR = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class RoomView:
+    """What a camera sees of a room. Labels and depth are those of the ray through each pixel's centre."""
+
+    color: np.ndarray  # [H, W, 3] uint8, the mean of 2 × 2 rays
+    depth: np.ndarray  # [H, W] float32, metres along the camera's z axis
+    category: np.ndarray  # [H, W] int32
+    segment: np.ndarray  # [H, W] int32
+
+
+class RoomRenderer:
+    """Casts rays into a room; the light is computed when the first colour is asked for."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self._primitives = room.primitives
+        self._segments = room.surface_segments
+        self._categories = room.surface_categories
+        self._light = None
+
+    def light(self, progress: Callable[[float], None] = lambda share: None) -> None:
+        """Compute the light on all surfaces, once; `progress` is told the share that is done."""
+        if self._light is None:
+            self._light = bake(self.room, progress)
+
+    def view(self, camera: Camera) -> RoomView:
+        """Render one view."""
+        fine = camera.resized(2 * camera.width, 2 * camera.height)
+        origin, rays = camera_rays(fine)
+        depth, surface = self._cast_image(fine, origin, rays)
+        color = self._shade(origin, rays.reshape(3, -1), depth.ravel(), surface.ravel())
+        color = np.clip(color, 0, 1).reshape(camera.height, 2, camera.width, 2, 3).mean((1, 3))
+        origin, rays = camera_rays(camera)
+        depth, surface = self._cast_image(camera, origin, rays)
+        picture = np.round(255 * color ** (1 / 2.2)).astype(np.uint8)
+        return RoomView(picture, depth, self._categories[surface], self._segments[surface])
+
+    def cast(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First hits of single rays ``[3, n]`` that start inside the room: distance in directions [n], surface [n]."""
+        _, depth = self.room.shell.interval(origins, directions)
+        surface = self._shell_surface(origins, directions, depth)
+        for index, primitive in enumerate(self._primitives):
+            t_in, t_out = primitive.interval(origins, directions)
+            hit = (t_in < t_out) & (t_in > NEAR) & (t_in < depth)
+            depth[hit], surface[hit] = t_in[hit], index + len(SHELL)
+        return depth, surface
+
+    def _cast_image(self, camera: Camera, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        flat = rays.reshape(3, -1)
+        _, t_out = self.room.shell.interval(origin, flat)
+        depth = t_out.reshape(rays.shape[1:])
+        surface = self._shell_surface(origin, flat, t_out).reshape(depth.shape)
+        for index, primitive in enumerate(self._primitives):
+            window = screen_window(primitive, camera)
+            if window is None:
+                continue
+            part = rays[(slice(None), *window)]
+            t_in, t_out = (t.reshape(part.shape[1:]) for t in primitive.interval(origin, part.reshape(3, -1)))
+            hit = (t_in < t_out) & (t_in > NEAR) & (t_in < depth[window])
+            np.copyto(depth[window], t_in, where=hit)
+            np.copyto(surface[window], index + len(SHELL), where=hit)
+        return depth, surface
+
+    def _shell_surface(self, origins: np.ndarray, directions: np.ndarray, t: np.ndarray) -> np.ndarray:
+        o, d = self.room.shell.unit_rays(origins, directions)
+        p = np.abs(o + t * d)
+        vertical = p[2] > np.maximum(p[0], p[1])
+        return np.where(vertical, np.where(d[2] < 0, 1, 2), 0).astype(np.int16)
+
+    def _shade(self, origin: np.ndarray, rays: np.ndarray, depth: np.ndarray, surface: np.ndarray) -> np.ndarray:
+        """Linear colour [n, 3] of the hits, tone-mapped to 0…1."""
+        self.light()
+        assert self._light is not None
+        color = np.empty((surface.size, 3), np.float32)
+        order = np.argsort(surface, kind="stable")
+        used, starts = np.unique(surface[order], return_index=True)
+        for number, members in zip(used, np.split(order, starts[1:]), strict=True):
+            inside = number < len(SHELL)
+            primitive = self.room.shell if inside else self._primitives[number - len(SHELL)]
+            texture = self.room.shell_textures[number] if inside else primitive.texture
+            light = self._light[0 if inside else number - len(SHELL) + 1]
+            o, d = primitive.unit_rays(origin, rays[:, members])
+            unit = o + depth[members] * d
+            albedo = texture(unit * primitive.size.astype(np.float32)[:, None]).T
+            patch, u, v = primitive.locate(unit)
+            received = np.empty_like(albedo, dtype=np.float32)
+            for index, patch_light in enumerate(light):
+                chosen = patch == index
+                if chosen.any():
+                    received[chosen] = patch_light(u[chosen], v[chosen])
+            color[members] = albedo * (received + 1.6 * texture.glow)
+        return 1 - np.exp(-1.7 * color)
+
+
+def camera_rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """The camera's centre [3, 1] float64 and a ray through every pixel's centre [3, H, W] float32.
+
+    Rays are one unit long along the camera's z axis, so their parameter is the depth.
+    """
+    viewmat, K = camera.viewmat.double().numpy(), camera.K.double().numpy()
+    x = (np.arange(camera.width) + 0.5 - K[0, 2]) / K[0, 0]
+    y = (np.arange(camera.height) + 0.5 - K[1, 2]) / K[1, 1]
+    to_world = viewmat[:3, :3].T
+    grid = np.stack(np.broadcast_arrays(x[None, :], y[:, None], np.ones((1, 1))))
+    rays = np.einsum("ij,jhw->ihw", to_world, grid).astype(np.float32)
+    return (-to_world @ viewmat[:3, 3])[:, None], rays
+
+
+def screen_window(primitive: Primitive, camera: Camera) -> tuple[slice, slice] | None:
+    """The rows and columns of an image that can show the primitive; None where it is out of sight."""
+    viewmat, K = camera.viewmat.double().numpy(), camera.K.double().numpy()
+    corners = viewmat[:3, :3] @ primitive.corners() + viewmat[:3, 3:]
+    front = corners[2] > NEAR
+    if not front.any():
+        return None
+    if not front.all():
+        # Cut the box's edges at the near plane: corners i and j share an edge where their indices differ in one bit.
+        pairs = [(i, i ^ bit) for i in range(8) for bit in (1, 2, 4) if front[i] and not front[i ^ bit]]
+        cuts = [
+            corners[:, i] + (corners[2, i] - NEAR) / (corners[2, i] - corners[2, j]) * (corners[:, j] - corners[:, i])
+            for i, j in pairs
+        ]
+        corners = np.stack([*corners[:, front].T, *cuts], 1)
+    x = corners[0] / corners[2] * K[0, 0] + K[0, 2]
+    y = corners[1] / corners[2] * K[1, 1] + K[1, 2]
+    left, right = max(0, int(np.floor(x.min() - 1))), min(camera.width, int(np.ceil(x.max() + 1)))
+    top, bottom = max(0, int(np.floor(y.min() - 1))), min(camera.height, int(np.ceil(y.max() + 1)))
+    if left >= right or top >= bottom:
+        return None
+    return slice(top, bottom), slice(left, right)
