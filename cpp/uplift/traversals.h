@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The traversals of uplifting and label rendering, compiled for each instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "core/isa.h"
+#include "core/view.h"
+#include "uplift/vote_store.h"
+
+namespace panoptic_gs {
+
+// Adds to writers[worker] the votes of a view for the labels of its pixels.
+struct LabelVoteArguments {
+    const View& view;
+    const int32_t* labels;   // [H, W]
+    const float* weights;    // [H, W] or nullptr
+    VoteWriter* const* writers;
+    int threads;
+};
+
+// Sums of blending weight x feature over the pixels of each (Gaussian, tile) pair.
+struct FeatureVoteArguments {
+    const View& view;
+    const float* features;  // [H, W, channels]
+    const float* weights;   // [H, W] or nullptr
+    int64_t channels;
+    int64_t first, count;   // the channels summed here
+    float* sums;            // [intersections, count]
+    float* totals;          // [intersections] sums of weight, or nullptr
+    int threads;
+};
+
+// Per pixel the label with the largest sum of blending weight x g, ties to the smallest label.
+struct PanopticArguments {
+    const View& view;
+    const int64_t* indptr;  // [N + 1]
+    const int32_t* label;   // [nnz]
+    const float* weight;    // [nnz]
+    int64_t* ids;           // [H, W]
+    float* confidence;      // [H, W]
+    float* accumulation;    // [H, W]
+    int threads;
+};
+
+#define PGS_DECLARE_UPLIFT(isa)                                \
+    namespace isa {                                            \
+    void add_label_votes(const LabelVoteArguments& arguments); \
+    void add_feature_votes(const FeatureVoteArguments& arguments); \
+    void render_panoptic(const PanopticArguments& arguments);  \
+    }
+PGS_FOR_EACH_ISA(PGS_DECLARE_UPLIFT)
+#undef PGS_DECLARE_UPLIFT
+
+}  // namespace panoptic_gs

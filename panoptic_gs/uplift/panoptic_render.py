@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels of Gaussians rendered back to pixels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from panoptic_gs import kernels
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift.blending import Blending
+from panoptic_gs.uplift.labels import GaussianLabels
+
+
+class PanopticRender(NamedTuple):
+    """A rendered label map."""
+
+    ids: Tensor  # [H, W] int64
+    confidence: Tensor  # [H, W]
+    accumulation: Tensor  # [H, W]
+
+
+@torch.no_grad()
+def render_panoptic(
+    splats: Splats,
+    labels: GaussianLabels,
+    camera: Camera,
+    *,
+    near_plane: float = 0.01,
+    far_plane: float = 1e10,
+    radius_clip: float = 0.0,
+    eps2d: float = 0.3,
+    rasterize_mode: str = "classic",
+) -> PanopticRender:
+    r"""Render the label of every pixel.
+
+    .. math:: id(u) = \arg\max_l \sum_i w_i(u)\, g_i[l]
+
+    with the blending weights :math:`w_i = α_i T_i` of the forward pass; of equal sums the smallest label wins. This is
+    what rendering g as dense one-hot channels and taking the argmax gives, whatever the number of labels.
+
+    A Gaussian without labels still covers what is behind it, and votes for none. So a pixel where no labelled weight
+    lands is 0 (void), and the confidence is the winner's share of *all* weight, labelled or not:
+    ``confidence = max_l Σ w_i g_i[l] / Σ w_i``, 0 where nothing is rendered.
+
+    Args:
+        splats: the Gaussians.
+        labels: their labels.
+        camera: the view to render.
+        near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
+
+    Returns:
+        ``ids [H, W]`` int64, ``confidence [H, W]`` in 0 … 1, ``accumulation [H, W]`` = Σ w.
+
+    Raises:
+        InputError: the labels are of another number of Gaussians.
+    """
+    labels.require_count(len(splats))
+    if labels.device != splats.means.device:
+        raise InputError("labels", f"labels on {labels.device}", f"labels on {splats.means.device} as the splats",
+                         "Move them with labels.to(device).")
+    blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
+    device = splats.means.device
+    return PanopticRender(*kernels.render_panoptic(
+        splats.means, splats.quats, splats.scales, splats.opacities, camera.viewmat.to(device), camera.K.to(device),
+        camera.width, camera.height, labels.indptr, labels.label, labels.weight, near_plane=blending.near_plane,
+        far_plane=blending.far_plane, radius_clip=blending.radius_clip, eps2d=blending.eps2d,
+        antialiased=blending.antialiased,
+    ))  # fmt: skip

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels from pixels to Gaussians: every blended pixel votes with its blending weight (LUDVIG, Eq. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import repeat
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from panoptic_gs import kernels
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift.blending import Blending, label_map_of, pixel_weights_of
+from panoptic_gs.uplift.labels import GaussianLabels
+
+Void = Literal["abstain", "label"]
+Map = np.ndarray | Tensor
+
+
+class LabelVotes:
+    """The votes of any number of views for the labels of a set of Gaussians.
+
+    A view adds, for each Gaussian i and label l, the sum of α_i·T_i over the pixels of label l, where α_i·T_i is the
+    weight that blending gives the Gaussian at that pixel. Sums of one tile are taken in a fixed order, rounded once to
+    a multiple of 2⁻³⁴ and added as 64-bit integers. So the result is the same, bit for bit, for any order of views, any
+    number of threads, and however the views are split over objects that are merged later. A pair of Gaussian and label
+    takes memory from its first vote on, whatever the labels' values; 2²⁹ pixels of full weight fit into one.
+
+    Args:
+        num_gaussians: N, the number of Gaussians.
+        near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
+    """
+
+    def __init__(
+        self,
+        num_gaussians: int,
+        *,
+        near_plane: float = 0.01,
+        far_plane: float = 1e10,
+        radius_clip: float = 0.0,
+        eps2d: float = 0.3,
+        rasterize_mode: str = "classic",
+    ) -> None:
+        self.blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
+        self._store = kernels.VoteStore(num_gaussians)
+
+    @property
+    def num_gaussians(self) -> int:
+        """N, the number of Gaussians."""
+        return self._store.num_gaussians
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the sums take."""
+        return self._store.num_bytes
+
+    def add(self, splats: Splats, camera: Camera, label_map: Map, weights: Map | None = None) -> None:
+        """Add the votes of one view.
+
+        Args:
+            splats: the N Gaussians.
+            camera: where the map was seen from.
+            label_map: ``[H, W]`` integers, 0 = void, else any label up to 2³¹−1.
+            weights: ``[H, W]`` factors for each pixel's votes, 0 or more; ones if not given.
+
+        Raises:
+            InputError: sizes that do not fit, labels or weights out of range.
+            OverflowError: a sum leaves its range; what was added before this view stays, this view counts in part.
+        """
+        if len(splats) != self.num_gaussians:
+            raise InputError("splats", f"{len(splats)} Gaussians", f"{self.num_gaussians}, as the votes were made for",
+                             "Make a LabelVotes for these splats.")
+        device = splats.means.device
+        labels = label_map_of(camera, label_map, device)
+        factors = None if weights is None else pixel_weights_of(camera, weights, device)
+        kernels.add_label_votes(
+            self._store,
+            *(tensor.detach() for tensor in (splats.means, splats.quats, splats.scales, splats.opacities)),
+            camera.viewmat.to(device), camera.K.to(device), labels, factors,
+            near_plane=self.blending.near_plane, far_plane=self.blending.far_plane,
+            radius_clip=self.blending.radius_clip, eps2d=self.blending.eps2d, antialiased=self.blending.antialiased,
+        )  # fmt: skip
+
+    def merge(self, other: LabelVotes) -> None:
+        """Add the votes of other views for the same Gaussians.
+
+        Raises:
+            InputError: the numbers of Gaussians or the rules of blending differ.
+        """
+        if other.num_gaussians != self.num_gaussians or other.blending != self.blending:
+            raise InputError("votes", f"votes for {other.num_gaussians} Gaussians, {other.blending}",
+                             f"votes for {self.num_gaussians} Gaussians, {self.blending}",
+                             "Merge votes for the same splats, blended alike.")
+        self._store.add_rows(*other._store.rows())
+
+    def __add__(self, other: LabelVotes) -> LabelVotes:
+        result = self._empty()
+        result.merge(self)
+        result.merge(other)
+        return result
+
+    def all_reduce(self, group: Any = None) -> None:
+        """Give every process of a ``torch.distributed`` group the votes of all of them."""
+        import torch.distributed as distributed
+
+        gathered: list[Any] = [None] * distributed.get_world_size(group)
+        distributed.all_gather_object(gathered, self.state_dict(), group=group)
+        for rank, state in enumerate(gathered):
+            if rank != distributed.get_rank(group):
+                other = self._empty()
+                other.load_state_dict(state)
+                self.merge(other)
+
+    def finish(self, void: Void = "abstain") -> GaussianLabels:
+        """The label distribution of each Gaussian; more views can be added afterwards.
+
+        Args:
+            void: ``"abstain"`` leaves pixels of label 0 out of the distribution; ``"label"`` treats void as a label
+                (the paper's literal Z). Their weight is reported in ``GaussianLabels.void`` either way.
+        """
+        if void not in ("abstain", "label"):
+            raise InputError("void", repr(void), "'abstain' or 'label'", "Choose how void pixels count.")
+        return GaussianLabels(*self._store.shares(void_is_label=void == "label"))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The votes as tensors: ``indptr [N + 1]``, ``label [nnz]``, ``sum [nnz]`` in units of 2⁻³⁴."""
+        indptr, label, sums = self._store.rows()
+        return {"indptr": indptr, "label": label, "sum": sums}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Replace the votes by those of a :meth:`state_dict` for the same number of Gaussians.
+
+        Raises:
+            InputError: it was made for another number of Gaussians.
+        """
+        if len(state["indptr"]) != self.num_gaussians + 1:
+            raise InputError("state", f"votes for {len(state['indptr']) - 1} Gaussians", f"{self.num_gaussians}",
+                             "Resume with the splats that the votes were made for.")
+        self._store = kernels.VoteStore(self.num_gaussians)
+        self._store.add_rows(state["indptr"], state["label"], state["sum"])
+
+    def _empty(self) -> LabelVotes:
+        b = self.blending
+        return LabelVotes(self.num_gaussians, near_plane=b.near_plane, far_plane=b.far_plane, radius_clip=b.radius_clip,
+                          eps2d=b.eps2d, rasterize_mode=b.rasterize_mode)
+
+
+def uplift_labels(
+    splats: Splats,
+    views: Iterable[tuple[Camera, Map]],
+    weights: Iterable[Map | None] | Mapping[int, Map] | None = None,
+    void: Void = "abstain",
+    *,
+    near_plane: float = 0.01,
+    far_plane: float = 1e10,
+    radius_clip: float = 0.0,
+    eps2d: float = 0.3,
+    rasterize_mode: str = "classic",
+) -> GaussianLabels:
+    r"""Uplift label maps to Gaussians (LUDVIG, Eq. 7).
+
+    .. math:: g_i[l] = \sum_{(n,u):\,label(n,u)=l} w_i(n,u) / Z_i, \qquad Z_i = \sum_{(n,u)} w_i(n,u)
+
+    with :math:`w_i(n,u) = α_i(u) T_i(u)` the blending weight of Gaussian i at pixel u of view n. The cost of a view does
+    not grow with the number of labels, colours are never evaluated, and one view at a time is in memory. See
+    :class:`LabelVotes` for exactness.
+
+    Args:
+        splats: the Gaussians.
+        views: yields the camera and the label map ``[H, W]`` (integers, 0 = void) of each view.
+        weights: factors ``[H, W]`` for the votes of each view's pixels: one map (or None) for each view, in order, or a
+            mapping from the view's position.
+        void: ``"abstain"`` (void pixels take no part) or ``"label"`` (the literal Z).
+        near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
+
+    Raises:
+        InputError: maps that do not fit their cameras, labels or weights out of range, fewer or more weights than views.
+    """
+    votes = LabelVotes(len(splats), near_plane=near_plane, far_plane=far_plane, radius_clip=radius_clip, eps2d=eps2d,
+                       rasterize_mode=rasterize_mode)  # fmt: skip
+    lookup = weights if isinstance(weights, Mapping) else None
+    in_order = iter(weights) if weights is not None and lookup is None else repeat(None)
+    missing = object()
+    for position, (camera, label_map) in enumerate(views):
+        factors = lookup.get(position) if lookup is not None else next(in_order, missing)
+        if factors is missing:
+            raise InputError("weights", f"{position} maps", "one for each view", "Pass None for views without weights.")
+        votes.add(splats, camera, label_map, factors)  # pyright: ignore[reportArgumentType]
+    if weights is not None and lookup is None and next(in_order, missing) is not missing:
+        raise InputError("weights", "more maps than views", "one for each view", "Check which views are passed.")
+    return votes.finish(void)
