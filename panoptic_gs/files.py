@@ -42,24 +42,47 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def replacing_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary folder beside ``folder`` and move it into place at the end, or remove it on failure.
+def require_replaceable(folder: Path, *, overwrite: bool, known_by: str) -> None:
+    """Stop before anything is computed where a folder could not be written or must not be replaced.
 
-    An existing empty folder is replaced; one with content only where ``overwrite`` says so, and it stays as it was
-    until the new one is complete.
+    Args:
+        folder: the output.
+        overwrite: whether one with content may be replaced.
+        known_by: a file that every such output holds; a folder without it is somebody else's and never replaced.
 
     Raises:
-        InputError: the folder exists and is not empty, or cannot be written.
+        InputError: the folder has content and may not be replaced.
     """
-    folder = Path(folder).absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir() or not (folder / known_by).is_file():
+        raise InputError(
+            folder,
+            f"content without {known_by}",
+            "a new or empty folder, or an earlier output to overwrite",
+            "Choose another output folder.",
+        )
+    if not overwrite:
         raise InputError(
             folder,
             "an existing folder with content",
             "a new or empty folder",
             "Choose another output folder, or pass --overwrite to replace this one.",
         )
+
+
+@contextmanager
+def replacing_folder(folder: Path, *, overwrite: bool = False, known_by: str) -> Iterator[Path]:
+    """Give a temporary folder beside ``folder`` and move it into place at the end, or remove it on failure.
+
+    An existing empty folder is replaced; an earlier output only where ``overwrite`` says so, and it stays as it was
+    until the new one is complete. See :func:`require_replaceable` for the arguments.
+
+    Raises:
+        InputError: the folder has content and may not be replaced, or it cannot be written.
+    """
+    folder = Path(folder).absolute()
+    require_replaceable(folder, overwrite=overwrite, known_by=known_by)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
@@ -75,8 +98,6 @@ def replacing_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]
         yield temporary
         if folder.is_dir():
             shutil.rmtree(folder)
-        elif folder.exists():
-            folder.unlink()
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -120,7 +120,7 @@ class PanopticScene:
         file = folder / "panoptic.json"
         document = read_json(file)
         try:
-            categories = [_category(entry) for entry in document["categories"]]
+            categories = [category_from_json(entry) for entry in document["categories"]]
             annotations = [_Annotation.parse(entry) for entry in document["annotations"]]
             info = document.get("info", {})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -155,7 +155,7 @@ class PanopticScene:
         category_of = {segment.id: segment.category_id for segment in self.segments}
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        with replacing_folder(Path(folder), overwrite=overwrite) as temporary:
+        with replacing_folder(Path(folder), overwrite=overwrite, known_by="panoptic.json") as temporary:
             for number, stem in enumerate(self.stems, start=1):
                 ids = np.asarray(self.maps[stem])
                 segments_info = []
@@ -184,7 +184,7 @@ class PanopticScene:
                 "info": {"source": self.source, "scene_wide_ids": True},
                 "images": images,
                 "annotations": annotations,
-                "categories": [_category_entry(category) for category in self.categories],
+                "categories": [category_to_json(category) for category in self.categories],
             })  # fmt: skip
 
 
@@ -292,7 +292,8 @@ class _MapFiles(Mapping[str, np.ndarray]):
             self[stem]
 
 
-def _category(entry: Mapping[str, Any]) -> Category:
+def category_from_json(entry: Mapping[str, Any]) -> Category:
+    """A category from an entry of a COCO category list."""
     color = entry.get("color")
     return Category(
         int(entry["id"]),
@@ -302,7 +303,8 @@ def _category(entry: Mapping[str, Any]) -> Category:
     )
 
 
-def _category_entry(category: Category) -> dict[str, Any]:
+def category_to_json(category: Category) -> dict[str, Any]:
+    """The entry of a category in a COCO category list."""
     entry: dict[str, Any] = {"id": category.id, "name": category.name, "isthing": int(category.isthing)}
     return entry | ({"color": list(category.color)} if category.color else {})
 

@@ -134,7 +134,11 @@ def test_a_failed_save_leaves_the_old_folder_and_nothing_else(labelling, tmp_pat
     broken = PanopticScene(CATEGORIES, SEGMENTS, {"0001": labelling.maps["0001"], "x": np.full((4, 6), 8)})
     with pytest.raises(InputError, match="id 8"):
         broken.save(tmp_path / "panoptic", overwrite=True)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").touch()
+    with pytest.raises(InputError, match="content without panoptic.json"):
+        labelling.save(tmp_path / "precious", overwrite=True)
     with pytest.raises(InputError, match="--overwrite"):
         labelling.save(tmp_path / "panoptic")
-    assert [p.name for p in tmp_path.iterdir()] == ["panoptic"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["panoptic", "precious"]
     assert PanopticScene.load(tmp_path / "panoptic").stems == ["0001", "0002"]

@@ -44,7 +44,7 @@ class Render:
         splats, labels, segments, categories = load_labelled_scene(self.labelled)
         palette = PanopticPalette([segment.id for segment in segments])
         maps: dict[str, np.ndarray] = {}
-        with replacing_folder(self.out, overwrite=self.overwrite) as folder:
+        with replacing_folder(self.out, overwrite=self.overwrite, known_by="panoptic/panoptic.json") as folder:
             (folder / "depth").mkdir()
             for frame in track(frames, description="Rendering", console=console):
                 camera = frame.camera

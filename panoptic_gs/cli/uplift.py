@@ -14,7 +14,7 @@ from rich.progress import track
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing_folder
+from panoptic_gs.files import require_replaceable
 from panoptic_gs.scene import Scene
 from panoptic_gs.splats import Splats
 
@@ -50,6 +50,7 @@ class Uplift:
         from panoptic_gs.uplift import save_labelled_scene, uplift_labels
 
         console = Console()
+        require_replaceable(self.out, overwrite=self.overwrite, known_by="segments.json")
         scene = Scene.load(self.scene)
         labelling = scene.load_panoptic(self.panoptic)
         splats = Splats.load_ply(self.splats)
@@ -66,17 +67,16 @@ class Uplift:
             for frame in track(frames, description="Uplifting", console=console):
                 yield frame.camera, frame.fit_labels(labelling.maps[frame.stem])
 
-        with replacing_folder(self.out, overwrite=self.overwrite) as folder:
-            labels = uplift_labels(splats, views(), void=self.void, rasterize_mode=self.rasterize_mode)
-            segment_ids, confidence = labels.best()
-            if not (segment_ids > 0).any():
-                raise InputError(
-                    self.splats,
-                    "no Gaussian that the scene's cameras see under a label",
-                    "splats in the scene folder's world frame",
-                    "Export the splats in the frame of transforms.json, or give the scene they were trained on.",
-                )
-            save_labelled_scene(folder, splats, labels, labelling)
+        labels = uplift_labels(splats, views(), void=self.void, rasterize_mode=self.rasterize_mode)
+        segment_ids, confidence = labels.best()
+        if not (segment_ids > 0).any():
+            raise InputError(
+                self.splats,
+                "no Gaussian that the scene's cameras see under a label",
+                "splats in the scene folder's world frame",
+                "Export the splats in the frame of transforms.json, or give the scene they were trained on.",
+            )
+        save_labelled_scene(self.out, splats, labels, labelling, overwrite=self.overwrite)
         labelled = segment_ids > 0
         console.print(
             f"{int(labelled.sum()):,} of {len(splats):,} Gaussians carry one of {len(labelling.segments)} segments "
