@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands as a user types them, on a small procedural room."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from plyfile import PlyData
+from scipy.spatial import cKDTree
+
+from panoptic_gs import PanopticScene, Splats
+from panoptic_gs.cli.main import main
+from panoptic_gs.scene import Scene
+from panoptic_gs.splats import SH_C0
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("room") / "scene"
+    main(["synth", str(root), "--views", "10", "--width", "96", "--height", "72", "--seed", "3"])
+    return root
+
+
+@pytest.fixture(scope="module")
+def ply(room) -> Path:
+    """Untrained Gaussians: one ball a seed point."""
+    points = Scene.load(room).points
+    assert points is not None
+    positions, colors = points
+    spacing = cKDTree(positions).query(positions, k=4)[0][:, 1:].mean(axis=1).clip(0.005, 0.2)
+    count = len(positions)
+    splats = Splats(
+        torch.from_numpy(positions),
+        torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        torch.from_numpy(spacing).float()[:, None].repeat(1, 3) * 0.7,
+        torch.full((count,), 0.95),
+        ((torch.from_numpy(colors) / 255 - 0.5) / SH_C0)[:, None],
+    )
+    path = room.parent / "untrained.ply"
+    splats.save_ply(path)
+    return path
+
+
+def test_labels_of_the_truth_come_back_from_untrained_splats(room, ply, capsys):
+    out, renders, scores = (room.parent / name for name in ("labelled", "renders", "scores.json"))
+    main(["uplift", str(ply), str(room), "--out", str(out), "--panoptic", "panoptic_gt"])
+    main(["render", str(out), str(room), "--split", "test", "--out", str(renders)])
+    main(["evaluate", str(renders / "panoptic"), str(room), "--splits", "test", "--json", str(scores)])
+    assert "Gaussians carry" in capsys.readouterr().out
+    text = json.loads(scores.read_text())["splits"]["test"]
+    assert text["panoptic-lifting"]["pq"] > 0.6
+    assert text["strict"]["pq"] > 0.5
+    vertices = PlyData.read(out / "splats.ply")["vertex"]
+    truth = PanopticScene.load(room / "panoptic_gt")
+    labelled = vertices["segment_id"] > 0
+    assert labelled.mean() > 0.9
+    np.testing.assert_array_equal(truth.category_of()[vertices["segment_id"]], vertices["category_id"])
+    assert len(list((renders / "rgb").glob("*.png"))) == len(Scene.load(room).split("test"))
+
+
+def test_an_output_is_never_overwritten_unasked(room, ply, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["synth", str(room), "--views", "4"])
+    assert stop.value.code == 2
+    assert "--overwrite" in capsys.readouterr().err
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(SystemExit) as stop:
+        main(["uplift", str(ply), str(room), "--out", str(tmp_path), "--overwrite"])
+    assert stop.value.code == 2
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["uplift", "{tmp}/none.ply", "{room}", "--out", "{tmp}/out"], "none.ply"),
+        (["uplift", "{ply}", "{tmp}", "--out", "{tmp}/out"], "transforms.json"),
+        (["uplift", "{ply}", "{room}", "--out", "{tmp}/out", "--panoptic", "nothing"], "nothing"),
+        (["uplift", "{ply}", "{room}", "--out", "{tmp}/out", "--split", "val"], "no split 'val'"),
+        (["render", "{room}", "{room}", "--out", "{tmp}/out"], "segments.json"),
+        (["evaluate", "{tmp}/none", "{room}"], "none"),
+        (["evaluate", "{room}", "{room}", "--protocols", "best"], "best"),
+        (["synth", "/proc/nowhere/scene", "--views", "2", "--width", "8", "--height", "8"], "/proc/nowhere"),
+    ],
+)
+def test_bad_input_is_one_screen_and_exit_code_2(room, ply, tmp_path, capsys, arguments, word):
+    with pytest.raises(SystemExit) as stop:
+        main([argument.format(room=room, ply=ply, tmp=tmp_path) for argument in arguments])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert word in message
+    assert "expected" in message
+    assert len(message.splitlines()) <= 12
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".*")), "nothing half-written is left"
+
+
+def test_splats_of_another_place_are_refused(room, tmp_path, capsys):
+    far = Splats(torch.tensor([[0.0, 0.0, 1e4]]), torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), 0.1),
+                 torch.tensor([0.9]), torch.zeros(1, 1, 3))  # fmt: skip
+    far.save_ply(tmp_path / "far.ply")
+    with pytest.raises(SystemExit) as stop:
+        main(["uplift", str(tmp_path / "far.ply"), str(room), "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert "world frame" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["synth", "uplift", "render", "evaluate"])
+def test_help_explains_every_option(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "--" in capsys.readouterr().out
+
+
+def test_the_installed_command_runs():
+    command = Path(sys.executable).with_name("panoptic-gs")
+    result = subprocess.run([command, "--help"], capture_output=True, text=True, check=False,
+                            env=os.environ | {"COLUMNS": "120"})  # fmt: skip
+    assert result.returncode == 0
+    for name in ("synth", "uplift", "render", "evaluate"):
+        assert name in result.stdout
