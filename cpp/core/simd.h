@@ -72,7 +72,8 @@ PGS_INLINE bool any(Mask a) { return a.m != 0; }
 PGS_INLINE Mask greater_equal(Float a, Float b) { return {_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ)}; }
 PGS_INLINE Mask less_equal(Float a, Float b) { return {_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ)}; }
 PGS_INLINE Mask less_equal(Int a, Int b) { return {_mm512_cmple_epi32_mask((__m512i)a, (__m512i)b)}; }
-// `within & (a >= b)` in one instruction.
+// `within & (a >= b)` and the like in one instruction.
+PGS_INLINE Mask equal(Mask within, Float a, Float b) { return {_mm512_mask_cmp_ps_mask(within.m, a, b, _CMP_EQ_OQ)}; }
 PGS_INLINE Mask greater_equal(Mask within, Float a, Float b) {
     return {_mm512_mask_cmp_ps_mask(within.m, a, b, _CMP_GE_OQ)};
 }
@@ -175,6 +176,7 @@ PGS_INLINE Float reciprocal(Float a) { return splat(1.0f) / a; }
 #endif
 
 #if !defined(__AVX512F__)
+PGS_INLINE Mask equal(Mask within, Float a, Float b) { return {within.m & (Int)(a == b)}; }
 PGS_INLINE Mask greater_equal(Mask within, Float a, Float b) { return within & greater_equal(a, b); }
 PGS_INLINE Mask less_equal(Mask within, Float a, Float b) { return within & less_equal(a, b); }
 #endif

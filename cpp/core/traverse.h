@@ -148,18 +148,20 @@ PGS_INLINE PairPowers pair_powers(const Batch& batch, int slot, int block) {
             splat(batch.log2_opacity[slot])};
 }
 
+// The whitened offsets at vector i.
+PGS_INLINE void whitened_at(const PairPowers& pair, const Batch& batch, int slot, int i, Float& u, Float& v) {
+    const Float row = splat(static_cast<float>(i * kLanes / kBlock / kRowsPerVector));
+    u = fma(pair.u_step, row, pair.u);
+    v = fma(pair.v_step, row, pair.v);
+    if constexpr (kLanes < kBlock)  // several vectors a row
+        u = fma(splat(batch.ux[slot]), splat(static_cast<float>(i * kLanes % kBlock)), u);
+}
+
 // The exponent at vector i. Forward and backward passes must agree on every comparison bit for bit, so both come here.
 PGS_INLINE Float power_at(const PairPowers& pair, const Batch& batch, int slot, int i) {
-    if constexpr (kLanes >= kBlock) {
-        const Float row = splat(static_cast<float>(i));
-        const Float u = fma(pair.u_step, row, pair.u), v = fma(pair.v_step, row, pair.v);
-        return power_from_whitened(u, v, pair.log2_opacity);
-    } else {  // several vectors a row
-        const Float row = splat(static_cast<float>(i * kLanes / kBlock));
-        const Float shift = splat(static_cast<float>(i * kLanes % kBlock));
-        const Float u = fma(splat(batch.ux[slot]), shift, fma(pair.u_step, row, pair.u));
-        return power_from_whitened(u, fma(pair.v_step, row, pair.v), pair.log2_opacity);
-    }
+    Float u, v;
+    whitened_at(pair, batch, slot, i, u, v);
+    return power_from_whitened(u, v, pair.log2_opacity);
 }
 
 struct alignas(64) BlockState {

@@ -51,6 +51,7 @@ struct View {
     int width = 0, height = 0;
     int tiles_x = 0, tiles_y = 0;
     int64_t count = 0;             // Gaussians in the scene
+    int64_t invalid = 0;           // of them, NaN or infinite; left out
     Buffer<Footprint> footprints;  // [visible], by depth, ties by id; an index into it is a rank
 
     // Tile t = row * tiles_x + column holds entries [tile_offsets[t], tile_offsets[t + 1]) of tile_ranks, ascending:

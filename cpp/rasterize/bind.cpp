@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+
+#include "binding.h"
+#include "core/arrays.h"
+#include "rasterize/frame.h"
+
+namespace panoptic_gs {
+
+namespace {
+
+using Floats = std::vector<ConstFloatArray>;
+
+ProjectionOptions options_of(float near_plane, float far_plane, float radius_clip, float eps2d, bool antialiased) {
+    ProjectionOptions options;
+    options.near_plane = near_plane;
+    options.far_plane = far_plane;
+    options.radius_clip = radius_clip;
+    options.eps2d = eps2d;
+    options.antialiased = antialiased;
+    return options;
+}
+
+std::vector<ColorSource> sources_of(const Floats& colors) {
+    std::vector<ColorSource> sources;
+    for (const auto& color : colors) sources.push_back({color.data(), static_cast<int>(color.shape(1))});
+    return sources;
+}
+
+std::shared_ptr<View> project(const ConstFloatArray& means, const ConstFloatArray& quats, const ConstFloatArray& scales,
+                              const ConstFloatArray& opacities, const ConstFloatArray& viewmat,
+                              const ConstFloatArray& K, int width, int height, float near_plane, float far_plane,
+                              float radius_clip, float eps2d, bool antialiased, int threads,
+                              const std::optional<IntArray>& radii, const std::optional<FloatArray>& means2d,
+                              const std::optional<FloatArray>& depths, const std::optional<FloatArray>& conics,
+                              const std::optional<FloatArray>& compensations) {
+    const Gaussians gaussians = gaussians_of(means, quats, scales, opacities);
+    const PinholeCamera camera = camera_of(viewmat, K, width, height);
+    const ProjectionResults results{data_or_null(radii), data_or_null(means2d), data_or_null(depths),
+                                    data_or_null(conics), data_or_null(compensations)};
+    auto view = std::make_shared<View>();
+    nb::gil_scoped_release unlocked;
+    make_view(gaussians, camera, options_of(near_plane, far_plane, radius_clip, eps2d, antialiased), threads, results,
+              *view);
+    return view;
+}
+
+void bind(nb::module_& m) {
+    nb::class_<View>(m, "View")
+        .def_ro("width", &View::width)
+        .def_ro("height", &View::height)
+        .def_ro("count", &View::count)
+        .def_ro("invalid", &View::invalid)
+        .def_prop_ro("visible", &View::visible)
+        .def_prop_ro("intersections", &View::intersections)
+        .def_prop_ro("tiles_x", [](const View& view) { return view.tiles_x; })
+        .def_prop_ro("tiles_y", [](const View& view) { return view.tiles_y; })
+        .def_prop_ro(
+            "tile_offsets",
+            [](View& view) {
+                return nb::ndarray<nb::numpy, const uint32_t, nb::ndim<1>>(view.tile_offsets.data(),
+                                                                           {view.tile_offsets.size()});
+            },
+            nb::rv_policy::reference_internal, "Where each tile's list begins, [tiles + 1].")
+        .def_prop_ro(
+            "tile_ranks",
+            [](View& view) {
+                return nb::ndarray<nb::numpy, const uint32_t, nb::ndim<1>>(view.tile_ranks.data(),
+                                                                           {view.tile_ranks.size()});
+            },
+            nb::rv_policy::reference_internal, "Ranks in depth order, tile after tile.")
+        .def_prop_ro(
+            "ids",
+            [](const View& view) {
+                auto* ids = new int64_t[view.footprints.size() + 1];
+                for (size_t i = 0; i < view.footprints.size(); ++i) ids[i] = view.footprints[i].id;
+                nb::capsule owner(ids, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
+                return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids, {view.footprints.size()}, owner);
+            },
+            "Index of the Gaussian at each rank.");
+    nb::class_<PixelState>(m, "PixelState");
+    m.attr("tile_size") = kTile;
+
+    m.def("project", &project, nb::arg("means"), nb::arg("quats"), nb::arg("scales"), nb::arg("opacities"),
+          nb::arg("viewmat"), nb::arg("K"), nb::arg("width"), nb::arg("height"), nb::arg("near_plane"),
+          nb::arg("far_plane"), nb::arg("radius_clip"), nb::arg("eps2d"), nb::arg("antialiased"), nb::arg("threads"),
+          nb::arg("radii").none(), nb::arg("means2d").none(), nb::arg("depths").none(), nb::arg("conics").none(),
+          nb::arg("compensations").none());
+
+    m.def(
+        "project_gradient",
+        [](const ConstFloatArray& means, const ConstFloatArray& quats, const ConstFloatArray& scales,
+           const ConstFloatArray& opacities, const ConstFloatArray& viewmat, const ConstFloatArray& K, int width,
+           int height, float eps2d, int threads, const ConstIntArray& radii, const ConstFloatArray& v_means2d,
+           const std::optional<ConstFloatArray>& v_depths, const ConstFloatArray& v_conics,
+           const std::optional<ConstFloatArray>& v_compensations, bool accumulate, FloatArray v_means,
+           FloatArray v_quats, FloatArray v_scales, const std::optional<FloatArray>& v_viewmat) {
+            const Gaussians gaussians = gaussians_of(means, quats, scales, opacities);
+            const ProjectionConstants constants =
+                projection_constants(camera_of(viewmat, K, width, height), options_of(0, 0, 0, eps2d, false));
+            const ProjectionGradientJob job{v_means2d.data(), data_or_null(v_depths),   v_conics.data(),
+                                            data_or_null(v_compensations), radii.data(), accumulate,
+                                            v_means.data(),   v_quats.data(),           v_scales.data()};
+            nb::gil_scoped_release unlocked;
+            project_gradient(gaussians, constants, job, threads, data_or_null(v_viewmat));
+        },
+        nb::arg("means"), nb::arg("quats"), nb::arg("scales"), nb::arg("opacities"), nb::arg("viewmat"), nb::arg("K"),
+        nb::arg("width"), nb::arg("height"), nb::arg("eps2d"), nb::arg("threads"), nb::arg("radii"),
+        nb::arg("v_means2d"), nb::arg("v_depths").none(), nb::arg("v_conics"), nb::arg("v_compensations").none(),
+        nb::arg("accumulate"), nb::arg("v_means"), nb::arg("v_quats"), nb::arg("v_scales"),
+        nb::arg("v_viewmat").none());
+
+    m.def(
+        "paint",
+        [](const View& view, const Floats& colors, const std::optional<ConstFloatArray>& background, int threads,
+           FloatArray image, FloatArray alpha, bool keep_state) {
+            const auto sources = sources_of(colors);
+            auto state = keep_state ? std::make_shared<PixelState>() : nullptr;
+            nb::gil_scoped_release unlocked;
+            paint(view, sources, data_or_null(background), threads, image.data(), alpha.data(), state.get());
+            return state;
+        },
+        nb::arg("view"), nb::arg("colors"), nb::arg("background").none(), nb::arg("threads"), nb::arg("image"),
+        nb::arg("alpha"), nb::arg("keep_state"));
+
+    m.def(
+        "paint_gradient",
+        [](const View& view, const PixelState& state, const Floats& colors,
+           const std::optional<ConstFloatArray>& background, const ConstFloatArray& v_image,
+           const std::optional<ConstFloatArray>& v_alpha, int threads, FloatArray v_means2d,
+           const std::optional<FloatArray>& v_means2d_abs, FloatArray v_conics, FloatArray v_opacities,
+           const std::vector<FloatArray>& v_colors, const std::vector<bool>& accumulate) {
+            const auto sources = sources_of(colors);
+            std::vector<ColorGradient> v_sources;
+            for (size_t i = 0; i < v_colors.size(); ++i)
+                v_sources.push_back({v_colors[i].data(), static_cast<int>(v_colors[i].shape(1)), accumulate[i]});
+            GaussianGradients out{};
+            out.means2d = v_means2d.data();
+            out.means2d_abs = data_or_null(v_means2d_abs);
+            out.conics = v_conics.data();
+            out.opacities = v_opacities.data();
+            nb::gil_scoped_release unlocked;
+            paint_gradient(view, sources, data_or_null(background), state, v_image.data(), data_or_null(v_alpha),
+                           threads, out, v_sources);
+        },
+        nb::arg("view"), nb::arg("state"), nb::arg("colors"), nb::arg("background").none(), nb::arg("v_image"),
+        nb::arg("v_alpha").none(), nb::arg("threads"), nb::arg("v_means2d"), nb::arg("v_means2d_abs").none(),
+        nb::arg("v_conics"), nb::arg("v_opacities"), nb::arg("v_colors"), nb::arg("accumulate"));
+
+    m.def(
+        "harmonics",
+        [](int degree, const ConstFloatArray& means, const ConstFloatArray& centre, const ConstFloatArray& coeffs,
+           const ConstIntArray& radii, int threads, FloatArray colors) {
+            HarmonicsJob job{};
+            job.count = static_cast<int64_t>(means.shape(0));
+            job.degree = degree;
+            job.bases = static_cast<int>(coeffs.shape(1));
+            job.means = means.data();
+            for (int i = 0; i < 3; ++i) job.centre[i] = centre.data()[i];
+            job.coeffs = coeffs.data();
+            job.radii = radii.data();
+            job.colors = colors.data();
+            nb::gil_scoped_release unlocked;
+            harmonics(job, threads);
+        },
+        nb::arg("degree"), nb::arg("means"), nb::arg("centre"), nb::arg("coeffs"), nb::arg("radii"),
+        nb::arg("threads"), nb::arg("colors"));
+
+    m.def(
+        "harmonics_gradient",
+        [](int degree, const ConstFloatArray& means, const ConstFloatArray& centre, const ConstFloatArray& coeffs,
+           const ConstIntArray& radii, const ConstFloatArray& colors, const ConstFloatArray& v_colors, int threads,
+           bool accumulate_coeffs, FloatArray v_coeffs, bool accumulate, FloatArray v_means, FloatArray v_centre) {
+            HarmonicsJob job{};
+            job.count = static_cast<int64_t>(means.shape(0));
+            job.degree = degree;
+            job.bases = static_cast<int>(coeffs.shape(1));
+            job.means = means.data();
+            for (int i = 0; i < 3; ++i) job.centre[i] = centre.data()[i];
+            job.coeffs = coeffs.data();
+            job.radii = radii.data();
+            job.colors = const_cast<float*>(colors.data());  // only read by the gradient
+            job.v_colors = v_colors.data();
+            job.v_coeffs = v_coeffs.data();
+            job.v_means = v_means.data();
+            job.accumulate = accumulate;
+            job.accumulate_coeffs = accumulate_coeffs;
+            nb::gil_scoped_release unlocked;
+            harmonics_gradient(job, threads, v_centre.data());
+        },
+        nb::arg("degree"), nb::arg("means"), nb::arg("centre"), nb::arg("coeffs"), nb::arg("radii"), nb::arg("colors"),
+        nb::arg("v_colors"), nb::arg("threads"), nb::arg("accumulate_coeffs"), nb::arg("v_coeffs"),
+        nb::arg("accumulate"), nb::arg("v_means"), nb::arg("v_centre"));
+}
+
+const Binding binding(bind);
+
+}  // namespace
+
+}  // namespace panoptic_gs

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The blending run backwards. With q = colour . dL/dpixel of a Gaussian and `behind` = sum of weight * q over the
+// Gaussians behind it plus the background's share,
+//
+//     dL/dalpha = T * q - behind / (1 - alpha),    dL/dcolour = alpha * T * dL/dpixel,
+//
+// which needs one running number a pixel whatever the number of channels. The geometry's gradients are moments of
+// s = alpha * dL/dalpha over pixels up to second order: within a block they are sums down the columns first.
+#include "core/traverse.h"
+#include "rasterize/raster.h"
+
+namespace panoptic_gs::PGS_ISA {
+
+namespace {
+
+// Eight lanes, or a whole vector where vectors are shorter: what sums over a block's pixels are folded to.
+#if defined(__AVX512F__) || defined(__AVX2__)
+typedef float Fold __attribute__((vector_size(32)));
+#else
+typedef Float Fold;
+#endif
+constexpr int kColumnGroups = kLanes >= kBlock ? 1 : kBlock / kLanes;
+
+#if defined(__AVX512F__)
+PGS_INLINE Fold low_half(Float a) { return (Fold)_mm512_castps512_ps256(a); }
+PGS_INLINE Fold high_half(Float a) { return (Fold)_mm512_extractf32x8_ps(a, 1); }
+PGS_INLINE Fold fold(Float a) { return low_half(a) + high_half(a); }
+#else
+PGS_INLINE Fold fold(Float a) { return a; }
+#endif
+
+// out[i] += sum of r[i]'s lanes, for eight vectors.
+#if defined(__AVX512F__) || defined(__AVX2__)
+PGS_INLINE void add_sums(const Fold (&r)[8], float* out) {
+    const __m256 a = _mm256_hadd_ps(r[0], r[1]), b = _mm256_hadd_ps(r[2], r[3]);
+    const __m256 c = _mm256_hadd_ps(r[4], r[5]), d = _mm256_hadd_ps(r[6], r[7]);
+    const __m256 e = _mm256_hadd_ps(a, b), f = _mm256_hadd_ps(c, d);
+    const __m256 total = _mm256_add_ps(_mm256_permute2f128_ps(e, f, 0x20), _mm256_permute2f128_ps(e, f, 0x31));
+    _mm256_storeu_ps(out, _mm256_add_ps(_mm256_loadu_ps(out), total));
+}
+#else
+PGS_INLINE void add_sums(const Fold (&r)[8], float* out) {
+    for (int i = 0; i < 8; ++i) out[i] += (r[i][0] + r[i][1]) + (r[i][2] + r[i][3]);
+}
+#endif
+
+PGS_INLINE float sum_fold(Fold a) {
+    float total = 0.0f;
+    constexpr int kSize = sizeof(Fold) / 4;
+    for (int half = kSize / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) a[i] += a[i + half];
+    return total + a[0];
+}
+
+// Sums of s times 1, row and row^2 down the columns of a block, for each column.
+struct ColumnSums {
+    Float plain[kColumnGroups], row[kColumnGroups], row2[kColumnGroups];
+};
+
+constexpr float kTileCentre = 0.5f * (kTile - 1);
+
+// The six moments about the tile's centre, as vectors to be summed over lanes.
+PGS_INLINE void moments(const ColumnSums& sums, int block, Fold (&m)[8]) {
+    const float y0 = static_cast<float>(block / kBlocksPerSide * kBlock) - kTileCentre;
+    const float x0 = static_cast<float>(block % kBlocksPerSide * kBlock) - kTileCentre;
+    for (int k = 0; k < 6; ++k) m[k] = Fold{};
+    for (int g = 0; g < kColumnGroups; ++g) {
+        Fold b0 = fold(sums.plain[g]), b1 = fold(sums.row[g]), b2 = fold(sums.row2[g]);
+#if defined(__AVX512F__)
+        const Fold odd = high_half(sums.plain[g]);  // the second row of each vector
+        b2 += odd + 2.0f * high_half(sums.row[g]);
+        b1 += odd;
+#endif
+        b2 += (2.0f * y0) * b1 + (y0 * y0) * b0;
+        b1 += y0 * b0;
+        Fold x;
+        for (int lane = 0; lane < static_cast<int>(sizeof(Fold) / 4); ++lane)
+            x[lane] = x0 + static_cast<float>(g * kLanes % kBlock + lane);
+        m[0] += b0;
+        m[1] += b0 * x;
+        m[2] += b0 * x * x;
+        m[3] += b1;
+        m[4] += b1 * x;
+        m[5] += b2;
+    }
+}
+
+template <int kChannels>
+struct BlockGradient {
+    Float transmittance[kVectors], behind[kVectors];
+    Float v_color[kChannels][kVectors];
+    Int last[kVectors];
+    int32_t greatest_last;
+};
+
+template <int kChannels>
+PGS_INLINE void load_block(const PaintGradientJob& job, int tile, int block, BlockGradient<kChannels>& b) {
+    const View& view = *job.view;
+    alignas(64) float planes[kChannels][kBlockPixels] = {};
+    alignas(64) float v_alpha[kBlockPixels] = {};
+    const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
+    const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
+    const int columns = view.width - x0 < kBlock ? view.width - x0 : kBlock;
+    const int rows = view.height - y0 < kBlock ? view.height - y0 : kBlock;
+    for (int y = 0; y < rows; ++y) {
+        const int64_t pixel = static_cast<int64_t>(y0 + y) * view.width + x0;
+        const float* in = job.v_image + pixel * job.image_channels;
+        for (int x = 0; x < columns; ++x)
+            for (int c = 0; c < kChannels; ++c) planes[c][y * kBlock + x] = in[x * job.image_channels + c];
+        if (job.v_alpha != nullptr)
+            for (int x = 0; x < columns; ++x) v_alpha[y * kBlock + x] = job.v_alpha[pixel + x];
+    }
+    const int64_t base = (static_cast<int64_t>(tile) * kBlocks + block) * kBlockPixels;
+    int32_t greatest = -1;
+    for (int k = 0; k < kBlockPixels; ++k) {
+        const int32_t last = job.state->last[base + k];
+        greatest = last > greatest ? last : greatest;
+    }
+    b.greatest_last = greatest;
+    for (int i = 0; i < kVectors; ++i) {
+        b.transmittance[i] = load(job.state->transmittance.data() + base + i * kLanes);
+        b.last[i] = load(job.state->last.data() + base + i * kLanes);
+        Float behind = -load(v_alpha + i * kLanes);
+        for (int c = 0; c < kChannels; ++c) {
+            b.v_color[c][i] = load(planes[c] + i * kLanes);
+            if (job.background != nullptr) behind = fma(splat(job.background[c]), b.v_color[c][i], behind);
+        }
+        b.behind[i] = behind * b.transmittance[i];
+    }
+}
+
+// Gaussians of one batch at one block, back to front. Adds to gradients[slot], in tile coordinates.
+template <int kChannels, bool kAbsolute>
+PGS_INLINE void retrace_block(const PaintGradientJob& job, const Batch& batch, int32_t first_position, int block,
+                              BlockGradient<kChannels>& b, float (*gradients)[kPairGradient], uint8_t* touched) {
+    Float transmittance[kVectors], behind[kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+        transmittance[i] = b.transmittance[i];
+        behind[i] = b.behind[i];
+    }
+    for (int n = batch.count[block] - 1; n >= 0; --n) {
+        const int slot = batch.slots[block][n];
+        const int32_t position = first_position + slot;
+        if (position > b.greatest_last) continue;
+        const PairPowers pair = pair_powers(batch, slot, block);
+        Float power[kVectors];
+        Mask hit[kVectors];
+        Mask hits = {};
+        const Int here = splat_int(position);
+#pragma GCC unroll 16
+        for (int i = 0; i < kVectors; ++i) {
+            power[i] = power_at(pair, batch, slot, i);
+            hit[i] = greater_equal(less_equal(here, b.last[i]), power[i], splat(kLog2AlphaMin));
+            hits |= hit[i];
+        }
+        if (!any(hits)) continue;
+        const float* color = job.colors + static_cast<int64_t>(batch.rank[slot]) * job.stride;
+        ColumnSums sums = {};
+        Float v_color[kChannels] = {};
+        Float abs_x = {}, abs_y = {};
+#pragma GCC unroll 16
+        for (int i = 0; i < kVectors; ++i) {
+            const Float raw = exp2(power[i]);
+            const Float alpha = min(raw, splat(kAlphaMax));
+            const Float inverse = reciprocal(splat(1.0f) - alpha);
+            transmittance[i] = select(hit[i], transmittance[i] * inverse, transmittance[i]);
+            const Float weight = zero_unless(hit[i], alpha * transmittance[i]);
+            Float q = splat(color[0]) * b.v_color[0][i];
+            for (int c = 1; c < kChannels; ++c) q = fma(splat(color[c]), b.v_color[c][i], q);
+            for (int c = 0; c < kChannels; ++c) v_color[c] = fma(weight, b.v_color[c][i], v_color[c]);
+            const Float v_alpha = fnma(behind[i], inverse, transmittance[i] * q);
+            behind[i] = fma(weight, q, behind[i]);
+            const Float s = zero_unless(less_equal(hit[i], raw, splat(kAlphaMax)), raw * v_alpha);
+            const int group = i % kColumnGroups;
+            const float row = static_cast<float>(i * kLanes / kBlock);
+            sums.plain[group] += s;
+            sums.row[group] = fma(s, splat(row), sums.row[group]);
+            sums.row2[group] = fma(s, splat(row * row), sums.row2[group]);
+            if constexpr (kAbsolute) {
+                Float u, v;
+                whitened_at(pair, batch, slot, i, u, v);
+                abs_x += abs(s * u);
+                abs_y += abs(s * fma(splat(batch.uy[slot]), u, splat(batch.vy[slot]) * v));
+            }
+        }
+        touched[slot] = 1;
+        Fold lanes[8];
+        moments(sums, block, lanes);
+        if constexpr (kAbsolute) {
+            constexpr float kTwoLn2 = 1.3862943611198906f;
+            lanes[6] = fold(abs_x) * (kTwoLn2 * batch.ux[slot]);
+            lanes[7] = fold(abs_y) * kTwoLn2;
+        } else {  // room for two channels
+            lanes[6] = kChannels > 0 ? fold(v_color[0]) : Fold{};
+            lanes[7] = kChannels > 1 ? fold(v_color[kChannels > 1 ? 1 : 0]) : Fold{};
+        }
+        add_sums(lanes, gradients[slot]);
+        constexpr int kDone = kAbsolute ? 0 : 2;
+        if constexpr (kChannels > kDone) {
+            Fold rest[8] = {};
+            for (int c = kDone; c < kChannels; ++c) rest[c] = fold(v_color[c]);
+            if constexpr (kChannels - kDone == 1)
+                gradients[slot][kGeometry + kDone] += sum_fold(rest[kDone]);
+            else
+                add_sums(rest, gradients[slot] + kGeometry);
+        }
+    }
+    for (int i = 0; i < kVectors; ++i) {
+        b.transmittance[i] = transmittance[i];
+        b.behind[i] = behind[i];
+    }
+}
+
+template <int kChannels, bool kAbsolute>
+void paint_gradient(const PaintGradientJob& job, int tile) {
+    const View& view = *job.view;
+    const uint32_t first = view.tile_offsets[tile], end = view.tile_offsets[tile + 1];
+    __builtin_memset(job.touched + first, 0, end - first);
+    BlockGradient<kChannels> blocks[kBlocks];
+    int32_t greatest = -1;
+    for (int block = 0; block < kBlocks; ++block) {
+        if (inside_image(view, tile, block) == 0) {
+            blocks[block].greatest_last = -1;
+            continue;
+        }
+        load_block(job, tile, block, blocks[block]);
+        greatest = blocks[block].greatest_last > greatest ? blocks[block].greatest_last : greatest;
+    }
+    alignas(64) float gradients[kBatch][kPairGradient];
+    Batch batch;
+    for (int32_t start = greatest < 0 ? -1 : greatest / kBatch * kBatch; start >= 0; start -= kBatch) {
+        const uint32_t from = first + static_cast<uint32_t>(start);
+        load_batch(view, tile, from, from + kBatch < end ? from + kBatch : end, batch);
+        uint32_t alive = 0;
+        for (int block = 0; block < kBlocks; ++block)
+            if (blocks[block].greatest_last >= start) alive |= 1u << block;
+        select_blocks(batch, alive);
+        __builtin_memset(gradients, 0, sizeof gradients[0] * static_cast<size_t>(batch.size));
+        for (int block = 0; block < kBlocks; ++block)
+            if (alive >> block & 1u)
+                retrace_block<kChannels, kAbsolute>(job, batch, start, block, blocks[block], gradients,
+                                                    job.touched + from);
+        for (int slot = 0; slot < batch.size; ++slot) {  // from the tile's centre to the Gaussian's
+            if (!job.touched[from + static_cast<uint32_t>(slot)]) continue;
+            const float* g = gradients[slot];
+            const float x = kTileCentre - batch.x[slot], y = kTileCentre - batch.y[slot];
+            float* out = job.pair_gradients + static_cast<int64_t>(from + static_cast<uint32_t>(slot)) * kPairGradient;
+            out[0] = g[0];
+            out[1] = g[1] + x * g[0];
+            out[2] = g[2] + 2.0f * x * g[1] + x * x * g[0];
+            out[3] = g[3] + y * g[0];
+            out[4] = g[4] + x * g[3] + y * g[1] + x * y * g[0];
+            out[5] = g[5] + 2.0f * y * g[3] + y * y * g[0];
+            out[6] = g[6];
+            out[7] = g[7];
+            for (int c = 0; c < kChannels; ++c) out[kGeometry + c] = g[kGeometry + c];
+            if constexpr (!kAbsolute)
+                for (int c = 0; c < (kChannels < 2 ? kChannels : 2); ++c) out[kGeometry + c] = g[6 + c];
+        }
+    }
+}
+
+template <bool kAbsolute>
+void paint_gradient_channels(const PaintGradientJob& job, int tile) {
+    switch (job.channels) {
+        case 1: return paint_gradient<1, kAbsolute>(job, tile);
+        case 2: return paint_gradient<2, kAbsolute>(job, tile);
+        case 3: return paint_gradient<3, kAbsolute>(job, tile);
+        case 4: return paint_gradient<4, kAbsolute>(job, tile);
+        case 5: return paint_gradient<5, kAbsolute>(job, tile);
+        case 6: return paint_gradient<6, kAbsolute>(job, tile);
+        case 7: return paint_gradient<7, kAbsolute>(job, tile);
+        default: return paint_gradient<8, kAbsolute>(job, tile);
+    }
+}
+
+}  // namespace
+
+void paint_tile_gradient(const PaintGradientJob& job, int tile) {
+    job.absgrad ? paint_gradient_channels<true>(job, tile) : paint_gradient_channels<false>(job, tile);
+}
+
+void sum_pair_gradients(const View& view, const float* pair_gradients, const uint8_t* touched,
+                        const GaussianGradients& out, int64_t begin, int64_t end) {
+    constexpr float kTwoLn2 = 1.3862943611198906f;
+    for (int64_t n = begin; n < end; ++n) {
+        const int32_t rank = view.rank_of[n];
+        alignas(64) float total[kPairGradient] = {};
+        float a = 0.0f, b = 0.0f, c = 0.0f, inverse_opacity = 0.0f;
+        if (rank >= 0) {
+            const Footprint& g = view.footprints[rank];
+            for (uint32_t e = view.rank_offsets[rank]; e < view.rank_offsets[rank + 1]; ++e) {
+                const uint32_t entry = view.rank_entries[e];
+                if (!touched[entry]) continue;
+                const float* pair = pair_gradients + static_cast<int64_t>(entry) * kPairGradient;
+                for (int k = 0; k < kPairGradient; k += kLanes) store(total + k, load(total + k) + load(pair + k));
+            }
+            // sigma = ln 2 (u^2 + v^2) has the conic [[a, b], [b, c]]
+            a = kTwoLn2 * g.ux * g.ux, b = kTwoLn2 * g.ux * g.uy, c = kTwoLn2 * (g.uy * g.uy + g.vy * g.vy);
+            inverse_opacity = __builtin_exp2f(-g.log2_opacity);
+        }
+        const float values[8] = {a * total[1] + b * total[3], b * total[1] + c * total[3],
+                                 -0.5f * total[2], -total[4], -0.5f * total[5],
+                                 total[0] * inverse_opacity, total[6], total[7]};
+        float* slots[8] = {out.means2d + 2 * n, out.means2d + 2 * n + 1,
+                           out.conics + 3 * n, out.conics + 3 * n + 1, out.conics + 3 * n + 2,
+                           out.opacities + n, nullptr, nullptr};
+        int count = 6;
+        if (out.means2d_abs != nullptr) {
+            slots[6] = out.means2d_abs + 2 * n;
+            slots[7] = slots[6] + 1;
+            count = 8;
+        }
+        for (int k = 0; k < count; ++k) *slots[k] = out.accumulate ? *slots[k] + values[k] : values[k];
+        for (int k = 0; k < out.channels; ++k) {
+            const ChannelGradient& color = out.colors[k];
+            float& slot = color.values[n * color.stride];
+            slot = color.accumulate ? slot + total[kGeometry + k] : total[kGeometry + k];
+        }
+    }
+}
+
+}  // namespace panoptic_gs::PGS_ISA

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door to the compiled module: typed functions over contiguous CPU tensors, checked here.
+
+Nothing in the compiled module knows torch; tensors cross as DLPack. Functions ending in ``_gradient`` are the
+vector-Jacobian products of those without; :mod:`panoptic_gs.rasterize` ties them into autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from panoptic_gs import _kernels
+from panoptic_gs._kernels import PixelState, View
+from panoptic_gs.errors import InputError
+
+TILE_SIZE: int = _kernels.tile_size
+"""Pixels a side of the host kernels' tiles. No result depends on it."""
+
+_DTYPES = {torch.float32: "float32", torch.int32: "int32"}
+
+
+def active_isa() -> str:
+    """The instruction set in use: ``avx512``, ``avx2`` or ``baseline``; PANOPTIC_GS_ISA in the environment names one."""
+    return _kernels.active_isa()
+
+
+def checked(name: str, tensor: Tensor, shape: Sequence[int | None], dtype: torch.dtype = torch.float32) -> Tensor:
+    """``tensor`` detached and contiguous, if it is a CPU tensor of this dtype and shape (``None``: any size).
+
+    Raises:
+        InputError: naming ``name``.
+    """
+    if tensor.device.type != "cpu":
+        raise InputError(name, f"a tensor on {tensor.device}", "a CPU tensor", "Move it with .cpu().")
+    if tensor.dtype != dtype:
+        raise InputError(name, str(tensor.dtype), str(dtype), f"Convert it with .to({dtype}).")
+    if tensor.ndim != len(shape) or any(want is not None and have != want for have, want in zip(tensor.shape, shape)):
+        wanted = ", ".join("*" if size is None else str(size) for size in shape)
+        raise InputError(name, f"shape {list(tensor.shape)}", f"[{wanted}]", "Check the other arguments' sizes too.")
+    return tensor.detach().contiguous()
+
+
+class Projection(NamedTuple):
+    """Gaussians on one image plane; zeros where culled."""
+
+    view: View
+    """Depth-sorted and distributed into tiles; for the traversals."""
+    radii: Tensor  # [N, 2] int32, pixels
+    means2d: Tensor  # [N, 2] pixels
+    depths: Tensor  # [N]
+    conics: Tensor  # [N, 3]: xx, xy, yy of the inverse covariance
+    compensations: Tensor | None  # [N], antialiased only
+
+
+def project(
+    means: Tensor,  # [N, 3]
+    quats: Tensor,  # [N, 4] wxyz, normalised here
+    scales: Tensor,  # [N, 3]
+    opacities: Tensor,  # [N]
+    viewmat: Tensor,  # [4, 4] world to camera
+    K: Tensor,  # [3, 3]
+    width: int,
+    height: int,
+    *,
+    near_plane: float = 0.01,
+    far_plane: float = 1e10,
+    radius_clip: float = 0.0,
+    eps2d: float = 0.3,
+    antialiased: bool = False,
+) -> Projection:
+    """Project Gaussians into one pinhole camera, sort them by depth, and find the tiles that each reaches.
+
+    Raises:
+        InputError: shapes or dtypes that do not fit, NaN or infinite Gaussians.
+    """
+    count = means.shape[0]
+    inputs = _gaussians(means, quats, scales, opacities)
+    radii = torch.empty(count, 2, dtype=torch.int32)
+    means2d, depths, conics = torch.empty(count, 2), torch.empty(count), torch.empty(count, 3)
+    compensations = torch.empty(count) if antialiased else None
+    view = _kernels.project(
+        *inputs, checked("viewmat", viewmat, (4, 4)), checked("K", K, (3, 3)), width, height, near_plane, far_plane,
+        radius_clip, eps2d, antialiased, torch.get_num_threads(), radii, means2d, depths, conics, compensations,
+    )  # fmt: skip
+    if view.invalid:
+        _name_invalid(dict(zip(("means", "quats", "scales", "opacities"), inputs)))
+    return Projection(view, radii, means2d, depths, conics, compensations)
+
+
+def project_gradient(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    viewmat: Tensor,
+    K: Tensor,
+    width: int,
+    height: int,
+    *,
+    eps2d: float,
+    radii: Tensor,  # [N, 2] int32
+    v_means2d: Tensor,  # [N, 2]
+    v_depths: Tensor | None,  # [N]
+    v_conics: Tensor,  # [N, 3]
+    v_compensations: Tensor | None,  # [N]
+    out: tuple[Tensor, Tensor, Tensor],  # gradients of means, quats, scales
+    v_viewmat: Tensor | None,  # [3, 4], added to
+    accumulate: bool = False,
+) -> None:
+    """Write (or add to) ``out`` the gradients through :func:`project`."""
+    count = means.shape[0]
+    _kernels.project_gradient(
+        *_gaussians(means, quats, scales, opacities), checked("viewmat", viewmat, (4, 4)), checked("K", K, (3, 3)),
+        width, height, eps2d, torch.get_num_threads(), checked("radii", radii, (count, 2), torch.int32),
+        checked("v_means2d", v_means2d, (count, 2)), _optional("v_depths", v_depths, (count,)),
+        checked("v_conics", v_conics, (count, 3)), _optional("v_compensations", v_compensations, (count,)),
+        accumulate, *out, v_viewmat,
+    )  # fmt: skip
+
+
+def paint(
+    view: View,
+    colors: Sequence[Tensor],  # each [N, D_i]
+    background: Tensor | None = None,  # [D], D = sum of D_i
+    keep_state: bool = False,
+) -> tuple[Tensor, Tensor, PixelState | None]:
+    """Blend colours front to back: image ``[H, W, D]`` with the sources' channels side by side, and alpha ``[H, W]``.
+
+    ``keep_state`` keeps what :func:`paint_gradient` needs, 8 bytes a pixel.
+    """
+    sources = [checked("colors", color, (view.count, None)) for color in colors]
+    channels = sum(source.shape[1] for source in sources)
+    image, alpha = torch.empty(view.height, view.width, channels), torch.empty(view.height, view.width)
+    state = _kernels.paint(
+        view, sources, _optional("background", background, (channels,)), torch.get_num_threads(), image, alpha,
+        keep_state,
+    )  # fmt: skip
+    return image, alpha, state
+
+
+class PaintGradient(NamedTuple):
+    """Gradients through :func:`paint`, zero where culled."""
+
+    means2d: Tensor  # [N, 2]
+    means2d_abs: Tensor | None  # [N, 2]: sums of absolute values over pixels
+    conics: Tensor  # [N, 3]
+    opacities: Tensor  # [N], of the opacities after compensation
+
+
+def paint_gradient(
+    view: View,
+    state: PixelState,
+    colors: Sequence[Tensor],  # each [N, D_i]
+    background: Tensor | None,  # [D]
+    v_image: Tensor,  # [H, W, D]
+    v_alpha: Tensor | None,  # [H, W]
+    *,
+    absgrad: bool,
+    v_colors: Sequence[Tensor],  # each [N, D_i], written
+    accumulate: Sequence[bool],  # which of them are added to instead
+) -> PaintGradient:
+    """The gradients through :func:`paint`; the colours' go into ``v_colors``."""
+    count = view.count
+    sources = [checked("colors", color, (count, None)) for color in colors]
+    channels = sum(source.shape[1] for source in sources)
+    out = PaintGradient(
+        torch.empty(count, 2), torch.empty(count, 2) if absgrad else None, torch.empty(count, 3), torch.empty(count)
+    )
+    _kernels.paint_gradient(
+        view, state, sources, _optional("background", background, (channels,)),
+        checked("v_image", v_image, (view.height, view.width, channels)),
+        _optional("v_alpha", v_alpha, (view.height, view.width)), torch.get_num_threads(), *out, list(v_colors),
+        list(accumulate),
+    )  # fmt: skip
+    return out
+
+
+def harmonics(
+    degree: int,
+    means: Tensor,  # [N, 3]
+    centre: Tensor,  # [3], of the camera
+    coeffs: Tensor,  # [N, K, 3]
+    radii: Tensor,  # [N, 2] int32
+) -> Tensor:  # [N, 3]
+    """Colours of Gaussians seen from ``centre``: spherical harmonics + 0.5, at least 0; 0 where culled."""
+    count = means.shape[0]
+    colors = torch.empty(count, 3)
+    _kernels.harmonics(
+        degree, checked("means", means, (count, 3)), checked("centre", centre, (3,)),
+        checked("coeffs", coeffs, (count, None, 3)), checked("radii", radii, (count, 2), torch.int32),
+        torch.get_num_threads(), colors,
+    )  # fmt: skip
+    return colors
+
+
+def harmonics_gradient(
+    degree: int,
+    means: Tensor,
+    centre: Tensor,
+    coeffs: Tensor,
+    radii: Tensor,
+    colors: Tensor,  # [N, 3], what harmonics gave
+    v_colors: Tensor,  # [N, 3]
+    *,
+    v_coeffs: Tensor,  # [N, K, 3], written, or added to
+    accumulate_coeffs: bool,
+    v_means: Tensor,  # [N, 3], written, or added to
+    accumulate: bool,
+    v_centre: Tensor,  # [3], added to
+) -> None:
+    """Write (or add) the gradients through :func:`harmonics`."""
+    count = means.shape[0]
+    _kernels.harmonics_gradient(
+        degree, checked("means", means, (count, 3)), checked("centre", centre, (3,)),
+        checked("coeffs", coeffs, (count, None, 3)), checked("radii", radii, (count, 2), torch.int32),
+        checked("colors", colors, (count, 3)), checked("v_colors", v_colors, (count, 3)), torch.get_num_threads(),
+        accumulate_coeffs, v_coeffs, accumulate, v_means, v_centre,
+    )  # fmt: skip
+
+
+def _gaussians(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor) -> tuple[Tensor, ...]:
+    count = means.shape[0]
+    return (
+        checked("means", means, (count, 3)),
+        checked("quats", quats, (count, 4)),
+        checked("scales", scales, (count, 3)),
+        checked("opacities", opacities, (count,)),
+    )
+
+
+def _optional(name: str, tensor: Tensor | None, shape: Sequence[int | None]) -> Tensor | None:
+    return None if tensor is None else checked(name, tensor, shape)
+
+
+def _name_invalid(inputs: dict[str, Tensor]) -> None:
+    for name, values in inputs.items():
+        bad = ~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None]).all(1)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            raise InputError(name, f"NaN or infinity in {int(bad.sum())} Gaussians, the first at index {first}",
+                             "finite numbers", "Remove these Gaussians, or look for what made them so.")  # fmt: skip
+    raise InputError("Gaussians", "numbers whose sum overflows float32", "numbers of a reasonable size",
+                     "Rescale the scene.")  # fmt: skip
