@@ -208,6 +208,35 @@ def test_abstaining_costs_in_strict_and_not_where_a_class_is_too_small():
     assert lifting.pq == pytest.approx((0.988 + 1 + 0) / 3)
 
 
+@BOTH
+@pytest.mark.parametrize(("on_void", "false_positives"), [(4, 1), (5, 1), (6, 0)])
+def test_a_predicted_segment_is_forgiven_when_more_than_half_of_it_lies_on_void(protocol, on_void, false_positives):
+    """Void truth in strict; a class below the share, which became void, in panoptic-lifting."""
+    strict = protocol is STRICT
+    rules = protocol if strict else dataclasses.replace(protocol, resize=None, min_share=0.01)
+    gt_category, pred_category = np.ones((1, 1000), dtype=int), np.ones((1, 1000), dtype=int)
+    gt_category[0, :8] = 0 if strict else 7
+    pred_category[0, :8] = 0 if strict else 7
+    pred_category[0, 8 - on_void : 18 - on_void] = 3
+    pred_category[0, 500:600], gt_category[0, 500:600] = 3, 3
+    pred_segment = np.where(np.arange(1000)[None] >= 500, 6, 5)
+    scores = panoptic_quality(table_of((pred_category, pred_segment, gt_category, pred_segment)), CATEGORIES, rules)
+    chair = {c.category.id: c for c in scores.classes}[3]
+    assert (chair.tp, chair.fp, chair.fn) == (1, false_positives, 0)
+
+
+@pytest.mark.parametrize(("unpredicted", "false_negatives"), [(4, 1), (5, 1), (6, 0)])
+def test_a_true_segment_is_forgiven_when_more_than_half_of_it_became_void(unpredicted, false_negatives):
+    rules = dataclasses.replace(PANOPTIC_LIFTING, resize=None, min_share=0.007)
+    category, segment = np.ones((1, 1000), dtype=int), np.where(np.arange(1000)[None] >= 500, 6, 5)
+    category[0, :10], category[0, 500:600] = 3, 3
+    pred = category.copy()
+    pred[0, :10], pred[0, :unpredicted] = 1, 0
+    scores = panoptic_quality(table_of((pred, segment, category, segment)), CATEGORIES, rules)
+    chair = {c.category.id: c for c in scores.classes}[3]
+    assert (chair.tp, chair.fp, chair.fn) == (1, 0, false_negatives)
+
+
 # The rest.
 
 

@@ -49,6 +49,14 @@ def test_coverage_does_not_ask_for_the_class():
     assert coverage(table_of((*pred, *truth)), CATEGORIES).mcov == 0.75
 
 
+def test_coverage_takes_the_largest_intersection_not_the_largest_iou():
+    truth, pred = np.zeros((1, 40), dtype=int), np.zeros((1, 40), dtype=int)
+    truth[0, :10] = 1
+    pred[0, :4], pred[0, 4:40] = 1, 2  # IoU 4/10 with four pixels, 6/40 with six
+    chairs = np.where(truth, 3, 1), truth
+    assert coverage(table_of((np.full_like(pred, 3), pred, *chairs)), CATEGORIES).mcov == pytest.approx(6 / 40)
+
+
 def test_a_class_under_half_a_percent_in_both_is_left_out_of_the_miou():
     truth, pred = np.ones((1, 1000), dtype=int), np.ones((1, 1000), dtype=int)
     truth[0, :4], pred[0, 500:504] = 2, 2
