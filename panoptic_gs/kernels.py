@@ -222,6 +222,128 @@ def harmonics_gradient(
     )  # fmt: skip
 
 
+def view_of(
+    means: Tensor,  # [N, 3]
+    quats: Tensor,  # [N, 4] wxyz
+    scales: Tensor,  # [N, 3]
+    opacities: Tensor,  # [N]
+    viewmat: Tensor,  # [4, 4] world to camera
+    K: Tensor,  # [3, 3]
+    width: int,
+    height: int,
+    *,
+    near_plane: float,
+    far_plane: float,
+    radius_clip: float,
+    eps2d: float,
+    antialiased: bool,
+) -> View:
+    """:func:`project` for traversals alone."""
+    inputs = _gaussians(means, quats, scales, opacities)
+    view = _kernels.project(
+        *inputs, checked("viewmat", viewmat, (4, 4)), checked("K", K, (3, 3)), width, height, near_plane, far_plane,
+        radius_clip, eps2d, antialiased, torch.get_num_threads(), None, None, None, None, None,
+    )  # fmt: skip
+    if view.invalid:
+        _name_invalid(dict(zip(("means", "quats", "scales", "opacities"), inputs)))
+    return view
+
+
+class VoteStore:
+    """Exact sums of blending weights for pairs (Gaussian, label), sparse, in units of 2⁻³⁴.
+
+    A sum of 2⁶³ units or more raises ``OverflowError``.
+    """
+
+    def __init__(self, num_gaussians: int) -> None:
+        self._store = _kernels.VoteStore(num_gaussians)
+
+    @property
+    def num_gaussians(self) -> int:
+        """N, the number of Gaussians."""
+        return self._store.num_gaussians
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the sums take."""
+        return self._store.num_bytes
+
+    def add_view(self, view: View, labels: Tensor, weights: Tensor | None = None) -> None:
+        """Add the blending weights of a view's pixels to the pairs with their labels ``[H, W]`` int32.
+
+        ``weights [H, W]`` multiply them.
+        """
+        size = (view.height, view.width)
+        labels = checked("labels", labels, size, torch.int32)
+        self._store.add_view(view, labels, _optional("weights", weights, size), torch.get_num_threads())
+
+    def add_sums(self, gaussian: Tensor, label: Tensor, sums: Tensor) -> None:
+        """Add to pairs: ``gaussian [n]`` int64, ``label [n]`` int32, ``sums [n]`` int64."""
+        size = (len(gaussian),)
+        self._store.add_sums(checked("gaussian", gaussian, size, torch.int64),
+                             checked("label", label, size, torch.int32), checked("sums", sums, size, torch.int64))
+
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sparse rows: ``indptr [N + 1]`` int64, ``label [nnz]`` int32 ascending in a row, ``sums [nnz]`` int64."""
+        indptr = self._indptr(void_too=True)
+        label = torch.empty(int(indptr[-1]), dtype=torch.int32)
+        sums = torch.empty(int(indptr[-1]), dtype=torch.int64)
+        self._store.write_sums(indptr, torch.get_num_threads(), label, sums)
+        return indptr, label, sums
+
+    def shares(self, void_too: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Rows normalised to one: ``indptr``, ``label``, ``weight [nnz]``, and ``total [N]``, ``void [N]`` weights.
+
+        Label 0 is in the rows only where ``void_too``.
+        """
+        indptr = self._indptr(void_too)
+        label, weight = torch.empty(int(indptr[-1]), dtype=torch.int32), torch.empty(int(indptr[-1]))
+        total, void = torch.empty(self.num_gaussians), torch.empty(self.num_gaussians)
+        self._store.write_shares(indptr, void_too, torch.get_num_threads(), label, weight, total, void)
+        return indptr, label, weight, total, void
+
+    def _indptr(self, void_too: bool) -> Tensor:
+        indptr = torch.empty(self.num_gaussians + 1, dtype=torch.int64)
+        self._store.write_indptr(void_too, torch.get_num_threads(), indptr)
+        return indptr
+
+
+FEATURE_MEMORY = 128 << 20
+"""Bytes for the channels that :func:`add_feature_votes` sums at a time."""
+
+
+def add_feature_votes(
+    view: View,
+    sums: Tensor,  # [N, D], added to
+    totals: Tensor,  # [N], added to
+    features: Tensor,  # [H, W, D]
+    weights: Tensor | None = None,  # [H, W]
+) -> None:
+    """Add blending weight × feature over a view's pixels to ``sums``, and the blending weights to ``totals``."""
+    _kernels.add_features(
+        view, checked("sums", sums, (view.count, features.shape[-1])), checked("totals", totals, (view.count,)),
+        checked("features", features, (view.height, view.width, sums.shape[1])),
+        _optional("weights", weights, (view.height, view.width)), FEATURE_MEMORY, torch.get_num_threads(),
+    )  # fmt: skip
+
+
+def render_panoptic(
+    view: View,
+    indptr: Tensor,  # [N + 1] int64
+    label: Tensor,  # [nnz] int32
+    weight: Tensor,  # [nnz]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The label with the largest blended weight ``[H, W]`` int64, its share ``[H, W]``, and the alpha ``[H, W]``."""
+    size = (view.height, view.width)
+    ids = torch.empty(size, dtype=torch.int64)
+    confidence, accumulation = torch.empty(size), torch.empty(size)
+    _kernels.render_panoptic(
+        view, checked("indptr", indptr, (view.count + 1,), torch.int64), checked("label", label, (None,), torch.int32),
+        checked("weight", weight, label.shape), ids, confidence, accumulation, torch.get_num_threads(),
+    )  # fmt: skip
+    return ids, confidence, accumulation
+
+
 def _gaussians(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor) -> tuple[Tensor, ...]:
     count = means.shape[0]
     return (

@@ -2,20 +2,63 @@
 // Label votes of one view: one traversal, whatever the number of labels.
 //
 // While a batch of a tile's Gaussians is blended, their weights are summed per (Gaussian, label of the tile) in float,
-// in an order that only the tile decides; the sums are then rounded to integers and handed to the store. A block of one
-// label costs an addition per vector, a block of a few labels the same under masks, and only a block of many labels
-// goes pixel by pixel.
+// in an order that only the tile decides; the sums are then rounded to integers and handed to the store.
+//
+// - In a tile of few labels the sums are kept as vectors, and added up over their lanes when the batch ends. A block of
+//   one label costs one addition a vector, a block of several the same under masks.
+// - In a tile of more labels, the weights of a block of several wait in rows until there is one for each lane; they
+//   are then transposed, so that a lane is a Gaussian, and the pixels of each label are added as whole vectors. The
+//   cost does not depend on the number of labels.
+#include <cstring>
+
 #include "core/thread_pool.h"
 #include "core/traverse.h"
 #include "uplift/tile_labels.h"
 #include "uplift/traversals.h"
 
+#define PGS_MEMBER inline __attribute__((always_inline))
+
 namespace panoptic_gs::PGS_ISA {
 
 namespace {
 
-constexpr int kVectorLabels = 4;  // up to which a tile's sums are kept as vectors, added up when the batch ends
-constexpr int kSums = kBatch * (kTilePixels > kVectorLabels * kLanes ? kTilePixels : kVectorLabels * kLanes);
+constexpr int kFewLabels = 4;                 // of a tile whose sums are kept as vectors
+constexpr int kSums = kBatch * kTilePixels;   // of a worker: [label, slot] numbers, or [slot, label] vectors
+static_assert(kFewLabels * kLanes <= kTilePixels);
+
+// Exchanges rows and lanes of a square of vectors.
+PGS_INLINE void transpose(Float (&v)[kLanes]) {
+#pragma GCC unroll 4
+    for (int step = 1; step < kLanes; step *= 2) {
+        Int low, high;  // two-source lane numbers: second source from kLanes on
+        for (int lane = 0; lane < kLanes; ++lane) {
+            low[lane] = lane & step ? kLanes + lane - step : lane;
+            high[lane] = lane & step ? kLanes + lane : lane + step;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) {
+            if (i & step) continue;
+            const Float a = v[i], b = v[i + step];
+#if defined(__clang__)
+            for (int lane = 0; lane < kLanes; ++lane) {
+                v[i][lane] = lane & step ? b[lane - step] : a[lane];
+                v[i + step][lane] = lane & step ? b[lane] : a[lane + step];
+            }
+#else
+            v[i] = __builtin_shuffle(a, b, low);
+            v[i + step] = __builtin_shuffle(a, b, high);
+#endif
+        }
+    }
+}
+
+// Weights of a block of several labels, waiting for one Gaussian a lane.
+struct alignas(64) Waiting {
+    float rows[kLanes][kBlockPixels];
+    float columns[kBlockPixels][kLanes];
+    int slot[kLanes];
+    int count;
+};
 
 template <bool kWeighted>
 struct VoteVisitor {
@@ -23,62 +66,96 @@ struct VoteVisitor {
 
     const LabelVoteArguments& arguments;
     const TileLabels& labels;
-    float* sums;     // [kBatch, labels] vectors or numbers, zero between batches
-    bool* touched;   // [kBatch]
+    Waiting& waiting;
+    float* sums;    // zero between batches
+    bool* touched;  // [kBatch]
     int tile;
-    bool as_vectors;
+    bool few;  // labels in the tile
 
-    int block_labels;
-    const uint8_t* numbers;
+    int block, groups;
     Mask masks[kFewLabels][kVectors];
     Float factors[kVectors];
 
-    inline __attribute__((always_inline)) void begin_block(int block) {
-        block_labels = labels.block_count[block];
-        numbers = block_labels <= kFewLabels ? labels.block_number[block] : labels.number[block];
-        if (block_labels > 1 && block_labels <= kFewLabels) {
-            for (int j = 0; j < block_labels; ++j)
+    PGS_MEMBER void begin_block(int number) {
+        block = number;
+        groups = labels.groups[block];
+        if (few && groups > 1) {
+            for (int j = 0, k = 0; j < groups; ++j) {
+                uint64_t pixels = 0;
+                for (; k < labels.ends[block][j]; ++k) pixels |= uint64_t{1} << labels.order[block][k];
                 for (int i = 0; i < kVectors; ++i)
-                    masks[j][i] = mask_from_bits(static_cast<uint32_t>(labels.block_pixels[block][j] >> (i * kLanes)) &
+                    masks[j][i] = mask_from_bits(static_cast<uint32_t>(pixels >> (i * kLanes)) &
                                                  static_cast<uint32_t>((uint64_t{1} << kLanes) - 1));
+            }
         }
-        if (kWeighted) load_factors(block);
+        waiting.count = 0;
+        if (kWeighted) load_factors();
     }
 
-    inline __attribute__((always_inline)) void blend(const Batch&, int slot, uint32_t, const Float (&blended)[kVectors],
-                                 const Mask (&)[kVectors]) {
+    PGS_MEMBER void blend(const Batch&, int slot, uint32_t, const Float (&blended)[kVectors], const Mask (&)[kVectors]) {
         Float weight[kVectors];
         for (int i = 0; i < kVectors; ++i) weight[i] = kWeighted ? blended[i] * factors[i] : blended[i];
         touched[slot] = true;
-        if (block_labels == 1) {
-            Float all = weight[0];
-            for (int i = 1; i < kVectors; ++i) all += weight[i];
-            add(slot, numbers[0], all);
-        } else if (block_labels <= kFewLabels) {
-            for (int j = 0; j < block_labels; ++j) {
-                Float some = zero_unless(masks[j][0], weight[0]);
-                for (int i = 1; i < kVectors; ++i) some += zero_unless(masks[j][i], weight[i]);
-                add(slot, numbers[j], some);
+        if (few) {
+            float* row = sums + slot * labels.count * kLanes;
+            if (groups == 1) {
+                add_vector(row + labels.number[block][0] * kLanes, total(weight));
+            } else {
+                for (int j = 0; j < groups; ++j) {
+                    Float some[kVectors];
+                    for (int i = 0; i < kVectors; ++i) some[i] = zero_unless(masks[j][i], weight[i]);
+                    add_vector(row + labels.number[block][j] * kLanes, total(some));
+                }
             }
+        } else if (groups == 1) {
+            sums[labels.number[block][0] * kBatch + slot] += sum(total(weight));
         } else {
-            float pixels[kBlockPixels];
-            for (int i = 0; i < kVectors; ++i) store(pixels + i * kLanes, weight[i]);
-            float* row = sums + slot * labels.count;
-            for (int k = 0; k < kBlockPixels; ++k) row[numbers[k]] += pixels[k];
+            for (int i = 0; i < kVectors; ++i) store(waiting.rows[waiting.count] + i * kLanes, weight[i]);
+            waiting.slot[waiting.count++] = slot;
+            if (waiting.count == kLanes) add_waiting();
         }
     }
 
-    inline __attribute__((always_inline)) void end_block(int) {}
-
-    inline __attribute__((always_inline)) void add(int slot, int number, Float value) {
-        const int at = slot * labels.count + number;
-        if (as_vectors)
-            store(sums + at * kLanes, load(sums + at * kLanes) + value);
-        else
-            sums[at] += sum(value);
+    PGS_MEMBER void end_block(int) {
+        if (waiting.count > 0) add_waiting();
     }
 
-    inline __attribute__((always_inline)) void load_factors(int block) {
+    static PGS_MEMBER Float total(const Float (&weight)[kVectors]) {
+        Float even = weight[0], odd = weight[1];
+        for (int i = 2; i < kVectors; i += 2) {
+            even += weight[i];
+            odd += weight[i + 1];
+        }
+        return even + odd;
+    }
+
+    static PGS_MEMBER void add_vector(float* to, Float value) { store(to, load(to) + value); }
+
+    PGS_MEMBER void add_waiting() {
+        for (int i = 0; i < kVectors; ++i) {
+            Float square[kLanes];
+            for (int j = 0; j < kLanes; ++j) square[j] = load(waiting.rows[j] + i * kLanes);
+            transpose(square);
+            for (int j = 0; j < kLanes; ++j) store(waiting.columns[i * kLanes + j], square[j]);
+        }
+        const uint8_t* order = labels.order[block];
+        for (int j = 0, k = 0; j < groups; ++j) {
+            const int end = labels.ends[block][j];
+            Float even = load(waiting.columns[order[k++]]), odd = splat(0.0f);
+            for (; k + 1 < end; k += 2) {
+                even += load(waiting.columns[order[k]]);
+                odd += load(waiting.columns[order[k + 1]]);
+            }
+            if (k < end) even += load(waiting.columns[order[k++]]);
+            float of_lane[kLanes];
+            store(of_lane, even + odd);
+            float* row = sums + labels.number[block][j] * kBatch;
+            for (int lane = 0; lane < waiting.count; ++lane) row[waiting.slot[lane]] += of_lane[lane];
+        }
+        waiting.count = 0;
+    }
+
+    PGS_MEMBER void load_factors() {
         const View& view = arguments.view;
         const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
         const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
@@ -92,21 +169,38 @@ struct VoteVisitor {
     }
 
     // Hands the sums of a batch to the store and leaves zeros.
-    inline __attribute__((always_inline)) void end_batch(const Batch& batch, VoteWriter& writer) {
-        const int stride = labels.count * (as_vectors ? kLanes : 1);
-        for (int slot = 0; slot < batch.size; ++slot) {
-            if (!touched[slot]) continue;
-            touched[slot] = false;
-            const uint32_t gaussian = arguments.view.footprints[batch.rank[slot]].id;
-            float* row = sums + slot * stride;
-            for (int number = 0; number < labels.count; ++number) {
-                const float weight = as_vectors ? sum(load(row + number * kLanes)) : row[number];
-                if (weight == 0.0f) continue;
-                const auto votes = static_cast<uint64_t>(static_cast<double>(weight) * kVoteScale + 0.5);
-                if (votes != 0) writer.add(gaussian, static_cast<uint32_t>(labels.label[number]), votes);
+    PGS_MEMBER void end_batch(const Batch& batch, VoteWriter& writer) {
+        if (few) {
+            for (int slot = 0; slot < batch.size; ++slot) {
+                if (!touched[slot]) continue;
+                float* row = sums + slot * labels.count * kLanes;
+                for (int number = 0; number < labels.count; ++number) {
+                    hand_over(batch, slot, number, sum(load(row + number * kLanes)), writer);
+                    store(row + number * kLanes, splat(0.0f));
+                }
             }
-            std::memset(row, 0, static_cast<size_t>(stride) * sizeof(float));
+        } else {
+            for (int number = 0; number < labels.count; ++number) {
+                float* row = sums + number * kBatch;
+                for (int slot = 0; slot < batch.size; slot += kLanes) {
+                    const Float votes = load(row + slot);
+                    uint32_t voted = bits(greater_equal(votes, splat(1e-30f)));
+                    if (voted == 0) continue;
+                    for (; voted != 0; voted &= voted - 1) {
+                        const int at = slot + __builtin_ctz(voted);
+                        hand_over(batch, at, number, row[at], writer);
+                    }
+                    store(row + slot, splat(0.0f));
+                }
+            }
         }
+        std::memset(touched, 0, kBatch);
+    }
+
+    PGS_MEMBER void hand_over(const Batch& batch, int slot, int number, float weight, VoteWriter& writer) {
+        const auto votes = static_cast<uint64_t>(static_cast<double>(weight) * kVoteScale + 0.5);
+        if (votes != 0)
+            writer.add(arguments.view.footprints[batch.rank[slot]].id, static_cast<uint32_t>(labels.label[number]), votes);
     }
 };
 
@@ -120,10 +214,12 @@ PGS_INLINE void vote(const LabelVoteArguments& arguments) {
         const uint32_t end = view.tile_offsets[tile + 1];
         if (view.tile_offsets[tile] == end) return;
         TileLabels labels;
-        number_tile(view, arguments.labels, tile, labels);
+        Waiting waiting;
         bool touched[kBatch] = {};
-        VoteVisitor<kWeighted> visitor{arguments, labels, scratch.data() + static_cast<size_t>(worker) * kSums, touched,
-                                       tile, labels.count <= kVectorLabels, 0, nullptr, {}, {}};
+        number_tile(view, arguments.labels, tile, labels);
+        VoteVisitor<kWeighted> visitor{arguments, labels, waiting,
+                                       scratch.data() + static_cast<size_t>(worker) * kSums, touched, tile,
+                                       labels.count <= kFewLabels, 0, 0, {}, {}};
         BlockState state;
         Batch batch;
         begin_tile(view, tile, state);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The labels of a tile's pixels, numbered in order of appearance, and which pixels of a block carry which. For hot
+// The labels of a tile's pixels, numbered in order of appearance, and each block's pixels grouped by label. For hot
 // sources.
 #pragma once
 
@@ -12,36 +12,70 @@
 namespace panoptic_gs::PGS_ISA {
 
 constexpr int kTilePixels = kBlocks * kBlockPixels;
-constexpr int kFewLabels = 8;  // up to which the labels of a block are summed under masks
 
 struct TileLabels {
     int count;
-    int32_t label[kTilePixels];                // by number
-    uint8_t number[kBlocks][kBlockPixels];     // of each pixel
-    int block_count[kBlocks];                  // labels of a block, kFewLabels + 1 for more than kFewLabels
-    uint8_t block_number[kBlocks][kFewLabels];
-    uint64_t block_pixels[kBlocks][kFewLabels];
+    int32_t label[kTilePixels];  // by number
+    // Block by block, its labels in groups: group j holds pixels order[ends[j - 1]] ... order[ends[j] - 1].
+    int groups[kBlocks];
+    uint8_t number[kBlocks][kBlockPixels];
+    uint8_t ends[kBlocks][kBlockPixels];
+    uint8_t order[kBlocks][kBlockPixels];
 };
 
-PGS_INLINE int number_of(TileLabels& labels, int16_t (&table)[2 * kTilePixels], int32_t label) {
-    uint32_t at = (static_cast<uint32_t>(label) * 2654435769u) >> 23;  // 512 places
-    while (table[at] >= 0 && labels.label[table[at]] != label) at = (at + 1) & (2 * kTilePixels - 1);
-    if (table[at] < 0) {
-        table[at] = static_cast<int16_t>(labels.count);
+struct LabelTable {
+    static constexpr int kPlaces = 2 * kTilePixels;
+    int16_t number[kPlaces];
+};
+
+PGS_INLINE int number_of(TileLabels& labels, LabelTable& table, int32_t label) {
+    uint32_t at = (static_cast<uint32_t>(label) * 2654435769u) >> 23;  // 9 bits: LabelTable::kPlaces
+    while (table.number[at] >= 0 && labels.label[table.number[at]] != label) at = (at + 1) & (LabelTable::kPlaces - 1);
+    if (table.number[at] < 0) {
+        table.number[at] = static_cast<int16_t>(labels.count);
         labels.label[labels.count++] = label;
     }
-    return table[at];
+    return table.number[at];
+}
+
+// Groups the pixels of a block, in order of first appearance. Most blocks have one label.
+PGS_INLINE void group_block(TileLabels& labels, int block, const uint8_t* numbers, uint8_t* group_of_number) {
+    int groups = 0;
+    uint8_t size[kBlockPixels], group[kBlockPixels];
+    for (int k = 0; k < kBlockPixels; ++k) {
+        const uint8_t number = numbers[k];
+        int j = group_of_number[number];
+        if (j >= groups || labels.number[block][j] != number) {  // stale or unset
+            j = groups++;
+            group_of_number[number] = static_cast<uint8_t>(j);
+            labels.number[block][j] = number;
+            size[j] = 0;
+        }
+        ++size[j];
+        group[k] = static_cast<uint8_t>(j);
+    }
+    labels.groups[block] = groups;
+    uint8_t next[kBlockPixels];
+    for (int j = 0, end = 0; j < groups; ++j) {
+        next[j] = static_cast<uint8_t>(end);
+        end += size[j];
+        labels.ends[block][j] = static_cast<uint8_t>(end);
+    }
+    for (int k = 0; k < kBlockPixels; ++k) labels.order[block][next[group[k]]++] = static_cast<uint8_t>(k);
 }
 
 PGS_INLINE void number_tile(const View& view, const int32_t* map, int tile, TileLabels& labels) {
     const int x0 = tile % view.tiles_x * kTile, y0 = tile / view.tiles_x * kTile;
-    int16_t table[2 * kTilePixels];
-    std::memset(table, 0xff, sizeof table);
+    LabelTable table;
+    std::memset(&table, 0xff, sizeof table);
+    uint8_t group_of_number[kTilePixels] = {};
     labels.count = 0;
     int32_t last_label = map[static_cast<int64_t>(y0) * view.width + x0];
     int last = number_of(labels, table, last_label);
     for (int block = 0; block < kBlocks; ++block) {
         const int bx = x0 + block % kBlocksPerSide * kBlock, by = y0 + block / kBlocksPerSide * kBlock;
+        uint8_t numbers[kBlockPixels];
+        bool one = true;
         for (int k = 0; k < kBlockPixels; ++k) {
             const int x = bx + k % kBlock, y = by + k / kBlock;
             if (x < view.width && y < view.height) {  // pixels outside get the number before them; their weight is 0
@@ -49,26 +83,17 @@ PGS_INLINE void number_tile(const View& view, const int32_t* map, int tile, Tile
                 if (label != last_label) {
                     last_label = label;
                     last = number_of(labels, table, label);
+                    one &= k == 0;
                 }
             }
-            labels.number[block][k] = static_cast<uint8_t>(last);
+            numbers[k] = static_cast<uint8_t>(last);
         }
-    }
-    for (int block = 0; block < kBlocks; ++block) {
-        int found = 0;
-        for (int k = 0; k < kBlockPixels && found <= kFewLabels; ++k) {
-            const uint8_t number = labels.number[block][k];
-            int j = 0;
-            while (j < found && labels.block_number[block][j] != number) ++j;
-            if (j == found) {
-                ++found;
-                if (j == kFewLabels) break;
-                labels.block_number[block][j] = number;
-                labels.block_pixels[block][j] = 0;
-            }
-            labels.block_pixels[block][j] |= uint64_t{1} << k;
+        if (one) {
+            labels.groups[block] = 1;
+            labels.number[block][0] = numbers[0];
+        } else {
+            group_block(labels, block, numbers, group_of_number);
         }
-        labels.block_count[block] = found;
     }
 }
 

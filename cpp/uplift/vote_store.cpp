@@ -70,8 +70,15 @@ void VoteStore::add(size_t index, const VoteEntry* entries, size_t count) {
         const size_t gaussians = static_cast<size_t>(shard_end(index) - shard_begin(index));
         grow(shard, std::max({gaussians, shard.slots.size() * 3 / 2, (shard.used + count) * 3 / 2}));
     }
+    const auto key_of = [&](const VoteEntry& entry) { return (entry.gaussian - begin) << 32 | entry.label; };
+    constexpr size_t kAhead = 16;  // the table is larger than the nearer caches
+    const auto prefetch = [&](size_t i) {
+        __builtin_prefetch(&shard.slots[home_slot(key_of(entries[i]), shard.slots.size())], 1);
+    };
+    for (size_t i = 0; i < std::min(kAhead, count); ++i) prefetch(i);
     for (size_t i = 0; i < count; ++i) {
-        const uint64_t key = (entries[i].gaussian - begin) << 32 | entries[i].label;
+        if (i + kAhead < count) prefetch(i + kAhead);
+        const uint64_t key = key_of(entries[i]);
         Slot& slot = find(shard.slots, key);
         if (slot.key == kEmpty) {
             slot.key = key;

@@ -9,11 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.splats import Splats
 
 LARGEST_LABEL = 2**31 - 1
 """Labels are any integers from 0 (void) to this; they need not be consecutive."""
+
+LARGEST_WEIGHT = 1024.0
+"""Factors of a pixel's votes are numbers from 0 to this."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +44,27 @@ class Blending:
             raise InputError("rasterize_mode", repr(self.rasterize_mode), "'classic' or 'antialiased'",
                              "Pass the mode that the splats were trained with.")
 
+    def view_of(self, splats: Splats, camera: Camera) -> kernels.View:
+        """The splats projected into the camera, sorted by tile and depth, on the CPU."""
+        return kernels.view_of(
+            splats.means, splats.quats, splats.scales, splats.opacities, camera.viewmat.cpu(), camera.K.cpu(),
+            camera.width, camera.height, near_plane=self.near_plane, far_plane=self.far_plane,
+            radius_clip=self.radius_clip, eps2d=self.eps2d, antialiased=self.antialiased,
+        )  # fmt: skip
+
     @property
     def antialiased(self) -> bool:
         """Whether opacities make up for the low-pass filter."""
         return self.rasterize_mode == "antialiased"
 
 
-def label_map_of(camera: Camera, labels: np.ndarray | Tensor, device: torch.device, source: str = "label map") -> Tensor:
+def label_map_of(camera: Camera, labels: np.ndarray | Tensor, device: torch.device) -> Tensor:
     """A label map ``[H, W]`` of any integer type as contiguous int32 on ``device``.
 
     Raises:
         InputError: not of the camera's size, not integer, labels below 0 or above :data:`LARGEST_LABEL`.
     """
+    source = "label map"
     _require_size(source, labels, (camera.height, camera.width), camera)
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu":
         lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
@@ -70,13 +84,13 @@ def pixel_weights_of(camera: Camera, weights: np.ndarray | Tensor, device: torch
     """A weight map ``[H, W]`` as contiguous float32 on ``device``.
 
     Raises:
-        InputError: not of the camera's size, negative, NaN or infinite.
+        InputError: not of the camera's size, negative, NaN or above :data:`LARGEST_WEIGHT`.
     """
     _require_size("weights", weights, (camera.height, camera.width), camera)
     values = torch.as_tensor(weights).to(device, torch.float32).contiguous()
-    if values.numel() and not (torch.isfinite(values).all() and values.min() >= 0):
-        raise InputError("weights", "negative, NaN or infinite values", "finite weights, 0 or more",
-                         "Clamp them; a pixel of weight 0 takes no part.")
+    if not ((values >= 0) & (values <= LARGEST_WEIGHT)).all():
+        raise InputError("weights", "negative, NaN or very large values", f"weights from 0 to {LARGEST_WEIGHT:g}",
+                         "Scale and clamp them; a pixel of weight 0 takes no part.")
     return values
 
 

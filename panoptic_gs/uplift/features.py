@@ -58,14 +58,8 @@ def uplift_features(
         if sums is None:
             sums = torch.zeros(len(splats), values.shape[2], device=device)
         factors = next(in_order, None) if in_order is not None else None
-        kernels.add_feature_votes(
-            sums, totals,
-            *(tensor.detach() for tensor in (splats.means, splats.quats, splats.scales, splats.opacities)),
-            camera.viewmat.to(device), camera.K.to(device), values,
-            None if factors is None else pixel_weights_of(camera, factors, device),
-            near_plane=blending.near_plane, far_plane=blending.far_plane, radius_clip=blending.radius_clip,
-            eps2d=blending.eps2d, antialiased=blending.antialiased,
-        )  # fmt: skip
+        kernels.add_feature_votes(blending.view_of(splats, camera), sums, totals, values,
+                                  None if factors is None else pixel_weights_of(camera, factors, device))  # fmt: skip
     if sums is None:
         raise InputError("views", "no views", "at least one view", "Pass the cameras and their feature maps.")
     return torch.where(totals[:, None] > 0, sums / totals[:, None].clamp_min(1e-30), 0.0)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, replacing_folder, write_json
-from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.panoptic import Category, PanopticScene, Segment, category_from_json, category_to_json
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift.labels import GaussianLabels
 
@@ -34,8 +34,8 @@ def save_labelled_scene(
 ) -> None:
     """Write ``splats.ply``, ``labels.safetensors`` and ``segments.json`` into ``folder``, all or nothing.
 
-    ``splats.ply`` is the usual 3DGS layout plus, per Gaussian, ``segment_id`` and ``category_id`` (int32; 0 where it has
-    no label) and ``confidence`` (float32), the share of the winning segment.
+    ``splats.ply`` is the usual 3DGS layout plus, per Gaussian, ``segment_id`` and ``category_id`` (int32; 0 where it
+    has no label) and ``confidence`` (float32), the share of the winning segment.
 
     Raises:
         InputError: the labels are of another scene, a label is no listed segment, or the folder has content and
@@ -48,7 +48,7 @@ def save_labelled_scene(
     if unknown.size:
         raise InputError("labels", f"{unknown.size} labels that are no segment, the first {unknown[0]}",
                          "ids of the panoptic scene's segments", "Pass the scene whose maps were uplifted.")
-    with replacing_folder(Path(folder), overwrite=overwrite) as temporary:
+    with replacing_folder(Path(folder), overwrite=overwrite, known_by="segments.json") as temporary:
         splats.save_ply(temporary / "splats.ply", extra={
             "segment_id": segment_id.astype(np.int32),
             "category_id": panoptic.category_of()[segment_id],
@@ -61,10 +61,7 @@ def save_labelled_scene(
                 {"id": s.id, "category_id": s.category_id} | ({} if s.score is None else {"score": s.score})
                 for s in panoptic.segments
             ],
-            "categories": [
-                {"id": c.id, "name": c.name, "isthing": int(c.isthing)} | ({"color": list(c.color)} if c.color else {})
-                for c in panoptic.categories
-            ],
+            "categories": [category_to_json(category) for category in panoptic.categories],
         })  # fmt: skip
 
 
@@ -83,16 +80,10 @@ def load_labelled_scene(folder: Path | str) -> LabelledScene:
         raise InputError(folder / "labels.safetensors", f"labels of {len(labels)} Gaussians",
                          f"{len(splats)}, as many as in splats.ply", "Take both files from one uplift.")
     try:
-        categories = [_category(entry) for entry in document["categories"]]
+        categories = [category_from_json(entry) for entry in document["categories"]]
         segments = [Segment(int(entry["id"]), int(entry["category_id"]), entry.get("score"))
                     for entry in document["segments"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(file, f"a missing or malformed field ({error})", "segments (id, category_id) and categories "
                          "(id, name, isthing)", "Write the labelled scene again.") from error
     return LabelledScene(splats, labels, tuple(segments), tuple(categories))
-
-
-def _category(entry: dict[str, Any]) -> Category:
-    color = entry.get("color")
-    return Category(int(entry["id"]), str(entry["name"]), bool(entry["isthing"]),
-                    (int(color[0]), int(color[1]), int(color[2])) if color else None)

@@ -19,9 +19,9 @@ from panoptic_gs.files import replacing
 class GaussianLabels:
     """What share of a Gaussian's blended pixels carries which label (LUDVIG, Eq. 7), as sparse rows.
 
-    Row i lists the labels that Gaussian i was seen with, ascending, and g_i[l] for each; a row sums to one, and is empty
-    for a Gaussian that no labelled pixel shows. Label 0 is void: it has entries only where it was uplifted as a label
-    of its own (``void="label"``).
+    Row i lists the labels that Gaussian i was seen with, ascending, and g_i[l] for each; a row sums to one, and is
+    empty for a Gaussian that no labelled pixel shows. Label 0 is void: it has entries only where it was uplifted as a
+    label of its own (``void="label"``).
 
     Args:
         indptr: ``[N + 1]`` int64, row i is ``indptr[i]:indptr[i + 1]``.

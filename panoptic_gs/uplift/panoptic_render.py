@@ -64,10 +64,5 @@ def render_panoptic(
         raise InputError("labels", f"labels on {labels.device}", f"labels on {splats.means.device} as the splats",
                          "Move them with labels.to(device).")
     blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
-    device = splats.means.device
-    return PanopticRender(*kernels.render_panoptic(
-        splats.means, splats.quats, splats.scales, splats.opacities, camera.viewmat.to(device), camera.K.to(device),
-        camera.width, camera.height, labels.indptr, labels.label, labels.weight, near_plane=blending.near_plane,
-        far_plane=blending.far_plane, radius_clip=blending.radius_clip, eps2d=blending.eps2d,
-        antialiased=blending.antialiased,
-    ))  # fmt: skip
+    view = blending.view_of(splats, camera)
+    return PanopticRender(*kernels.render_panoptic(view, labels.indptr, labels.label, labels.weight))

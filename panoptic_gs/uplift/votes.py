@@ -8,6 +8,7 @@ from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from panoptic_gs import kernels
@@ -77,13 +78,7 @@ class LabelVotes:
         device = splats.means.device
         labels = label_map_of(camera, label_map, device)
         factors = None if weights is None else pixel_weights_of(camera, weights, device)
-        kernels.add_label_votes(
-            self._store,
-            *(tensor.detach() for tensor in (splats.means, splats.quats, splats.scales, splats.opacities)),
-            camera.viewmat.to(device), camera.K.to(device), labels, factors,
-            near_plane=self.blending.near_plane, far_plane=self.blending.far_plane,
-            radius_clip=self.blending.radius_clip, eps2d=self.blending.eps2d, antialiased=self.blending.antialiased,
-        )  # fmt: skip
+        self._store.add_view(self.blending.view_of(splats, camera), labels, factors)
 
     def merge(self, other: LabelVotes) -> None:
         """Add the votes of other views for the same Gaussians.
@@ -95,7 +90,7 @@ class LabelVotes:
             raise InputError("votes", f"votes for {other.num_gaussians} Gaussians, {other.blending}",
                              f"votes for {self.num_gaussians} Gaussians, {self.blending}",
                              "Merge votes for the same splats, blended alike.")
-        self._store.add_rows(*other._store.rows())
+        self._store.add_sums(*_pairs(*other._store.sums()))
 
     def __add__(self, other: LabelVotes) -> LabelVotes:
         result = self._empty()
@@ -124,11 +119,11 @@ class LabelVotes:
         """
         if void not in ("abstain", "label"):
             raise InputError("void", repr(void), "'abstain' or 'label'", "Choose how void pixels count.")
-        return GaussianLabels(*self._store.shares(void_is_label=void == "label"))
+        return GaussianLabels(*self._store.shares(void_too=void == "label"))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The votes as tensors: ``indptr [N + 1]``, ``label [nnz]``, ``sum [nnz]`` in units of 2⁻³⁴."""
-        indptr, label, sums = self._store.rows()
+        indptr, label, sums = self._store.sums()
         return {"indptr": indptr, "label": label, "sum": sums}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -141,12 +136,17 @@ class LabelVotes:
             raise InputError("state", f"votes for {len(state['indptr']) - 1} Gaussians", f"{self.num_gaussians}",
                              "Resume with the splats that the votes were made for.")
         self._store = kernels.VoteStore(self.num_gaussians)
-        self._store.add_rows(state["indptr"], state["label"], state["sum"])
+        self._store.add_sums(*_pairs(state["indptr"], state["label"], state["sum"]))
 
     def _empty(self) -> LabelVotes:
         b = self.blending
         return LabelVotes(self.num_gaussians, near_plane=b.near_plane, far_plane=b.far_plane, radius_clip=b.radius_clip,
                           eps2d=b.eps2d, rasterize_mode=b.rasterize_mode)
+
+
+def _pairs(indptr: Tensor, label: Tensor, sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    gaussian = torch.repeat_interleave(torch.arange(len(indptr) - 1), indptr.cpu().diff())
+    return gaussian, label.cpu(), sums.cpu()
 
 
 def uplift_labels(
@@ -165,8 +165,8 @@ def uplift_labels(
 
     .. math:: g_i[l] = \sum_{(n,u):\,label(n,u)=l} w_i(n,u) / Z_i, \qquad Z_i = \sum_{(n,u)} w_i(n,u)
 
-    with :math:`w_i(n,u) = α_i(u) T_i(u)` the blending weight of Gaussian i at pixel u of view n. The cost of a view does
-    not grow with the number of labels, colours are never evaluated, and one view at a time is in memory. See
+    with :math:`w_i(n,u) = α_i(u) T_i(u)` the blending weight of Gaussian i at pixel u of view n. The cost of a view
+    does not grow with the number of labels, colours are never evaluated, and one view at a time is in memory. See
     :class:`LabelVotes` for exactness.
 
     Args:
@@ -178,7 +178,8 @@ def uplift_labels(
         near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
 
     Raises:
-        InputError: maps that do not fit their cameras, labels or weights out of range, fewer or more weights than views.
+        InputError: maps that do not fit their cameras, labels or weights out of range, fewer or more weights than
+            views.
     """
     votes = LabelVotes(len(splats), near_plane=near_plane, far_plane=far_plane, radius_clip=radius_clip, eps2d=eps2d,
                        rasterize_mode=rasterize_mode)  # fmt: skip

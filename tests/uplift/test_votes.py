@@ -17,7 +17,8 @@ from panoptic_gs.uplift import GaussianLabels, LabelVotes, uplift_labels
 
 
 def same(a: GaussianLabels, b: GaussianLabels) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("indptr", "label", "weight", "total", "void"))
+    names = ("indptr", "label", "weight", "total", "void")
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
 def scene(seed: int, count: int, views: int, width: int = 53, height: int = 37, num: int = 6):
@@ -175,7 +176,7 @@ def test_a_sum_beyond_its_range_is_refused():
 def test_bad_input_is_named():
     splats, cameras, maps = scene(9, 20, 1)
     camera, labels = cameras[0], maps[0]
-    with pytest.raises(InputError, match="label map.*shape"):
+    with pytest.raises(InputError, match=r"label map.*shape"):
         uplift_labels(splats, [(camera, labels[:-1])])
     with pytest.raises(InputError, match="integers"):
         uplift_labels(splats, [(camera, labels.astype(np.float32))])

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "binding.h"
+#include "core/arrays.h"
+#include "core/thread_pool.h"
+#include "uplift/traversals.h"
+#include "uplift/vote_store.h"
+
+namespace panoptic_gs {
+
+namespace {
+
+using LongArray = Array<int64_t>;
+using ConstLongArray = Array<const int64_t>;
+
+void add_view(VoteStore& store, const View& view, const ConstIntArray& labels,
+              const std::optional<ConstFloatArray>& weights, int threads) {
+    const nb::gil_scoped_release unlocked;
+    std::vector<std::unique_ptr<VoteWriter>> owned;
+    std::vector<VoteWriter*> writers;
+    for (int i = 0; i < threads; ++i) {
+        owned.push_back(std::make_unique<VoteWriter>(store));
+        writers.push_back(owned.back().get());
+    }
+    const LabelVoteArguments arguments{view, labels.data(), data_or_null(weights), writers.data(), threads};
+    PGS_DISPATCH(add_label_votes, arguments);
+    parallel_for(threads, threads, [&](int64_t i, int) { writers[static_cast<size_t>(i)]->flush(); });
+}
+
+void add_sums(VoteStore& store, const ConstLongArray& gaussian, const ConstIntArray& label, const ConstLongArray& sum) {
+    const nb::gil_scoped_release unlocked;
+    VoteWriter writer(store);
+    for (size_t i = 0; i < gaussian.size(); ++i) {
+        if (sum.data()[i] != 0)
+            writer.add(static_cast<uint32_t>(gaussian.data()[i]), static_cast<uint32_t>(label.data()[i]),
+                       static_cast<uint64_t>(sum.data()[i]));
+    }
+    writer.flush();
+}
+
+// Adds the sums over pixels of weight x feature to `sums` [N, D] and those of the weight to `totals` [N], with about
+// `budget` bytes for the channels that are summed at a time.
+void add_features(const View& view, FloatArray sums, FloatArray totals, const ConstFloatArray& features,
+                  const std::optional<ConstFloatArray>& weights, int64_t budget, int threads) {
+    const nb::gil_scoped_release unlocked;
+    const auto channels = static_cast<int64_t>(features.shape(2));
+    const int64_t pairs = std::max<int64_t>(1, view.intersections());
+    const int64_t fitting = budget / (static_cast<int64_t>(sizeof(float)) * pairs) / 16 * 16;
+    const int64_t at_once = std::clamp<int64_t>(fitting, std::min<int64_t>(channels, 16), channels);
+    Buffer<float> pair_sums(static_cast<size_t>(pairs * at_once)), pair_totals(static_cast<size_t>(pairs));
+    for (int64_t first = 0; first < channels; first += at_once) {
+        const int64_t count = std::min(at_once, channels - first);
+        const FeatureVoteArguments arguments{view, features.data(), data_or_null(weights), channels, first,
+                                             count, pair_sums.data(), first == 0 ? pair_totals.data() : nullptr, threads};
+        PGS_DISPATCH(add_feature_votes, arguments);
+        constexpr int64_t kRanks = 1024;
+        parallel_for((view.visible() + kRanks - 1) / kRanks, threads, [&](int64_t chunk, int) {
+            for (int64_t rank = chunk * kRanks; rank < std::min(view.visible(), (chunk + 1) * kRanks); ++rank) {
+                const auto gaussian = static_cast<int64_t>(view.footprints[static_cast<size_t>(rank)].id);
+                float* row = sums.data() + gaussian * channels + first;
+                for (uint32_t i = view.rank_offsets[static_cast<size_t>(rank)];
+                     i < view.rank_offsets[static_cast<size_t>(rank) + 1]; ++i) {
+                    const auto entry = static_cast<int64_t>(view.rank_entries[i]);
+                    const float* pair = pair_sums.data() + entry * count;
+                    for (int64_t c = 0; c < count; ++c) row[c] += pair[c];
+                    if (first == 0) totals.data()[gaussian] += pair_totals[static_cast<size_t>(entry)];
+                }
+            }
+        });
+    }
+}
+
+void render(const View& view, const ConstLongArray& indptr, const ConstIntArray& label, const ConstFloatArray& weight,
+            LongArray ids, FloatArray confidence, FloatArray accumulation, int threads) {
+    const nb::gil_scoped_release unlocked;
+    const PanopticArguments arguments{view, indptr.data(), label.data(), weight.data(), ids.data(), confidence.data(),
+                                      accumulation.data(), threads};
+    PGS_DISPATCH(render_panoptic, arguments);
+}
+
+const Binding binding([](nb::module_& m) {
+    nb::class_<VoteStore>(m, "VoteStore")
+        .def(nb::init<int64_t>(), nb::arg("num_gaussians"))
+        .def_prop_ro("num_gaussians", &VoteStore::num_gaussians)
+        .def_prop_ro("num_bytes", &VoteStore::bytes)
+        .def("add_view", &add_view, nb::arg("view"), nb::arg("labels"), nb::arg("weights").none(), nb::arg("threads"))
+        .def("add_sums", &add_sums, nb::arg("gaussian"), nb::arg("label"), nb::arg("sum"))
+        .def("write_indptr", [](const VoteStore& store, bool void_too, int threads, LongArray indptr) {
+            store.write_indptr(void_too, threads, indptr.data());
+        })
+        .def("write_sums", [](const VoteStore& store, const ConstLongArray& indptr, int threads, IntArray label,
+                              LongArray sum) { store.write_sums(indptr.data(), threads, label.data(), sum.data()); })
+        .def("write_shares", [](const VoteStore& store, const ConstLongArray& indptr, bool void_too, int threads,
+                                IntArray label, FloatArray weight, FloatArray total, FloatArray void_weight) {
+            store.write_shares(indptr.data(), void_too, threads, label.data(), weight.data(), total.data(),
+                               void_weight.data());
+        });
+    m.def("add_features", &add_features, nb::arg("view"), nb::arg("sums"), nb::arg("totals"), nb::arg("features"),
+          nb::arg("weights").none(), nb::arg("budget"), nb::arg("threads"));
+    m.def("render_panoptic", &render, nb::arg("view"), nb::arg("indptr"), nb::arg("label"), nb::arg("weight"),
+          nb::arg("ids"), nb::arg("confidence"), nb::arg("accumulation"), nb::arg("threads"));
+});
+
+}  // namespace
+
+}  // namespace panoptic_gs
