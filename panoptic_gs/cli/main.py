@@ -36,7 +36,7 @@ def print_input_error(error: InputError) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Panoptic 3D Gaussian Splatting: make, label, render and score scenes."""
     command = tyro.cli(Command, prog="panoptic-gs", description=main.__doc__, args=arguments,
-                       config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalRequiredArgs))  # fmt: skip
+                       config=(tyro.conf.OmitSubcommandPrefixes,))  # fmt: skip
     try:
         command.run()
     except InputError as error:

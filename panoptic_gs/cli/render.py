@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from tyro.conf import Positional
 
 from panoptic_gs.files import replacing_folder, write_png
 from panoptic_gs.panoptic import PanopticScene
@@ -21,9 +22,9 @@ from panoptic_gs.scene import Scene
 class Render:
     """Render a labelled scene from the cameras of a scene folder: photos, depth and COCO panoptic maps."""
 
-    labelled: Path
+    labelled: Positional[Path]
     """Folder made by 'panoptic-gs uplift'."""
-    scene: Path
+    scene: Positional[Path]
     """Scene folder whose cameras are rendered."""
     out: Path
     """New folder; its panoptic/ can be given to 'panoptic-gs evaluate'."""

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 from rich.progress import track
+from tyro.conf import Positional
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
@@ -29,9 +30,9 @@ class Uplift:
     panst3r-ludvig).
     """
 
-    splats: Path
+    splats: Positional[Path]
     """3DGS PLY."""
-    scene: Path
+    scene: Positional[Path]
     """Scene folder with camera poses and panoptic maps."""
     out: Path
     """New folder for splats.ply (with segment_id, category_id, confidence), labels.safetensors and segments.json."""
