@@ -165,19 +165,18 @@ def panoptic_quality(
 
 
 def labels_of(table: ContingencyTable, categories: Collection[Category]) -> list[np.ndarray]:
-    """The table's five columns as fresh arrays, checked against the category list; void has segment 0.
+    """The table's five columns as fresh arrays, checked against the category list.
 
     Raises:
         InputError: the table holds a category that is not listed.
     """
     columns = list(table.rows.cpu().numpy().T.copy())
     listed = [0, *(category.id for category in categories)]
-    for name, labels, segments in (("prediction", *columns[:2]), ("truth", *columns[2:4])):
+    for name, labels in (("prediction", columns[0]), ("truth", columns[2])):
         unknown = np.setdiff1d(labels, listed)
         if unknown.size:
             raise InputError(name, f"category id {unknown[0]}", "a listed category, or 0 for void",
                              "Score with the category list that the maps were written with.")
-        segments[labels == 0] = 0
     return columns
 
 
