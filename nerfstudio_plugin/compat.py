@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nerfstudio, gsplat and torch of different versions, with and without a GPU, need to work together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+from rich.console import Console
+from torch import Tensor
+
+from panoptic_gs.errors import InputError
+
+
+@contextmanager
+def input_errors_exit() -> Iterator[None]:
+    """Turn an :class:`InputError` into a message of a few lines and exit code 2.
+
+    nerfstudio's commands know no bad input: an exception that leaves the method ends in a stack trace. Any other
+    exception is left alone.
+    """
+    try:
+        yield
+    except InputError as error:
+        console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+        console.print(f"[bold red]Bad input:[/bold red] {error.source}", markup=True)
+        console.print(f"  found     {error.found}\n  expected  {error.expected}\n  {error.mend}", markup=False)
+        raise SystemExit(2) from None
+
+
+def plain_python(value: Any) -> Any:
+    """The same nested state with numpy numbers as Python ones.
+
+    ``torch.load`` refuses numpy scalars since version 2.6 (``weights_only``), and nerfstudio's schedulers put some into
+    every checkpoint.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {plain_python(key): plain_python(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain_python(item) for item in value)
+    return value
+
+
+def default_device() -> str:
+    """``cuda`` where there is a GPU, otherwise ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass
+class FusedAdamOptimizerConfig(AdamOptimizerConfig):
+    """Adam in one kernel for each parameter, which is several times faster on the CPU."""
+
+    _target: type = field(default_factory=lambda: torch.optim.Adam)
+    """The optimizer class to use."""
+    fused: bool = True
+    """Use the fused implementation."""
+
+
+def radii_for_strategy(radii: Tensor) -> Tensor:
+    """Screen radii as the installed gsplat's strategies read them: ``[C, N]`` before 1.5, ``[C, N, 2]`` since."""
+    import gsplat
+
+    per_axis = tuple(int(part) for part in gsplat.__version__.split(".")[:2]) >= (1, 5)
+    if per_axis and radii.ndim == 2:
+        return radii[..., None].expand(*radii.shape, 2)
+    if not per_axis and radii.ndim == 3:
+        # Both axes vanish for what is culled, and the strategy asks for the larger.
+        return radii.amax(dim=-1)
+    return radii
+
+
+def lpips_if_present() -> torch.nn.Module | None:
+    """torchmetrics' LPIPS on [0, 1] images, or None where its AlexNet weights have not been downloaded before."""
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    if not weights.is_file():
+        return None
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).eval()

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Full photos with their panoptic label maps, rectified alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from torch import Tensor
+
+from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig
+from nerfstudio_plugin.rectify import rectification
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_image, read_rgb
+from panoptic_gs.panoptic import PanopticScene, resize_nearest
+from panoptic_gs.scene import Frame
+
+
+class PanopticDataset(InputDataset):
+    """Photos as ideal pinhole images, with label maps of the same pixels.
+
+    Each item has, besides nerfstudio's ``image``, ``panoptic`` (predicted segment ids ``[H, W]`` int32, 0 = void) and
+    ``panoptic_gt`` (true ones) where the scene has a map of this photo.
+    """
+
+    exclude_batch_keys_from_device = ["image", "mask", "panoptic", "panoptic_gt"]  # noqa: RUF012
+
+    def _frame(self, index: int) -> Frame:
+        return self.metadata["frames"][index]
+
+    def _size(self, index: int) -> tuple[int, int]:
+        return int(self.cameras.width[index]), int(self.cameras.height[index])
+
+    def get_numpy_image(self, image_idx: int) -> np.ndarray:
+        """The rectified photo ``[H, W, 3]`` uint8, at the size of its camera."""
+        frame = self._frame(image_idx)
+        pixels = read_rgb(frame.image_path)
+        ideal = rectification(frame.camera.K.numpy(), frame.distortion, frame.camera.width, frame.camera.height)
+        if ideal is not None:
+            pixels = ideal.image(pixels)
+        size = self._size(image_idx)
+        if (pixels.shape[1], pixels.shape[0]) != size:
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        return pixels
+
+    def fit_labels(self, image_idx: int, labels: np.ndarray) -> np.ndarray:
+        """Bring a label map of the photo, of any size, to the camera's pixels, always by nearest neighbour."""
+        frame = self._frame(image_idx)
+        ideal = rectification(frame.camera.K.numpy(), frame.distortion, frame.camera.width, frame.camera.height)
+        if ideal is not None:
+            labels = ideal.labels(resize_nearest(labels, frame.camera.width, frame.camera.height))
+        return resize_nearest(labels, *self._size(image_idx))
+
+    def labels(self, image_idx: int, kind: Literal["panoptic", "panoptic_gt"]) -> Tensor | None:
+        """The segment ids ``[H, W]`` int32 of a photo, or None where there is no map of it."""
+        scene: PanopticScene | None = self.metadata[kind]
+        stem = self._frame(image_idx).stem
+        if scene is None or stem not in scene.maps:
+            return None
+        return torch.from_numpy(np.ascontiguousarray(self.fit_labels(image_idx, scene.maps[stem]), dtype=np.int32))
+
+    def get_metadata(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Label maps and mask of an item."""
+        index = data["image_idx"]
+        extra: dict[str, Any] = {}
+        for kind in ("panoptic", "panoptic_gt"):
+            labels = self.labels(index, kind)
+            if labels is not None:
+                extra[kind] = labels
+        mask = self.metadata["masks"].get(self._frame(index).stem)
+        if mask is not None:
+            pixels = read_image(mask)
+            valid = pixels.reshape(*pixels.shape[:2], -1)[..., 0] != 0
+            extra["mask"] = torch.from_numpy(self.fit_labels(index, valid.astype(np.int32)) != 0)[..., None]
+        return extra
+
+
+@dataclass
+class PanopticDatamanagerConfig(FullImageDatamanagerConfig):
+    """Full photos and label maps, kept in memory as they are."""
+
+    _target: type = field(default_factory=lambda: PanopticDatamanager)
+    """target class to instantiate"""
+    dataparser: PanopticSceneDataParserConfig = field(default_factory=PanopticSceneDataParserConfig)
+    """Reads the scene folder."""
+    cache_images_type: Literal["uint8", "float32"] = "uint8"
+    """How photos are kept in memory."""
+
+
+class PanopticDatamanager(FullImageDatamanager):
+    """Hands out one photo a step with its camera and its label map.
+
+    Raises:
+        InputError: training without predicted label maps.
+    """
+
+    config: PanopticDatamanagerConfig
+    train_dataset: PanopticDataset
+    eval_dataset: PanopticDataset
+
+    def __init__(self, config: PanopticDatamanagerConfig, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        metadata = self.train_dataset.metadata
+        if self.test_mode == "val" and metadata["panoptic"] is None:
+            folder = metadata["frames"][0].image_path.parent.parent / config.dataparser.panoptic_folder
+            raise InputError(
+                folder,
+                "no such folder",
+                "a folder of predicted COCO panoptic maps",
+                "Put the predictions there, or name their folder with "
+                "--pipeline.datamanager.dataparser.panoptic-folder.",
+            )
+
+    @cached_property
+    def dataset_type(self) -> type[PanopticDataset]:
+        """The dataset of this datamanager."""
+        return PanopticDataset
+
+    def _load_images(
+        self, split: Literal["train", "eval"], cache_images_device: Literal["cpu", "gpu"]
+    ) -> list[dict[str, Tensor]]:
+        on_gpu = torch.device(self.device).type == "cuda"
+        # Without a GPU "gpu" keeps the tensors where they are, where "cpu" would pin them for a copy that never comes.
+        items = super()._load_images(split, cache_images_device if on_gpu else "gpu")
+        if on_gpu and cache_images_device == "gpu":
+            for item in items:
+                for kind in ("panoptic", "panoptic_gt"):
+                    if kind in item:
+                        item[kind] = item[kind].to(self.device)
+        return items
+
+    def labelled_views(self) -> Iterator[tuple[Camera, Tensor]]:
+        """(camera, predicted segment ids ``[H, W]``) of every training view that has a label map."""
+        for index, item in enumerate(self.cached_train):
+            if "panoptic" in item:
+                yield camera_of(self.train_dataset.cameras[index : index + 1]).to(self.device), item["panoptic"]
+
+
+def camera_of(cameras: Cameras) -> Camera:
+    """The toolkit's camera of a nerfstudio batch of one."""
+    return Camera.from_opengl(
+        cameras.camera_to_worlds[0], cameras.get_intrinsics_matrices()[0], int(cameras.width[0]), int(cameras.height[0])
+    )

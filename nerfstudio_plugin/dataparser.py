@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dataparser ``panoptic-scene``: posed photos, seed points, splits and the panoptic maps beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from nerfstudio.cameras.camera_utils import auto_orient_and_center_poses
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.data.utils.dataparsers_utils import (
+    get_train_eval_split_all,
+    get_train_eval_split_filename,
+    get_train_eval_split_fraction,
+    get_train_eval_split_interval,
+)
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfstudio_plugin.rectify import rectification
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_json
+from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.scene import Frame, Scene
+
+LARGEST_SIDE = 1600
+"""Photos with a longer side are halved until they fit, unless ``downscale_factor`` says otherwise (as nerfstudio)."""
+
+
+@dataclass
+class PanopticSceneDataParserConfig(DataParserConfig):
+    """A scene folder: ``transforms.json`` or ``colmap/sparse/0``, ``images/``, ``panoptic/``, ``panoptic_gt/``."""
+
+    _target: type = field(default_factory=lambda: PanopticSceneDataParser)
+    """target class to instantiate"""
+    data: Path = Path()
+    """The scene folder."""
+    panoptic_folder: str = "panoptic"
+    """Subfolder with the predicted panoptic maps that training learns from and that are uplifted."""
+    panoptic_gt_folder: str = "panoptic_gt"
+    """Subfolder with true panoptic maps; used for scores only, may be missing."""
+    downscale_factor: float | None = None
+    """How much to shrink the photos. If not set, they are halved until no side exceeds 1600 pixels."""
+    scale_factor: float = 1.0
+    """How much to scale the camera origins by."""
+    scene_scale: float = 1.0
+    """How much to scale the region of interest by."""
+    orientation_method: Literal["pca", "up", "vertical", "none"] = "none"
+    """How to turn the scene; by default it keeps its world frame, so that exported splats fit the scene's poses."""
+    center_method: Literal["poses", "focus", "none"] = "none"
+    """How to move the scene's origin; by default it stays."""
+    auto_scale_poses: bool = False
+    """Whether to scale the poses to fit into ±1; by default they keep their scale."""
+    eval_mode: Literal["fraction", "filename", "interval", "all"] = "interval"
+    """How to split into training and evaluation views where the scene has no splits.json: a fraction for training,
+    file names containing train/eval, every n-th view for evaluation, or all views for both."""
+    train_split_fraction: float = 0.9
+    """The share of views to train on, for eval_mode fraction."""
+    eval_interval: int = 8
+    """Every how many views one is for evaluation, for eval_mode interval."""
+
+
+class PanopticSceneDataParser(DataParser):
+    """Reads a scene folder with :class:`panoptic_gs.scene.Scene` and gives it to nerfstudio.
+
+    The cameras that come out are ideal pinholes: the dataset takes the lens out of photos and label maps alike, so
+    training, evaluation and ``ns-render`` see the same pixels.
+
+    ``metadata`` holds ``frames`` (the photos in order), ``panoptic`` and ``panoptic_gt`` (a
+    :class:`~panoptic_gs.PanopticScene` or None), ``masks`` (stem → file), ``extent`` (how far the cameras reach, the
+    unit of lengths in densification), ``points3D_xyz`` and ``points3D_rgb``.
+
+    Raises:
+        InputError: whatever is missing or wrong in the folder.
+    """
+
+    config: PanopticSceneDataParserConfig
+
+    def __init__(self, config: PanopticSceneDataParserConfig) -> None:
+        super().__init__(config)
+        self._read: tuple[Scene, PanopticScene | None, PanopticScene | None] | None = None
+
+    def _scene(self) -> tuple[Scene, PanopticScene | None, PanopticScene | None]:
+        if self._read is None:
+            root = scene_root(self.config.data)
+            scene = Scene.load(root)
+            folders = (self.config.panoptic_folder, self.config.panoptic_gt_folder)
+            labels = [scene.load_panoptic(folder) if (root / folder).exists() else None for folder in folders]
+            self._read = scene, labels[0], labels[1]
+        return self._read
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
+        scene, panoptic, truth = self._scene()
+        poses = torch.stack([frame.camera.to_opengl() for frame in scene.frames]).float()
+        poses, transform = auto_orient_and_center_poses(
+            poses, method=self.config.orientation_method, center_method=self.config.center_method
+        )
+        scale = self.config.scale_factor
+        if self.config.auto_scale_poses:
+            scale /= max(float(poses[:, :3, 3].abs().max()), 1e-9)
+        poses[:, :3, 3] *= scale
+
+        chosen = self._split(scene, "train" if split == "train" else "test")
+        frames = [scene.frames[index] for index in chosen]
+        if split == "train" and panoptic is not None:
+            self._say_missing_maps(frames, panoptic)
+        metadata: dict[str, Any] = {
+            "frames": frames,
+            "panoptic": panoptic,
+            "panoptic_gt": truth,
+            "masks": _masks(scene.root),
+            "extent": _extent(poses[:, :3, 3]),
+        }
+        if scene.points is not None:
+            xyz, rgb = (torch.from_numpy(np.ascontiguousarray(values)) for values in scene.points)
+            metadata["points3D_xyz"] = (xyz @ transform[:3, :3].T + transform[:3, 3]) * scale
+            metadata["points3D_rgb"] = rgb
+        extent = self.config.scene_scale
+        return DataparserOutputs(
+            image_filenames=[frame.image_path for frame in frames],
+            cameras=_pinholes(frames, poses[chosen][:, :3, :4], self.config.downscale_factor),
+            scene_box=SceneBox(aabb=torch.tensor([[-extent] * 3, [extent] * 3], dtype=torch.float32)),
+            dataparser_scale=scale,
+            dataparser_transform=transform @ _applied_transform(scene.root),
+            metadata=metadata,
+        )
+
+    def _split(self, scene: Scene, split: Literal["train", "test"]) -> list[int]:
+        """The positions of a split's frames, in the scene's order."""
+        if scene.splits:
+            members = set(scene.splits.get(split, ()))
+            chosen = [index for index, frame in enumerate(scene.frames) if frame.stem in members]
+            file = scene.root / "splits.json"
+        else:
+            names = [frame.image_path for frame in scene.frames]
+            file = scene.root
+            if self.config.eval_mode == "fraction":
+                train, test = get_train_eval_split_fraction(names, self.config.train_split_fraction)
+            elif self.config.eval_mode == "filename":
+                train, test = get_train_eval_split_filename(names)
+            elif self.config.eval_mode == "interval":
+                train, test = get_train_eval_split_interval(names, self.config.eval_interval)
+            else:
+                train, test = get_train_eval_split_all(names)
+            chosen = [int(index) for index in (train if split == "train" else test)]
+        if not chosen:
+            kind = "training" if split == "train" else "evaluation"
+            raise InputError(
+                file,
+                f"no {kind} views among {len(scene.frames)} images",
+                "at least one",
+                'List them in splits.json, as in {"train": ["0001"], "test": ["0002"]}, or set '
+                "--pipeline.datamanager.dataparser.eval-mode.",
+            )
+        return chosen
+
+    def _say_missing_maps(self, frames: list[Frame], panoptic: PanopticScene) -> None:
+        missing = [frame.stem for frame in frames if frame.stem not in panoptic.maps]
+        if missing:
+            CONSOLE.print(
+                f"[yellow]{len(missing)} of {len(frames)} training views have no map in "
+                f"{self.config.panoptic_folder}/ (the first: {missing[0]}); they train colour only."
+            )
+
+
+def scene_root(data: Path) -> Path:
+    """The scene folder that ``--data`` names, which may also be its transforms.json."""
+    data = Path(data)
+    return data.parent if data.name == "transforms.json" else data
+
+
+def _pinholes(frames: list[Frame], camera_to_worlds: torch.Tensor, downscale: float | None) -> Cameras:
+    """Ideal cameras of the rectified and downscaled photos."""
+    cameras = []
+    for frame in frames:
+        camera, lens = frame.camera, frame.distortion
+        ideal = rectification(camera.K.numpy(), lens, camera.width, camera.height)
+        if ideal is not None:
+            camera = Camera(camera.viewmat, torch.from_numpy(ideal.K), ideal.width, ideal.height)
+        divisor = downscale or automatic_downscale(camera.width, camera.height)
+        cameras.append(camera.resized(max(1, int(camera.width / divisor)), max(1, int(camera.height / divisor))))
+    K = torch.stack([camera.K for camera in cameras])
+    return Cameras(
+        fx=K[:, 0, 0],
+        fy=K[:, 1, 1],
+        cx=K[:, 0, 2],
+        cy=K[:, 1, 2],
+        width=torch.tensor([camera.width for camera in cameras]),
+        height=torch.tensor([camera.height for camera in cameras]),
+        camera_to_worlds=camera_to_worlds,
+        camera_type=CameraType.PERSPECTIVE,
+    )
+
+
+def _extent(centers: torch.Tensor) -> float:
+    """The largest coordinate of the camera centres ``[N, 3]`` around their mean; 1 for a single camera."""
+    extent = float((centers - centers.mean(dim=0)).abs().max())
+    return extent if extent > 1e-6 else 1.0
+
+
+def automatic_downscale(width: int, height: int) -> int:
+    """The smallest power of two that brings both sides to at most :data:`LARGEST_SIDE`."""
+    divisor = 1
+    while max(width, height) / divisor > LARGEST_SIDE:
+        divisor *= 2
+    return divisor
+
+
+def _masks(root: Path) -> dict[str, Path]:
+    """stem → mask file, as ``mask_path`` of transforms.json names them."""
+    file = root / "transforms.json"
+    frames = read_json(file)["frames"] if file.is_file() else []
+    return {Path(frame["file_path"]).stem: root / frame["mask_path"] for frame in frames if frame.get("mask_path")}
+
+
+def _applied_transform(root: Path) -> torch.Tensor:
+    """What ``ns-process-data`` did to the original poses, ``[4, 4]``."""
+    matrix = torch.eye(4)
+    file = root / "transforms.json"
+    applied = read_json(file).get("applied_transform") if file.is_file() else None
+    if applied is not None:
+        matrix[:3] = torch.tensor(applied, dtype=torch.float32)[:3]
+    return matrix
+
+
+panoptic_scene = DataParserSpecification(
+    config=PanopticSceneDataParserConfig(),
+    description="Photos, poses and panoptic label maps of one scene.",
+)

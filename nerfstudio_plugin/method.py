@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The defaults of the method ``panst3r-ludvig``."""
+
+from __future__ import annotations
+
+from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from nerfstudio_plugin.compat import FusedAdamOptimizerConfig, default_device
+from nerfstudio_plugin.datamanager import PanopticDatamanagerConfig
+from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig
+from nerfstudio_plugin.model import PanopticSplatfactoModelConfig
+from nerfstudio_plugin.pipeline import PanopticPipelineConfig
+from nerfstudio_plugin.trainer import PanopticTrainerConfig
+
+
+GPU_ITERATIONS = 30000
+CPU_ITERATIONS = 7000
+
+
+def method_config(device: str) -> PanopticTrainerConfig:
+    """The method's defaults on ``cuda`` or ``cpu``."""
+
+    def adam(lr: float, lr_final: float | None = None) -> dict[str, object]:
+        scheduler = None if lr_final is None else ExponentialDecaySchedulerConfig(lr_final=lr_final, max_steps=30000)
+        return {"optimizer": FusedAdamOptimizerConfig(lr=lr, eps=1e-15), "scheduler": scheduler}
+
+    return PanopticTrainerConfig(
+        method_name="panst3r-ludvig",
+        steps_per_save=1000,
+        steps_per_eval_batch=0,
+        steps_per_eval_image=1000,
+        steps_per_eval_all_images=5000,
+        max_num_iterations=GPU_ITERATIONS if device == "cuda" else CPU_ITERATIONS,
+        mixed_precision=False,
+        machine=MachineConfig(device_type="cuda" if device == "cuda" else "cpu"),
+        pipeline=PanopticPipelineConfig(
+            datamanager=PanopticDatamanagerConfig(dataparser=PanopticSceneDataParserConfig()),
+            model=PanopticSplatfactoModelConfig(),
+        ),
+        optimizers={
+            "means": adam(1.6e-4, 1.6e-6),
+            "features_dc": adam(0.0025),
+            "features_rest": adam(0.0025 / 20),
+            "panoptic_colors": adam(0.005),
+            "opacities": adam(0.05),
+            "scales": adam(0.005),
+            "quats": adam(0.001),
+            "camera_opt": {
+                "optimizer": AdamOptimizerConfig(lr=1e-4, eps=1e-15),
+                "scheduler": ExponentialDecaySchedulerConfig(
+                    lr_final=5e-7, max_steps=30000, warmup_steps=1000, lr_pre_warmup=0
+                ),
+            },
+            "bilateral_grid": {
+                "optimizer": AdamOptimizerConfig(lr=2e-3, eps=1e-15),
+                "scheduler": ExponentialDecaySchedulerConfig(
+                    lr_final=1e-4, max_steps=30000, warmup_steps=1000, lr_pre_warmup=0
+                ),
+            },
+        },
+        viewer=ViewerConfig(num_rays_per_chunk=1 << 15, quit_on_train_completion=True),
+        vis="viewer",
+    )
+
+
+panst3r_ludvig = MethodSpecification(
+    config=method_config(default_device()),
+    description="3D Gaussians from photos and multi-view panoptic predictions: colour and panoptic maps of new views.",
+)

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splatfacto with a panoptic colour per Gaussian while it trains, and uplifted labels once it did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from gsplat.strategy import DefaultStrategy
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.model_components.lib_bilagrid import BilateralGrid
+from nerfstudio.models.splatfacto import SplatfactoModel, SplatfactoModelConfig
+from nerfstudio.utils.colors import get_color
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+from torch.nn import Parameter
+from torchmetrics.image import PeakSignalNoiseRatio
+
+from nerfstudio_plugin.compat import lpips_if_present, radii_for_strategy
+from nerfstudio_plugin.gaussians import initial_parameters
+from nerfstudio_plugin.ssim import SSIM
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.losses import panoptic_color_loss
+from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.rasterize import rasterization
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift import GaussianLabels, render_panoptic, uplift_labels
+
+_LABEL_TENSORS = ("indptr", "label", "weight", "total", "void")
+_VISER_BACKGROUND = (0.1490, 0.1647, 0.2157)
+
+
+@dataclass
+class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
+    """Splatfacto's options, the panoptic colour loss and uplifting. Step counts refer to ``schedule_iterations``."""
+
+    _target: type = field(default_factory=lambda: PanopticSplatfactoModel)
+    """target class to instantiate"""
+    panoptic_loss_weight: float = 1.0
+    """Weight of the panoptic colour loss; 0 trains on colour alone (the labels are uplifted all the same)."""
+    uplift_every: int = 1000
+    """Labels are uplifted every this many steps, and before each checkpoint."""
+    uplift_void: Literal["abstain", "label"] = "abstain"
+    """Whether void pixels take no part in uplifting, or count as a label of their own (the paper's literal Z)."""
+    verbose_densification: bool = False
+    """Print each densification step."""
+
+
+class UpliftedLabels(NamedTuple):
+    """The label distribution of each Gaussian, and a scene without maps that says what the labels mean."""
+
+    labels: GaussianLabels
+    meaning: PanopticScene
+
+
+class PanopticSplatfactoModel(SplatfactoModel):
+    """Gaussians with colour, a view-independent panoptic colour (PanSt3R, Eq. 5), and uplifted labels (Eq. 7).
+
+    Outputs: ``rgb``, ``depth``, ``accumulation``, ``background``; in evaluation also ``panoptic`` (palette colours),
+    ``segment_id``, ``category_id`` (float32 ``[H, W, 1]``, exact integers, 0 = void) and ``panoptic_confidence``. In
+    training ``panoptic`` holds the rendered panoptic colours that the loss compares.
+
+    Labels are part of the state dict. Between two uplifts the strategy's running state carries, for each Gaussian, the
+    row of the Gaussian that it was split or copied from, so labels stay right while Gaussians come and go.
+
+    Raises:
+        InputError: no seed points and not ``random_init``.
+    """
+
+    config: PanopticSplatfactoModelConfig
+
+    def populate_modules(self) -> None:
+        """Make the parameters, the metrics and the densification strategy, on any device and without downloads."""
+        config = self.config
+        metadata = self.kwargs.get("metadata") or {}
+        if config.random_init:
+            points, colors = (torch.rand((config.num_random, 3)) - 0.5) * config.random_scale, None
+        elif self.seed_points is not None and len(self.seed_points[0]):
+            points, colors = self.seed_points
+        else:
+            raise InputError(
+                "seed points",
+                "none",
+                "a sparse point cloud of the scene",
+                'Name a PLY in transforms.json ("ply_file_path": "points3D.ply"), keep COLMAP\'s points3D, '
+                "or pass --pipeline.model.random-init True.",
+            )
+        parameters = initial_parameters(
+            points, colors if colors is not None and len(colors) else None, config.sh_degree
+        )
+        if config.panoptic_loss_weight > 0:
+            parameters["panoptic_colors"] = torch.full((len(points), 3), 0.5)
+        self.gauss_params = torch.nn.ParameterDict({name: Parameter(value) for name, value in parameters.items()})
+        self.camera_optimizer = config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
+        if config.use_bilateral_grid:
+            width, height, guidance = config.grid_shape
+            self.bil_grids = BilateralGrid(num=self.num_train_data, grid_X=width, grid_Y=height, grid_W=guidance)
+
+        self.psnr = PeakSignalNoiseRatio(data_range=1.0)
+        self.ssim = SSIM()
+        self._lpips: list[torch.nn.Module | None] = []  # a list, so that its weights stay out of the state dict
+        self.step = 0
+        self.crop_box: OrientedBox | None = None
+        random_background = config.background_color == "random"
+        self.background_color = (
+            torch.tensor(_VISER_BACKGROUND) if random_background else get_color(config.background_color)
+        )
+
+        self.panoptic: PanopticScene | None = metadata.get("panoptic")
+        self.palette: PanopticPalette | None = None if self.panoptic is None else _palette(self.panoptic)
+        self.uplifted: UpliftedLabels | None = None
+        self.on_evaluated: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None
+        """Called with the outputs and the batch of each evaluated view."""
+
+        self.strategy = DefaultStrategy(
+            prune_opa=config.cull_alpha_thresh,
+            grow_grad2d=config.densify_grad_thresh,
+            grow_scale3d=config.densify_size_thresh,
+            grow_scale2d=config.split_screen_size,
+            prune_scale3d=config.cull_scale_thresh,
+            prune_scale2d=config.cull_screen_size,
+            refine_scale2d_stop_iter=config.stop_screen_size_at,
+            refine_start_iter=config.warmup_length,
+            refine_stop_iter=config.stop_split_at,
+            reset_every=config.reset_alpha_every * config.refine_every,
+            refine_every=config.refine_every,
+            pause_refine_after_reset=min(self.num_train_data, config.reset_alpha_every * config.refine_every // 2)
+            + config.refine_every,
+            absgrad=config.use_absgrad,
+            revised_opacity=False,
+            verbose=config.verbose_densification,
+        )
+        self.strategy_state = self.strategy.initialize_state(scene_scale=float(metadata.get("extent", 1.0)))
+
+    # Parameters and checkpoints
+
+    def get_gaussian_param_groups(self) -> dict[str, list[Parameter]]:
+        """One group for each kind of parameter, as the strategy needs it."""
+        return {name: [parameter] for name, parameter in self.gauss_params.items()}
+
+    def update_to_step(self, step: int) -> None:
+        """Take over the step of a checkpoint."""
+        self.step = step
+
+    def load_state_dict(self, dict: Mapping[str, Any], **kwargs: Any) -> Any:  # noqa: A002 (nerfstudio's name)
+        """Load a checkpoint with any number of Gaussians.
+
+        The parameters are resized in place, so the optimizers go on with them.
+        """
+        count = dict["gauss_params.means"].shape[0]
+        for parameter in self.gauss_params.values():
+            parameter.data = parameter.data.new_zeros((count, *parameter.shape[1:]))
+            parameter.grad = None
+        self.strategy_state = self.strategy.initialize_state(scene_scale=self.strategy_state["scene_scale"])
+        return super(SplatfactoModel, self).load_state_dict(dict, **kwargs)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The labels of the Gaussians and what they mean; plain containers and tensors only."""
+        uplifted = self.current_labels()
+        if uplifted is None:
+            return {"labels": None}
+        meaning = uplifted.meaning
+        return {
+            "labels": {name: getattr(uplifted.labels, name).cpu() for name in _LABEL_TENSORS},
+            "segments": [(s.id, s.category_id, s.score) for s in meaning.segments],
+            "categories": [(c.id, c.name, c.isthing, c.color) for c in meaning.categories],
+            "source": meaning.source,
+        }
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Take labels from a checkpoint."""
+        if state["labels"] is None:
+            self.uplifted = None
+            return
+        meaning = PanopticScene(
+            [Category(*entry) for entry in state["categories"]],
+            [Segment(*entry) for entry in state["segments"]],
+            {},
+            source=state["source"],
+        )
+        self._take_labels(GaussianLabels(**state["labels"]).to(self.device), meaning)
+
+    # Labels
+
+    def splats(self) -> Splats:
+        """The Gaussians as they are now, without gradients."""
+        with torch.no_grad():
+            sh = torch.cat([self.shs_0[:, None], self.shs_rest], dim=1)
+            return Splats(
+                self.means.detach(),
+                self.quats.detach(),
+                self.scales.exp(),
+                self.opacities.sigmoid().squeeze(-1),
+                sh.detach(),
+            )
+
+    def uplift(self, views: Iterable[tuple[Camera, Tensor]]) -> None:
+        """Give the Gaussians the labels of the pixels that show them (LUDVIG, Eq. 7).
+
+        Args:
+            views: camera and predicted segment ids ``[H, W]`` of each training view.
+        """
+        assert self.panoptic is not None
+        labels = uplift_labels(
+            self.splats(), views, void=self.config.uplift_void, rasterize_mode=self.config.rasterize_mode
+        )
+        self._take_labels(
+            labels, PanopticScene(self.panoptic.categories, self.panoptic.segments, {}, self.panoptic.source)
+        )
+
+    def _take_labels(self, labels: GaussianLabels, meaning: PanopticScene) -> None:
+        self.strategy_state["label_row"] = torch.arange(len(labels), device=labels.device)
+        self.palette = _palette(meaning)
+        self.uplifted = UpliftedLabels(labels, meaning)
+
+    def current_labels(self) -> UpliftedLabels | None:
+        """Labels of the Gaussians as they are now; None before the first uplift."""
+        if self.uplifted is None:
+            return None
+        rows = self.strategy_state["label_row"]
+        if len(rows) == len(self.uplifted.labels) and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
+            return self.uplifted
+        return self.uplifted._replace(labels=self.uplifted.labels.subset(rows))
+
+    # Rendering
+
+    def get_outputs(self, camera: Cameras) -> dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Render one camera."""
+        if not isinstance(camera, Cameras):
+            return {}
+        return self._training_outputs(camera) if self.training else self._evaluation_outputs(camera)
+
+    def _training_outputs(self, camera: Cameras) -> dict[str, Tensor]:
+        shrink = self._get_downscale_factor()
+        K = camera.get_intrinsics_matrices()[0]
+        if shrink > 1:
+            K = K / torch.tensor([[shrink], [shrink], [1.0]], device=K.device)
+        width, height = int(camera.width.item()) // shrink, int(camera.height.item()) // shrink
+        viewmat = viewmats_of(self.camera_optimizer.apply_to_camera(camera))[0]
+        degree = min(self.step // max(1, self.config.sh_degree_interval), self.config.sh_degree)
+        with_depth = self.config.output_depth_during_training
+        render, alpha, info = self._rasterize(viewmat, K, width, height, degree, "RGB+ED" if with_depth else "RGB")
+        self.strategy.step_pre_backward(self.gauss_params, self.optimizers, self.strategy_state, self.step, info)
+        info["radii"] = radii_for_strategy(info["radii"])
+        self.info, self.last_size = info, (height, width)
+
+        background = self._get_background_color()
+        rgb = (render[..., :3] + (1 - alpha) * background).clamp(0, 1)
+        if self.config.use_bilateral_grid and camera.metadata is not None and "cam_idx" in camera.metadata:
+            rgb = self._apply_bilateral_grid(rgb[None], camera.metadata["cam_idx"], height, width)[0]
+        outputs = {"rgb": rgb, "accumulation": alpha, "background": background}
+        if "panoptic_colors" in self.gauss_params:
+            outputs["panoptic"] = render[..., 3:6]
+        if with_depth:
+            outputs["depth"] = render[..., -1:]
+        return outputs
+
+    def _evaluation_outputs(self, camera: Cameras) -> dict[str, Tensor]:
+        width, height = int(camera.width.item()), int(camera.height.item())
+        background = self.background_color.to(self.device).expand(height, width, 3)
+        inside = None
+        if self.crop_box is not None:
+            inside = self.crop_box.within(self.means).reshape(-1)
+            if not inside.any():
+                return self.get_empty_outputs(width, height, self.background_color.to(self.device))
+        viewmat, K = viewmats_of(camera.camera_to_worlds)[0], camera.get_intrinsics_matrices()[0]
+        # Coefficients of a degree that has not been trained yet are zero, so all of them may be used.
+        render, alpha, _ = self._rasterize(viewmat, K, width, height, self.config.sh_degree, "RGB+ED", inside)
+        depth = torch.where(alpha > 0, render[..., -1:], render[..., -1:].max())
+        return {
+            "rgb": (render[..., :3] + (1 - alpha) * background).clamp(0, 1),
+            "depth": depth,
+            "accumulation": alpha,
+            "background": background,
+            **self._panoptic_outputs(Camera(viewmat, K, width, height), inside),
+        }
+
+    def _rasterize(
+        self, viewmat: Tensor, K: Tensor, width: int, height: int, degree: int, mode: str, inside: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """One pass over colour, panoptic colour (in training) and depth: ``[H, W, D]``, ``[H, W, 1]``, meta."""
+        chosen = {name: value if inside is None else value[inside] for name, value in self.gauss_params.items()}
+        if self.config.sh_degree > 0:
+            colors = torch.cat([chosen["features_dc"][:, None], chosen["features_rest"]], dim=1)
+            sh_degree = degree
+        else:
+            colors, sh_degree = chosen["features_dc"].sigmoid(), None
+        render, alpha, info = rasterization(
+            means=chosen["means"],
+            quats=chosen["quats"],
+            scales=chosen["scales"].exp(),
+            opacities=chosen["opacities"].sigmoid().squeeze(-1),
+            colors=colors,
+            viewmats=viewmat[None],
+            Ks=K[None],
+            width=width,
+            height=height,
+            sh_degree=sh_degree,
+            packed=False,
+            render_mode=mode,
+            absgrad=self.training and self.config.use_absgrad,
+            rasterize_mode=self.config.rasterize_mode,
+            extra_colors=chosen.get("panoptic_colors") if self.training else None,
+        )
+        return render[0], alpha[0], info
+
+    def _panoptic_outputs(self, camera: Camera, inside: Tensor | None) -> dict[str, Tensor]:
+        uplifted = self.current_labels()
+        if uplifted is None:
+            return _no_labels(camera.height, camera.width, self.device)
+        splats, labels = self.splats(), uplifted.labels
+        if inside is not None:
+            splats, labels = splats.subset(inside), labels.subset(inside)
+        ids, confidence, _ = render_panoptic(splats, labels, camera, rasterize_mode=self.config.rasterize_mode)
+        assert self.palette is not None
+        category_of = torch.from_numpy(uplifted.meaning.category_of()).to(ids.device)
+        return {
+            "panoptic": self.palette.colorize(ids),
+            "segment_id": ids[..., None].float(),
+            "category_id": category_of[ids][..., None].float(),
+            "panoptic_confidence": confidence[..., None].float(),
+        }
+
+    @staticmethod
+    def get_empty_outputs(width: int, height: int, background: Tensor) -> dict[str, Tensor]:  # pyright: ignore
+        """All outputs of a view without Gaussians."""
+        outputs = SplatfactoModel.get_empty_outputs(width, height, background)
+        outputs["background"] = background.expand(height, width, 3)
+        return {**outputs, **_no_labels(height, width, background.device)}  # pyright: ignore[reportReturnType]
+
+    # Losses and metrics
+
+    def step_cb(self, optimizers: Optimizers, step: int) -> None:
+        """Before each step: remember it, and the optimizers that the strategy edits."""
+        self.step = step
+        self.optimizers = optimizers.optimizers
+
+    def get_metrics_dict(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Any]:
+        """PSNR of the view and the number of Gaussians."""
+        truth = self.composite_with_background(self.get_gt_img(batch["image"]), outputs["background"])
+        with torch.no_grad():
+            error = torch.nn.functional.mse_loss(outputs["rgb"], truth)
+        metrics: dict[str, Any] = {"psnr": -10 * torch.log10(error), "gaussian_count": self.num_points}
+        self.camera_optimizer.get_metrics_dict(metrics)
+        return metrics
+
+    def get_loss_dict(
+        self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], metrics_dict: Any = None
+    ) -> dict[str, Tensor]:
+        """Splatfacto's losses and the panoptic colour loss (PanSt3R, Eq. 5)."""
+        losses = super().get_loss_dict(outputs, batch, metrics_dict)
+        if self.training and "panoptic" in outputs and "panoptic" in batch:
+            assert self.palette is not None
+            labels = batch["panoptic"].to(self.device)
+            shrink = self._get_downscale_factor()
+            if shrink > 1:
+                height, width = outputs["panoptic"].shape[:2]
+                labels = labels[shrink // 2 :: shrink, shrink // 2 :: shrink][:height, :width]
+            loss = panoptic_color_loss(outputs["panoptic"], labels, self.palette)
+            losses["panoptic_loss"] = self.config.panoptic_loss_weight * loss
+        return losses
+
+    @property
+    def lpips(self) -> Callable[[Tensor, Tensor], Tensor]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """LPIPS, or a function that gives NaN where its weights are not on this machine."""
+        if not self._lpips:
+            self._lpips.append(lpips_if_present())
+            if self._lpips[0] is None:
+                CONSOLE.print("[yellow]LPIPS is left out: its AlexNet weights are not on this machine.")
+        module = self._lpips[0]
+        if module is None:
+            return lambda first, second: torch.tensor(math.nan)
+        return module.to(self.device)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Splatfacto's metrics (LPIPS where its weights are present), colour and panoptic beside their truth."""
+        metrics, images = super().get_image_metrics_and_images(outputs, batch)
+        if math.isnan(metrics["lpips"]):
+            metrics = {name: value for name, value in metrics.items() if "lpips" not in name}
+        if "panoptic_gt" in batch:
+            truth = batch["panoptic_gt"]
+            colors = PanopticPalette(truth.unique().tolist()).colorize(truth).to(outputs["panoptic"].device)
+            images["panoptic"] = torch.cat([colors, outputs["panoptic"]], dim=1)
+        else:
+            images["panoptic"] = outputs["panoptic"]
+        if self.on_evaluated is not None:
+            self.on_evaluated(outputs, batch)
+        return metrics, images
+
+
+def viewmats_of(camera_to_worlds: Tensor) -> Tensor:
+    """World-to-camera matrices ``[C, 4, 4]`` in OpenCV axes from nerfstudio's poses ``[C, 3, 4]``, differentiable."""
+    flip = torch.tensor([1.0, -1.0, -1.0], device=camera_to_worlds.device)
+    rotation = (camera_to_worlds[:, :3, :3] * flip).transpose(1, 2)
+    upper = torch.cat([rotation, -rotation @ camera_to_worlds[:, :3, 3:]], dim=2)
+    last = torch.tensor([[[0.0, 0.0, 0.0, 1.0]]], device=upper.device).expand(len(upper), 1, 4)
+    return torch.cat([upper, last], dim=1)
+
+
+def _palette(scene: PanopticScene) -> PanopticPalette:
+    return PanopticPalette([segment.id for segment in scene.segments])
+
+
+def _no_labels(height: int, width: int, device: torch.device) -> dict[str, Tensor]:
+    single = torch.zeros(height, width, 1, device=device)
+    return {
+        "panoptic": single.expand(height, width, 3),
+        "segment_id": single,
+        "category_id": single.clone(),
+        "panoptic_confidence": single.clone(),
+    }

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photos, labels and Gaussians together: uplifting while training, scores over all evaluation views at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import ModelConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from torch import Tensor
+
+from nerfstudio_plugin.compat import input_errors_exit
+from nerfstudio_plugin.datamanager import PanopticDatamanager, PanopticDatamanagerConfig
+from nerfstudio_plugin.gaussians import count_visible
+from nerfstudio_plugin.model import PanopticSplatfactoModel, PanopticSplatfactoModelConfig
+from panoptic_gs.errors import InputError
+from panoptic_gs.metrics import PANOPTIC_LIFTING, STRICT, MeanIoU, ScenePanopticQuality, evaluate_scenes
+from panoptic_gs.metrics.scenes import require_same_categories
+from panoptic_gs.panoptic import PanopticScene
+
+PROTOCOLS = (PANOPTIC_LIFTING, STRICT)
+_QUALITIES = ("pq", "sq", "rq", "pq_things", "pq_stuff")
+
+
+@dataclass
+class PanopticPipelineConfig(VanillaPipelineConfig):
+    """Configuration of the pipeline."""
+
+    _target: type = field(default_factory=lambda: PanopticPipeline)
+    """target class to instantiate"""
+    datamanager: PanopticDatamanagerConfig = field(default_factory=PanopticDatamanagerConfig)
+    """Photos and label maps."""
+    model: ModelConfig = field(default_factory=PanopticSplatfactoModelConfig)
+    """The Gaussians."""
+
+    def setup(self, **kwargs: Any) -> Any:
+        """Make the pipeline; bad input ends in a message and exit code 2."""
+        with input_errors_exit():
+            return super().setup(**kwargs)
+
+
+class SceneScore:
+    """Scene-PQ and mIoU of rendered views, collected view by view.
+
+    Args:
+        meaning: what the predicted ids mean.
+        truth: what the true ids mean; its categories are scored.
+    """
+
+    def __init__(self, meaning: PanopticScene, truth: PanopticScene) -> None:
+        require_same_categories(meaning, truth)
+        self.truth_category_of = torch.from_numpy(truth.category_of())
+        self.metrics = {
+            protocol.name: (ScenePanopticQuality(truth.categories, protocol), MeanIoU(truth.categories, protocol))
+            for protocol in PROTOCOLS
+        }
+
+    def add(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
+        """Count one view, if there is a true map of it."""
+        if "panoptic_gt" not in batch:
+            return
+        truth = batch["panoptic_gt"].cpu()
+        segment, category = (outputs[name][..., 0].cpu().to(torch.int64) for name in ("segment_id", "category_id"))
+        for metrics in self.metrics.values():
+            for metric in metrics:
+                metric.update(category, segment, self.truth_category_of[truth], truth)
+
+    def results(self) -> dict[str, float]:
+        """The scores of all views together, as ``PROTOCOL/pq`` and so on; those without any class are left out."""
+        scores = {}
+        for name, (quality, iou) in self.metrics.items():
+            values = {**quality.compute(), **iou.compute()}
+            scores |= {f"{name}/{key}": float(values[key]) for key in (*_QUALITIES, "miou")}
+        return {name: value for name, value in scores.items() if not math.isnan(value)}
+
+
+class PanopticPipeline(VanillaPipeline):
+    """Nerfstudio's pipeline, which also uplifts labels from the training views and scores them.
+
+    Raises:
+        InputError: no seed point projects into any training view.
+    """
+
+    config: PanopticPipelineConfig
+    datamanager: PanopticDatamanager
+    model: PanopticSplatfactoModel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        dataset = self.datamanager.train_dataset
+        if self.test_mode == "val" and not count_visible(self.model.means.detach().cpu(), dataset.cameras):
+            raise InputError(
+                "seed points",
+                f"none of {len(self.model.means)} in any of {len(dataset)} training views",
+                "points in front of the cameras",
+                "Check that poses and points share one world frame and one axis convention.",
+            )
+
+    def uplift(self) -> None:
+        """Give the Gaussians labels from the training views' maps."""
+        self.model.uplift(self.datamanager.labelled_views())
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Nerfstudio's callbacks, then uplifting every so many steps."""
+        uplift = TrainingCallback(
+            [TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
+            lambda step: self.uplift(),
+            update_every_num_iters=max(1, self.model.config.uplift_every),
+        )
+        return [*super().get_training_callbacks(training_callback_attributes), uplift]
+
+    def get_average_eval_image_metrics(
+        self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
+    ) -> dict[str, float]:
+        """Mean PSNR, SSIM (and LPIPS) over the evaluation views; scene-PQ and mIoU of all of them together.
+
+        Where training views have true maps, ``predictions/…`` are the scores of the predictions themselves there.
+        """
+        truth = self.datamanager.eval_dataset.metadata["panoptic_gt"]
+        uplifted = self.model.current_labels()
+        score = None
+        with input_errors_exit():
+            if truth is not None and uplifted is not None:
+                score = SceneScore(uplifted.meaning, truth)
+        self.model.on_evaluated = None if score is None else score.add
+        try:
+            metrics = super().get_average_eval_image_metrics(step=step, output_path=output_path, get_std=get_std)
+        finally:
+            self.model.on_evaluated = None
+        if score is not None:
+            metrics |= score.results()
+        if step is None:
+            metrics |= self._prediction_scores()
+        return metrics
+
+    def _prediction_scores(self) -> dict[str, float]:
+        metadata = self.datamanager.train_dataset.metadata
+        predictions, truth = metadata["panoptic"], metadata["panoptic_gt"]
+        if predictions is None or truth is None:
+            return {}
+        stems = [frame.stem for frame in metadata["frames"] if frame.stem in truth.maps]
+        if not any(stem in predictions.maps for stem in stems):
+            return {}
+        results = {}
+        for name, scores in evaluate_scenes(predictions, truth, stems, PROTOCOLS, allow_missing=True).items():
+            values = {key: getattr(scores.panoptic, key) for key in _QUALITIES} | {"miou": scores.miou}
+            results |= {f"predictions/{name}/{key}": value for key, value in values.items() if not math.isnan(value)}
+        return results

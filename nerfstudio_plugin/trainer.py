@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training that can be killed at any moment, of any length."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfstudio_plugin.compat import input_errors_exit, plain_python
+from nerfstudio_plugin.dataparser import scene_root
+from nerfstudio_plugin.pipeline import PanopticPipeline
+from panoptic_gs.errors import InputError
+from panoptic_gs.scene import Scene
+
+LEAST_REFINE_EVERY = 50
+"""Densification needs the gradients of about this many views."""
+_SCHEDULED = (
+    "warmup_length",
+    "resolution_schedule",
+    "sh_degree_interval",
+    "stop_screen_size_at",
+    "stop_split_at",
+)
+"""Step counts of the model that follow the length of the training."""
+
+
+@dataclass
+class PanopticTrainerConfig(TrainerConfig):
+    """Nerfstudio's options; ``max_num_iterations`` is the total, also of a training that is resumed."""
+
+    _target: type = field(default_factory=lambda: PanopticTrainer)
+    """target class to instantiate"""
+    schedule_iterations: int = 30000
+    """The number of iterations that the step counts of the model and of the learning rate schedules are meant for. They
+    are stretched to max_num_iterations; 0 takes them as they are."""
+
+    def save_config(self) -> None:
+        """Write ``config.yml``, but not for a scene that cannot be read."""
+        with input_errors_exit():
+            Scene.load(scene_root(self.pipeline.datamanager.data or self.pipeline.datamanager.dataparser.data))
+            try:
+                super().save_config()
+            except OSError as error:
+                raise InputError(
+                    self.get_base_dir(),
+                    f"a folder that cannot be written ({error.strerror})",
+                    "a writable folder",
+                    "Choose another --output-dir.",
+                ) from error
+
+    def setup(self, **kwargs: Any) -> Any:
+        """Make the trainer, with the schedules stretched to the length of the training."""
+        return self._target(stretched(self), **kwargs)
+
+
+def stretched(config: PanopticTrainerConfig) -> PanopticTrainerConfig:
+    """A copy of ``config`` whose step counts fit ``max_num_iterations`` instead of ``schedule_iterations``."""
+    config = deepcopy(config)
+    if not config.schedule_iterations:
+        return config
+    factor = config.max_num_iterations / config.schedule_iterations
+    model = config.pipeline.model
+    for name in _SCHEDULED:
+        setattr(model, name, max(1, round(getattr(model, name) * factor)))
+    reset_every = model.reset_alpha_every * model.refine_every * factor
+    model.refine_every = max(LEAST_REFINE_EVERY, round(model.refine_every * factor))
+    model.reset_alpha_every = max(1, round(reset_every / model.refine_every))
+    for group in config.optimizers.values():
+        scheduler = group["scheduler"]
+        for name in ("max_steps", "warmup_steps"):
+            if scheduler is not None and hasattr(scheduler, name):
+                setattr(scheduler, name, round(getattr(scheduler, name) * factor))
+    config.schedule_iterations = 0
+    return config
+
+
+class PanopticTrainer(Trainer):
+    """Writes each checkpoint in one move, with labels that fit its Gaussians, and resumes from the last whole one."""
+
+    config: PanopticTrainerConfig
+    pipeline: PanopticPipeline
+
+    def setup_optimizers(self) -> Optimizers:
+        """Nerfstudio's optimizers; the means' learning rate is in units of the cameras' extent (Kerbl et al. 2023)."""
+        extent = float(self.pipeline.datamanager.train_dataset.metadata["extent"])
+        groups = {name: dict(group) for name, group in self.config.optimizers.items()}
+        means = groups["means"]
+        means["optimizer"] = replace(means["optimizer"], lr=means["optimizer"].lr * extent)
+        if means["scheduler"] is not None and means["scheduler"].lr_final is not None:
+            means["scheduler"] = replace(means["scheduler"], lr_final=means["scheduler"].lr_final * extent)
+        return Optimizers(groups, self.pipeline.get_param_groups())
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Make everything and load what ``load_dir`` holds; bad input ends in a message and exit code 2."""
+        with input_errors_exit():
+            super().setup(*args, **kwargs)
+
+    def train(self) -> None:
+        """Train up to ``max_num_iterations`` in total."""
+        remaining = max(0, self.config.max_num_iterations - self._start_step)
+        if remaining == 0:
+            CONSOLE.print(
+                f"The checkpoint has {self._start_step} iterations already; pass a larger --max-num-iterations."
+            )
+        self.step = max(0, self._start_step - 1)
+        self.config = replace(self.config, max_num_iterations=remaining)
+        with input_errors_exit():
+            super().train()
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Uplift, then write a checkpoint under another name and move it into place."""
+        self.pipeline.uplift()
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        # Beside the folder, not in it: nerfstudio takes the number of every file there for a step.
+        temporary = self.base_dir / f".{path.name}.part"
+        state = {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
+            "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        try:
+            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+            torch.save(plain_python(state), temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise InputError(
+                path,
+                f"a file that cannot be written ({error.strerror})",
+                "a writable folder with room",
+                "Free some space and resume with --load-dir.",
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        if self.config.save_only_latest_checkpoint:
+            for other in self.checkpoint_dir.glob("*.ckpt"):
+                if other != path:
+                    other.unlink()
+
+    def _load_checkpoint(self) -> None:
+        if self.config.load_dir is not None and self.config.load_step is None:
+            folder, step = latest_checkpoint(self.config.load_dir, self.config.relative_model_dir)
+            self.config = replace(self.config, load_dir=folder, load_step=step)
+        super()._load_checkpoint()
+
+
+def latest_checkpoint(folder: Path, relative_model_dir: Path = Path("nerfstudio_models")) -> tuple[Path, int]:
+    """The folder and step of the newest checkpoint that can be read, in a training's folder or its checkpoint folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (folder / relative_model_dir).is_dir():
+        folder = folder / relative_model_dir
+    steps = {
+        int(m[1]): path for path in folder.glob("step-*.ckpt") if (m := re.fullmatch(r"step-(\d+)\.ckpt", path.name))
+    }
+    for step in sorted(steps, reverse=True):
+        try:
+            torch.load(steps[step], map_location="cpu", mmap=True, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            CONSOLE.print(f"[yellow]{steps[step]} cannot be read ({type(error).__name__}); trying the one before.")
+        else:
+            return folder, step
+    raise InputError(
+        folder,
+        "no checkpoint that can be read" if steps else "no checkpoint",
+        "a file step-*.ckpt",
+        "Pass the folder nerfstudio_models of a training with --load-dir.",
+    )
