@@ -10,16 +10,20 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
+from tyro.conf import Positional
 
+from panoptic_gs.files import replacing_folder
+from panoptic_gs.metrics import evaluate_scenes
 from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
-from panoptic_gs.synthetic.scenes import check_output, synthesize, write_synthetic_scene
+from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
+from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize
 
 
 @dataclass(frozen=True)
 class Synth:
     """Make a procedural room: photos, cameras, seed points, exact panoptic truth and simulated predictions."""
 
-    out: Path
+    out: Positional[Path]
     """Scene folder to make."""
     seed: int = 0
     """The same seed makes the same scene."""
@@ -39,47 +43,40 @@ class Synth:
     """Replace an existing scene."""
 
     def run(self) -> None:
-        console = Console()
-        check_output(self.out, overwrite=self.overwrite)
-        with Progress(console=console, transient=True) as progress:
+        console = Console(soft_wrap=True, highlight=False)
+        folder_in_place = replacing_folder(self.out, overwrite=self.overwrite, known_by="transforms.json")
+        with folder_in_place as folder, Progress(console=console, transient=True) as progress:
             tasks = {
-                stage: progress.add_task(text, total=1.0)
-                for stage, text in (("light", "Lighting the room"), ("views", "Rendering views"))
+                "light": progress.add_task("Lighting the room", total=1.0),
+                "views": progress.add_task("Rendering the views", total=1.0),
             }
             scene = synthesize(
                 self.seed, self.views, self.width, self.height, self.kind,
                 progress=lambda stage, share: progress.update(tasks[stage], completed=share),
             )  # fmt: skip
-            last = progress.add_task("Simulating predictions, writing", total=None)
+            last = progress.add_task("Simulating predictions", total=3)
             predictions = simulate_predictions(scene.truth, PredictionNoise.preset(self.noise), self.seed)
+            progress.advance(last)
             raw = None
             if self.raw:
-                from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
-
                 raw = simulate_queries(scene.truth, scene.cameras, QueryNoise.preset(self.noise), self.seed)
-            write_synthetic_scene(self.out, scene, predictions, raw, overwrite=self.overwrite)
-            progress.update(last, total=1.0, completed=1.0)
+            fill_scene_folder(folder, scene, predictions, raw)
+            progress.advance(last)
+            scores = evaluate_scenes(predictions, scene.truth, scene.splits["train"])
+            progress.advance(last)
+
         things = sum(scene.truth.is_thing[segment.category_id] for segment in scene.truth.segments)
+        stuff = len(scene.truth.segments) - things
         console.print(
-            f"[bold]{escape(str(self.out))}[/]: a {scene.room.kind}, seed {self.seed}, with {things} things and "
-            f"{len(scene.truth.segments) - things} kinds of stuff",
-            highlight=False,
+            f"[bold]{escape(str(self.out))}[/]: {scene.room.kind}, seed {self.seed}, "
+            f"{things} things, {stuff} stuff classes"
         )
         console.print(
-            f"  {self.views} views of {self.width}×{self.height} ({len(scene.splits['train'])} to train on, "
-            f"{len(scene.splits['test'])} to test), {len(scene.points[0])} seed points",
-            highlight=False,
+            f"  {self.views} views of {self.width}×{self.height}: {len(scene.splits['train'])} to train on, "
+            f"{len(scene.splits['test'])} held out; {len(scene.points[0])} seed points"
         )
         if raw is not None:
             queries, height, width = raw.mask_logits.shape[1:]
-            console.print(f"  raw/: {queries} queries, masks of {width}×{height}", highlight=False)
-        scores = evaluate_training_views(scene.truth, predictions, scene.splits["train"])
-        console.print(f"  predictions (noise {self.noise}) on the training views: {scores}", highlight=False)
-
-
-def evaluate_training_views(truth, predictions, stems: list[str]) -> str:
-    """The predictions' scene-PQ in both protocols, in one line."""
-    from panoptic_gs.metrics import evaluate_scenes
-
-    scores = evaluate_scenes(predictions, truth, stems)
-    return ", ".join(f"PQ {100 * score.panoptic.pq:.1f} ({name})" for name, score in scores.items())
+            console.print(f"  raw/: {queries} queries, masks of {width}×{height}")
+        numbers = ", ".join(f"PQ {100 * score.panoptic.pq:.1f} {name}" for name, score in scores.items())
+        console.print(f"  panoptic/: simulated predictions, noise '{self.noise}'; on the training views {numbers}")

@@ -233,7 +233,10 @@ def _reading(file: Path, read: Callable[[Any], Any]) -> Any:
             return read(opened)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
-            file, f"no complete safetensors file ({error})", "tensors as formats.md lists them", "Copy or export it again."
+            file,
+            f"no complete safetensors file ({error})",
+            "tensors as formats.md lists them",
+            "Copy or export it again.",
         ) from error
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is fixed to a room or carried into it: doors, windows, lamps, screens, sanitary ware, bags, people, small things."""
+"""What is fixed to a room or carried into it: doors, windows, lamps, screens, basins, bags, people, small things."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 
 from panoptic_gs.synthetic import materials
 from panoptic_gs.synthetic.parts import Parts
+from panoptic_gs.synthetic.textures import Texture
 
 Rng = np.random.Generator
 
@@ -43,15 +44,16 @@ def window(rng: Rng, width: float = 1.5, height: float = 1.2, sill: float = 0.95
     return parts
 
 
-def curtain(rng: Rng, height: float, width: float = 0.45) -> Parts:
+def curtain(rng: Rng, cloth: Texture, height: float, width: float = 0.38) -> Parts:
     """A gathered curtain: a row of pleats, a rod above. The wall is at y = 0."""
     parts = Parts()
-    cloth = materials.fabric(rng)
     count = max(3, round(width / 0.09))
     for k in range(count):
         x = (k + 0.5) / count * width - width / 2
         parts.cylinder((x, 0.1), (0.04, height - 0.05), (0.062, 0.06 if k % 2 else 0.045), cloth)
-    parts.rod((-width / 2 - 0.04, 0.1, height - 0.03), (width / 2 + 0.04, 0.1, height - 0.03), 0.02, materials.metal(rng))
+    parts.rod(
+        (-width / 2 - 0.04, 0.1, height - 0.03), (width / 2 + 0.04, 0.1, height - 0.03), 0.02, materials.metal(rng)
+    )
     return parts
 
 
@@ -167,7 +169,8 @@ def person(rng: Rng) -> Parts:
     skin_tones = ((0.94, 0.78, 0.66), (0.80, 0.60, 0.46), (0.55, 0.38, 0.28))
     skin = materials.plain(rng, skin_tones[int(rng.integers(3))], 0.04)
     shirt, trousers = materials.fabric(rng), materials.fabric(rng, materials.hue(rng, (0.3, 0.6), (0.25, 0.45)))
-    hair = materials.plain(rng, materials.hue(rng, (0.2, 0.6), (0.1, 0.4)), 0.2, 8.0)
+    hair_tones = ((0.12, 0.1, 0.09), (0.32, 0.2, 0.12), (0.62, 0.48, 0.28), (0.5, 0.49, 0.48))
+    hair = materials.plain(rng, hair_tones[int(rng.integers(4))], 0.2, 8.0)
     shoe = materials.plain(rng, (0.15, 0.13, 0.12), 0.1)
     for x in (-0.1, 0.1):
         parts.ball((x, 0.05, 0.05), (0.055, 0.14, 0.05), shoe)

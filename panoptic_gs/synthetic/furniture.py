@@ -119,7 +119,9 @@ def bed(rng: Rng, width: float = 1.5) -> Parts:
     count = 2 if width > 1.2 else 1
     for k in range(count):
         x = (k - (count - 1) / 2) * 0.68
-        parts.ball((x, -0.72, 0.55), (0.31, 0.2, 0.1), materials.fabric(rng, materials.hue(rng, (0.02, 0.15), (0.8, 0.95))))
+        parts.ball(
+            (x, -0.72, 0.55), (0.31, 0.2, 0.1), materials.fabric(rng, materials.hue(rng, (0.02, 0.15), (0.8, 0.95)))
+        )
     return parts
 
 
@@ -167,9 +169,7 @@ def shelves(rng: Rng, width: float = 1.0, height: float = 1.8, depth: float = 0.
         start = -hx + 0.05 if rng.uniform() < 0.5 else hx - 0.05 - fill
         tall = step - rng.uniform(0.06, 0.12)
         if rng.uniform() < 0.8:
-            parts.box(
-                (start, -hy + 0.03, z + 0.01), (start + fill, hy - 0.07, z + tall), materials.books(rng, fill, 0)
-            )
+            parts.box((start, -hy + 0.03, z + 0.01), (start + fill, hy - 0.07, z + tall), materials.books(rng, fill, 0))
         else:
             parts.box((start, -hy + 0.03, z + 0.01), (start + 0.3, hy - 0.06, z + tall * 0.8), materials.fabric(rng))
     return parts
@@ -182,12 +182,18 @@ def counter(rng: Rng, width: float = 2.0, depth: float = 0.6, height: float = 0.
     hx, hy = width / 2, depth / 2
     parts.box((-hx + 0.02, -hy, 0), (hx - 0.02, hy - 0.08, 0.1), materials.metal(rng, True))
     parts.box((-hx + 0.005, -hy, 0.09), (hx - 0.005, hy - 0.04, height - 0.03), materials.plain(rng, body))
-    parts.box((-hx, -hy, height - 0.04), (hx, hy, height), materials.plain(rng, materials.hue(rng, (0, 0.1), (0.3, 0.8)), 0.12, 6))
+    parts.box(
+        (-hx, -hy, height - 0.04),
+        (hx, hy, height),
+        materials.plain(rng, materials.hue(rng, (0, 0.1), (0.3, 0.8)), 0.12, 6),
+    )
     count = max(2, round(width / 0.55))
     step = width / count
     for k in range(count):
         x = -hx + k * step
-        parts.box((x + 0.015, hy - 0.05, 0.12), (x + step - 0.015, hy - 0.02, height - 0.06), materials.plain(rng, body))
+        parts.box(
+            (x + 0.015, hy - 0.05, 0.12), (x + step - 0.015, hy - 0.02, height - 0.06), materials.plain(rng, body)
+        )
         parts.box((x + 0.12, hy - 0.03, height - 0.14), (x + step - 0.12, hy, height - 0.11), materials.metal(rng))
     return parts
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from panoptic_gs.synthetic import fittings
+from panoptic_gs.synthetic import fittings, materials
 from panoptic_gs.synthetic.classes import CATEGORY_IDS
 from panoptic_gs.synthetic.parts import Parts, RoomObject, Slot, Vector
 
@@ -55,11 +55,12 @@ class Plan:
         z: float = 0.0,
         fixed: bool = False,
         margin: float = 0.06,
+        gap: float = WALL_GAP,
     ) -> tuple[RoomObject, int, float] | None:
-        """Stand the item with its back at one of the walls; `fixed` things have their back plane y = 0 in the wall."""
+        """Stand the item with its back `gap` metres from a wall; `fixed` things have their plane y = 0 in the wall."""
         item = RoomObject(CATEGORY_IDS[category], name, tuple(parts.primitives))
         low, high = item.bounds()
-        out = 0.0 if fixed else WALL_GAP - low[1]
+        out = 0.0 if fixed else gap - low[1]
         half = (high[0] - low[0]) / 2 + 0.05
         for _ in range(TRIALS):
             wall = int(self.rng.choice(walls))
@@ -94,7 +95,7 @@ class Plan:
         """Stand the item on a flat top; `face` keeps the support's orientation (screens)."""
         item = RoomObject(CATEGORY_IDS[category], name, tuple(parts.primitives))
         low, high = item.bounds()
-        for _ in range(TRIALS):
+        for trial in range(TRIALS):
             turn = self.rng.normal(0, 0.08) if face else self.rng.uniform(0, 2 * np.pi)
             reach = (high - low)[:2] / 2 if face else np.full(2, np.linalg.norm(np.maximum(-low, high)[:2]))
             half = np.array(support.half) - reach - 0.02
@@ -103,7 +104,7 @@ class Plan:
                 if (half < 0).any():
                     continue
             shift = self.rng.uniform(-half, half)
-            if face:
+            if face and trial < TRIALS // 2:
                 shift[1] = -abs(shift[1])
             c, s = np.cos(support.yaw), np.sin(support.yaw)
             x, y = support.center[0] + c * shift[0] - s * shift[1], support.center[1] + s * shift[0] + c * shift[1]
@@ -123,7 +124,7 @@ class Plan:
         for index in order[:count]:
             x, y, facing = spots[index]
             item = RoomObject(CATEGORY_IDS["chair"], "chair", tuple(make().primitives))
-            low, high = item.bounds()
+            high = item.bounds()[1]
             for gap in (0.05, 0.12, 0.2, 0.3):
                 out = gap + high[1] + self.rng.uniform(0, 0.05)
                 dx, dy = (0.0, np.sign(y) * out) if abs(facing) != np.pi / 2 else (np.sign(x) * out, 0.0)
@@ -160,13 +161,14 @@ def shell_fittings(plan: Plan, curtains: bool) -> None:
     assert door is not None
     plan.keep_clear(door[1], door[2], 1.0, 0.7)
     others = [w for w in range(4) if w != door[1]]
+    cloth = materials.fabric(rng)
     for wall in rng.permutation(others)[: int(rng.integers(1, 3))]:
         width = rng.uniform(1.2, 1.7)
         made = plan.at_wall("window", "window", fittings.window(rng, width), [int(wall)], fixed=True)
         if made and curtains:
             for side in (-1, 1):
-                parts = fittings.curtain(rng, min(height - 0.2, 2.35))
-                yaw, at = plan.wall_pose(int(wall), made[2] + side * (width / 2 + 0.4), 0.0)
+                parts = fittings.curtain(rng, cloth, min(height - 0.2, 2.35))
+                yaw, at = plan.wall_pose(int(wall), made[2] + side * (width / 2 + 0.36), 0.0)
                 item = RoomObject(CATEGORY_IDS["curtain"], "curtain", tuple(parts.primitives))
                 corners = np.abs(Slot.of(item, yaw, at).corners())
                 if (corners < np.array(plan.size[:2]) / 2 + 1e-6).all():

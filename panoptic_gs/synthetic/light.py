@@ -18,8 +18,8 @@ from panoptic_gs.synthetic.room import Room
 
 SHELL_TEXEL = 0.05
 OBJECT_TEXEL = 0.035
-BLOCK = 512
-TILE = 22
+BLOCK = 1024
+TILE = 32
 AMBIENT_REACH = 0.9
 AMBIENT_SHARE = 0.34
 WARM, DAY, LAMP = (1.0, 0.93, 0.84), (0.86, 0.94, 1.0), (1.0, 0.86, 0.66)
@@ -87,7 +87,9 @@ def bake(room: Room, progress: Callable[[float], None] = lambda share: None) -> 
         patches = []
         for patch, nu, nv in grid.grids:
             values = np.ascontiguousarray(total[start : start + nu * nv])
-            patches.append(PatchLight(values, nu, nv, patch.shape == "ball" or (patch.shape, patch.index) == ("cone", 0)))
+            patches.append(
+                PatchLight(values, nu, nv, patch.shape == "ball" or (patch.shape, patch.index) == ("cone", 0))
+            )
             start += nu * nv
         lights.append(patches)
     return lights
@@ -127,23 +129,15 @@ class Solids:
 
     def direct(self, points: np.ndarray, normals: np.ndarray, emitter: Emitter) -> np.ndarray:
         """Light [3, n] from an emitter on points [3, n] with unit normals, shadows included."""
-        samples = emitter.points.shape[1]
-        rays = emitter.points[:, :, None] - points[:, None, :]
-        distance2 = (rays * rays).sum(0)
-        towards = rays / np.sqrt(distance2)
+        towards = emitter.points[:, :, None] - points[:, None, :]
+        distance2 = (towards * towards).sum(0)
+        towards /= np.sqrt(distance2)
         gain = np.maximum((towards * normals[:, None, :]).sum(0), 0) / (distance2 + 0.35)
         if emitter.facing is not None:
             gain *= np.maximum(-np.einsum("i,isn->sn", emitter.facing, towards), 0)
-        if not gain.any():
-            return np.zeros((3, points.shape[1]), np.float32)
-        low = np.minimum(points.min(1), emitter.points.min(1))
-        high = np.maximum(points.max(1), emitter.points.max(1))
-        near = (self.low < high).all(1) & (self.high > low).all(1) & (self.owner != emitter.owner)
-        near &= self._in_cone(points, emitter.points)
-        origins = np.broadcast_to(points[:, None, :], rays.shape).reshape(3, -1).astype(np.float32)
-        flat = rays.reshape(3, -1).astype(np.float32)
-        hidden = self._hidden(origins, flat, np.flatnonzero(near))
-        gain = gain * ~hidden.reshape(samples, -1)
+        lit = gain.any(0)
+        if lit.any():
+            gain[:, lit] *= ~self._hidden(points[:, lit], emitter)
         return (emitter.color * gain.mean(0)).astype(np.float32)
 
     def openness(self, points: np.ndarray, normals: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -155,20 +149,29 @@ class Solids:
         frame = np.stack([tangent, bitangent, normals])
         rays = np.einsum("ks,kin->isn", directions * AMBIENT_REACH, frame)
         near = (self.low < points.max(1) + AMBIENT_REACH).all(1) & (self.high > points.min(1) - AMBIENT_REACH).all(1)
-        origins = np.broadcast_to(points[:, None, :], rays.shape).reshape(3, -1).astype(np.float32)
-        flat = rays.reshape(3, -1).astype(np.float32)
-        nearest = np.ones(flat.shape[1], np.float32)
+        origins, flat = points.astype(np.float32), rays.reshape(3, -1).astype(np.float32)
+        nearest = np.ones(rays.shape[1:], np.float32)
         for index in np.flatnonzero(near):
-            t_in, t_out = self.primitives[index].interval(origins, flat)
+            primitive = self.primitives[index]
+            unit_rays = (primitive.to_unit.astype(np.float32) @ flat).reshape(rays.shape)
+            t_in, t_out = primitive.unit_interval(primitive.unit_points(origins)[:, None, :], unit_rays)
             hit = (t_in < t_out) & (t_out > 0)
-            nearest = np.where(hit, np.minimum(nearest, np.maximum(t_in, 0)), nearest)
+            np.minimum(nearest, np.maximum(t_in, 0), out=nearest, where=hit)
         # A hit close by hides more than one at the end of the reach.
-        return (0.25 + 0.75 * nearest.reshape(directions.shape[1], -1).mean(0)).astype(np.float32)
+        return (0.25 + 0.75 * nearest.mean(0)).astype(np.float32)
 
-    def _hidden(self, origins: np.ndarray, rays: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        hidden = np.zeros(rays.shape[1], bool)
-        for index in candidates:
-            t_in, t_out = self.primitives[index].interval(origins, rays)
+    def _hidden(self, points: np.ndarray, emitter: Emitter) -> np.ndarray:
+        """Whether something is between points [3, n] and each of the emitter's samples, [S, n]."""
+        low = np.minimum(points.min(1), emitter.points.min(1))
+        high = np.maximum(points.max(1), emitter.points.max(1))
+        near = (self.low < high).all(1) & (self.high > low).all(1) & (self.owner != emitter.owner)
+        near &= self._in_cone(points, emitter.points)
+        points, lamp = points.astype(np.float32), emitter.points.astype(np.float32)
+        hidden = np.zeros((lamp.shape[1], points.shape[1]), bool)
+        for index in np.flatnonzero(near):
+            origins = self.primitives[index].unit_points(lamp)[:, :, None]
+            rays = self.primitives[index].unit_points(points)[:, None, :] - origins
+            t_in, t_out = self.primitives[index].unit_interval(origins, rays)
             hidden |= (t_in < t_out) & (t_out > 0) & (t_in < 1)
         return hidden
 

@@ -57,10 +57,11 @@ def wood(rng: np.random.Generator, axis: int = 0, tone: int | None = None) -> Te
 
 def fabric(rng: np.random.Generator, color: Color | None = None) -> Texture:
     """Cloth: mottled, sometimes striped."""
-    color = hue(rng, (0.25, 0.7), (0.35, 0.85)) if color is None else color
+    color = hue(rng, (0.15, 0.6), (0.35, 0.85)) if color is None else color
     if rng.uniform() < 0.25:
-        return Stripes(color, shade(color, 0.7), int(rng.integers(2)), rng.uniform(0.1, 0.18), Waves.draw(rng, 5))
-    return Mottled(shade(color, 1.12), shade(color, 0.82), Waves.draw(rng, 6.0))
+        axes = (int(rng.integers(2)),)
+        return Stripes(color, shade(color, 0.7), axes, rng.uniform(0.1, 0.18), Waves.draw(rng, 5))
+    return Mottled(shade(color, 1.1), shade(color, 0.86), Waves.draw(rng, 6.0))
 
 
 def metal(rng: np.random.Generator, dark: bool | None = None) -> Texture:
@@ -79,10 +80,10 @@ def wall(rng: np.random.Generator, tiled: bool = False) -> Texture:
     """Paint, striped wallpaper or bathroom tiles. Solid, so all four walls go well together."""
     color = hue(rng, (0.06, 0.26), (0.78, 0.92))
     if tiled:
-        return _tiles(rng, (shade(color, 1.05),), (0.3, 0.2), (0, 2), shade(color, 0.72), 0.05)
+        return _tiles(rng, (shade(color, 1.05),), (0.3, 0.2), ((0, 1), 2), shade(color, 0.72), 0.05)
     if rng.uniform() < 0.35:
-        return Stripes(color, shade(color, 0.9), int(rng.integers(2)), rng.uniform(0.3, 0.5), Waves.draw(rng, 2.0))
-    return Mottled(shade(color, 1.05), shade(color, 0.94), Waves.draw(rng, 2.0, 14))
+        return Stripes(color, shade(color, 0.9), (0, 1), rng.uniform(0.3, 0.5), Waves.draw(rng, 2.0))
+    return Mottled(shade(color, 1.035), shade(color, 0.955), Waves.draw(rng, 2.0, 14))
 
 
 def ceiling(rng: np.random.Generator) -> Texture:
@@ -94,9 +95,11 @@ def floor(rng: np.random.Generator, tiled: bool = False) -> Texture:
     """Planks, or checkered tiles."""
     if tiled or rng.uniform() < 0.25:
         light = hue(rng, (0.03, 0.15), (0.7, 0.85))
-        return _tiles(rng, (light, shade(light, rng.uniform(0.55, 0.8))), (0.45, 0.45), (0, 1), shade(light, 0.5), 0.04)
+        return _tiles(
+            rng, (light, shade(light, rng.uniform(0.55, 0.8))), (0.45, 0.45), ((0,), 1), shade(light, 0.5), 0.04
+        )
     base, dark = WOODS[rng.integers(len(WOODS))]
-    return _tiles(rng, (base,), (1.3, 0.19), (0, 1), shade(dark, 0.75), 0.13, offset=0.37)
+    return _tiles(rng, (base,), (1.3, 0.19), ((0,), 1), shade(dark, 0.75), 0.13, offset=0.37)
 
 
 def rug(rng: np.random.Generator) -> Texture:
@@ -104,8 +107,8 @@ def rug(rng: np.random.Generator) -> Texture:
     color = hue(rng, (0.35, 0.65), (0.4, 0.75))
     other = hue(rng, (0.1, 0.4), (0.6, 0.9))
     if rng.uniform() < 0.5:
-        return _tiles(rng, (color, other), (0.3, 0.3), (0, 1), shade(color, 0.9), 0.05)
-    return Stripes(color, other, int(rng.integers(2)), rng.uniform(0.25, 0.4), Waves.draw(rng, 5))
+        return _tiles(rng, (color, other), (0.3, 0.3), ((0,), 1), shade(color, 0.9), 0.05)
+    return Stripes(color, other, (int(rng.integers(2)),), rng.uniform(0.25, 0.4), Waves.draw(rng, 5))
 
 
 def books(rng: np.random.Generator, width: float, axis: int = 0) -> Texture:
@@ -140,7 +143,7 @@ def _tiles(
     rng: np.random.Generator,
     colors: tuple[Color, ...],
     size: tuple[float, float],
-    axes: tuple[int, int],
+    axes: tuple[tuple[int, ...], int],
     joint: Color,
     spread: float,
     offset: float = 0.0,

@@ -12,7 +12,7 @@ from panoptic_gs.synthetic.raycast import RoomRenderer, camera_rays
 from panoptic_gs.synthetic.room import Room
 
 CLEARANCE = 0.3
-FREE_SIGHT = 0.55
+FREE_SIGHT = 0.7
 
 
 def inward_path(renderer: RoomRenderer, views: int, width: int, height: int, fov_x: float = 72.0) -> list[Camera]:
@@ -61,7 +61,9 @@ def _look_across(
 
 def _is_free(renderer: RoomRenderer, camera: Camera) -> bool:
     """Whether nothing is close around the camera, and little of its image is near."""
-    around = np.concatenate([np.eye(3), -np.eye(3), np.array([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]]).T * 0.7], 1)
+    around = np.concatenate(
+        [np.eye(3), -np.eye(3), np.array([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]]).T * 0.7], 1
+    )
     center, rays = camera_rays(camera.resized(16, 12))
     if any(primitive.inside(center, -CLEARANCE).any() for primitive in renderer.room.primitives):
         return False
@@ -69,4 +71,4 @@ def _is_free(renderer: RoomRenderer, camera: Camera) -> bool:
     if distance.min() < CLEARANCE:
         return False
     depth, _ = renderer.cast(center, rays.reshape(3, -1))
-    return bool(np.quantile(depth, 0.06) > FREE_SIGHT + 0.25 and depth.min() > FREE_SIGHT)
+    return bool(np.quantile(depth, 0.06) > FREE_SIGHT + 0.3 and depth.min() > FREE_SIGHT)

@@ -57,7 +57,7 @@ class Patch:
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
-    """A box, a (truncated) cone around its z axis or a ball, scaled by `size`, turned by `rotation`, moved to `center`."""
+    """A box, a (truncated) cone around its z axis or a ball: scaled by `size`, turned by `rotation`, then moved."""
 
     shape: Shape
     center: np.ndarray
@@ -80,15 +80,20 @@ class Primitive:
 
     def unit_rays(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rays ``[3, 1 or n]``, ``[3, n]`` in unit space, in the directions' dtype."""
-        matrix = self.to_unit
-        dtype = directions.dtype
-        unit_origins = (matrix @ (origins - self.center[:, None])).astype(dtype)
-        # The offset keeps the reciprocals finite where a ray is parallel to a face.
-        return unit_origins, matrix.astype(dtype) @ directions + dtype.type(1e-12)
+        return self.unit_points(origins).astype(directions.dtype), self.to_unit.astype(directions.dtype) @ directions
+
+    def unit_points(self, points: np.ndarray) -> np.ndarray:
+        """Points [3, n] in unit space."""
+        return self.to_unit.astype(points.dtype) @ (points - self.center[:, None].astype(points.dtype))
 
     def interval(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the rays ``origins + t · directions`` are inside: ``(t_in, t_out)`` [n], a miss where t_in >= t_out."""
-        o, d = self.unit_rays(origins, directions)
+        return self.unit_interval(*self.unit_rays(origins, directions))
+
+    def unit_interval(self, o: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `interval` for rays in unit space, ``[3, …]`` and ``[3, …]`` that broadcast."""
+        # The offset keeps the reciprocals finite where a ray is parallel to a face.
+        d = d + d.dtype.type(1e-12)
         if self.shape == "box":
             return box_interval(o, d)
         if self.shape == "ball":
@@ -177,9 +182,7 @@ def cone_interval(o: np.ndarray, d: np.ndarray, taper: float) -> tuple[np.ndarra
     a = np.where(np.abs(a) < 1e-12, d.dtype.type(1e-12), a)
     b = o[0] * d[0] + o[1] * d[1] - m * radius
     # b² − ac, rearranged so that a far and thin cylinder does not lose its digits.
-    discriminant = (
-        (radius * d[0] - m * o[0]) ** 2 + (radius * d[1] - m * o[1]) ** 2 - (o[0] * d[1] - o[1] * d[0]) ** 2
-    )
+    discriminant = (radius * d[0] - m * o[0]) ** 2 + (radius * d[1] - m * o[1]) ** 2 - (o[0] * d[1] - o[1] * d[0]) ** 2
     root = np.sqrt(np.maximum(discriminant, 0)) / np.abs(a)
     first, second = -b / a - root, -b / a + root
     inverse = 1 / d[2]

@@ -57,7 +57,7 @@ def office(plan: Plan) -> None:
         _chair_at(plan, desk, color)
     plan.at_wall("shelves", "bookcase", furniture.shelves(rng, 1.0, rng.uniform(1.7, 2.0)))
     plan.at_wall("cabinet", "cabinet", furniture.cabinet(rng, 0.9, 1.2))
-    plan.free("person", "person", fittings.person(rng), 0.8)
+    plan.at_wall("person", "person", fittings.person(rng), gap=rng.uniform(0.15, 0.4))
     table = plan.free("table", "round table", furniture.table(rng, (0.9, 0.9), style=1), 0.8, margin=0.3)
     if table:
         plan.around(table, lambda: furniture.chair(rng, 0), 2)
@@ -105,7 +105,7 @@ def kitchen(plan: Plan) -> None:
         clutter(plan, table, 0.74, 2, bag=0.6, lamp=0.0)
     plan.at_wall("cabinet", "dresser", furniture.cabinet(rng, 1.0, 0.95))
     plan.at_wall("shelves", "shelves", furniture.shelves(rng, 0.8, 1.4))
-    plan.free("person", "person", fittings.person(rng), 0.8)
+    plan.at_wall("person", "person", fittings.person(rng), gap=rng.uniform(0.15, 0.4))
     decorate(plan, 2, 2, 2)
 
 
@@ -123,7 +123,7 @@ def washroom(plan: Plan) -> None:
     plan.at_wall("cabinet", "cabinet", furniture.cabinet(rng, 0.8, 1.7, 0.35))
     for _ in range(2):
         plan.at_wall("chair", "chair", furniture.chair(rng, 0))
-    plan.free("person", "person", fittings.person(rng), 0.8)
+    plan.at_wall("person", "person", fittings.person(rng), gap=rng.uniform(0.15, 0.4))
     plan.lay_rug((1.2, 0.8))
     decorate(plan, 2, 2, 3)
 

@@ -51,7 +51,9 @@ class QueryNoise:
     def __post_init__(self) -> None:
         values = [getattr(self, f.name) for f in fields(self)]
         if not all(np.isfinite(values)) or min(values) < 0 or max(self.lost, self.absent, self.confused) > 1:
-            raise InputError("QueryNoise", f"{self}", "shares from 0 to 1 and no negative numbers", "Correct the rates.")
+            raise InputError(
+                "QueryNoise", f"{self}", "shares from 0 to 1 and no negative numbers", "Correct the rates."
+            )
 
     @classmethod
     def none(cls) -> QueryNoise:
@@ -134,7 +136,9 @@ def simulate_queries(
     )
 
 
-def _draw_queries(truth: PanopticScene, visible: list[int], noise: QueryNoise, rng: np.random.Generator) -> list[_Query]:
+def _draw_queries(
+    truth: PanopticScene, visible: list[int], noise: QueryNoise, rng: np.random.Generator
+) -> list[_Query]:
     category = {segment.id: segment.category_id for segment in truth.segments}
     queries: list[_Query] = []
     for segment in visible:
@@ -196,7 +200,7 @@ def _view_logits(labels: np.ndarray, queries: list[_Query], noise: QueryNoise, r
     variants = [displaced(labels, amplitude, rng) for _ in range(4 if amplitude else 1)]
     fields = [_smooth_noise(labels.shape, rng) for _ in range(4)] if noise.texture or noise.background else []
     logits = np.empty((len(queries), *labels.shape), np.float32)
-    for out, query in zip(logits, queries, strict=True):
+    for index, query in enumerate(queries):
         variant = variants[rng.integers(len(variants))]
         texture = 0.0
         if fields:
@@ -204,7 +208,7 @@ def _view_logits(labels: np.ndarray, queries: list[_Query], noise: QueryNoise, r
             shift = tuple(int(rng.integers(n)) for n in labels.shape)
             texture = 0.8 * np.roll(fields[a], shift, (0, 1)) + 0.6 * fields[b]
         if not query.segments:
-            out[:] = -4.5 + 2.2 * texture
+            logits[index] = -4.5 + 2.2 * texture
             continue
         mask = np.isin(variant, query.segments)
         if query.side is not None and mask.any():
@@ -214,13 +218,13 @@ def _view_logits(labels: np.ndarray, queries: list[_Query], noise: QueryNoise, r
             mask = np.zeros_like(mask)
             mask[rows[kept], columns[kept]] = True
         if rng.uniform() < query.absent:
-            out[:] = ABSENT + noise.texture * texture
+            logits[index] = ABSENT + noise.texture * texture
             continue
         soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.8)
-        out[:] = LOGIT_SCALE * np.clip(2 * soft - 1, -0.9, 0.9) + noise.texture * texture
+        logits[index] = LOGIT_SCALE * np.clip(2 * soft - 1, -0.9, 0.9) + noise.texture * texture
     return logits
 
 
-def _smooth_noise(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def _smooth_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     field = ndimage.gaussian_filter(rng.normal(size=shape), shape[1] / 32, mode="wrap")
     return (field / field.std()).astype(np.float32)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_gs.camera import Camera
-from panoptic_gs.synthetic.light import bake
+from panoptic_gs.synthetic.light import PatchLight, bake
 from panoptic_gs.synthetic.primitives import Primitive
 from panoptic_gs.synthetic.room import SHELL, Room
 
@@ -34,12 +34,13 @@ class RoomRenderer:
         self._primitives = room.primitives
         self._segments = room.surface_segments
         self._categories = room.surface_categories
-        self._light = None
+        self._light: list[list[PatchLight]] | None = None
 
-    def light(self, progress: Callable[[float], None] = lambda share: None) -> None:
-        """Compute the light on all surfaces, once; `progress` is told the share that is done."""
+    def light(self, progress: Callable[[float], None] = lambda share: None) -> list[list[PatchLight]]:
+        """The light on all patches (see `light.bake`), computed once; `progress` is told the share that is done."""
         if self._light is None:
             self._light = bake(self.room, progress)
+        return self._light
 
     def view(self, camera: Camera) -> RoomView:
         """Render one view."""
@@ -87,8 +88,7 @@ class RoomRenderer:
 
     def _shade(self, origin: np.ndarray, rays: np.ndarray, depth: np.ndarray, surface: np.ndarray) -> np.ndarray:
         """Linear colour [n, 3] of the hits, tone-mapped to 0…1."""
-        self.light()
-        assert self._light is not None
+        lights = self.light()
         color = np.empty((surface.size, 3), np.float32)
         order = np.argsort(surface, kind="stable")
         used, starts = np.unique(surface[order], return_index=True)
@@ -96,7 +96,7 @@ class RoomRenderer:
             inside = number < len(SHELL)
             primitive = self.room.shell if inside else self._primitives[number - len(SHELL)]
             texture = self.room.shell_textures[number] if inside else primitive.texture
-            light = self._light[0 if inside else number - len(SHELL) + 1]
+            light = lights[0 if inside else number - len(SHELL) + 1]
             o, d = primitive.unit_rays(origin, rays[:, members])
             unit = o + depth[members] * d
             albedo = texture(unit * primitive.size.astype(np.float32)[:, None]).T

@@ -41,7 +41,9 @@ class SyntheticScene:
     def truth(self) -> PanopticScene:
         """The exact panoptic maps."""
         maps = {stem: view.segment for stem, view in self.views.items()}
-        return PanopticScene(CATEGORIES, self.room.segments, maps, source=f"room {self.room.kind}, seed {self.room.seed}")
+        return PanopticScene(
+            CATEGORIES, self.room.segments, maps, source=f"room {self.room.kind}, seed {self.room.seed}"
+        )
 
 
 def synthesize(
@@ -98,32 +100,19 @@ def write_synthetic_scene(
     """Write the scene folder with `panoptic`, `panoptic_gt` and, where they are given, `raw`, in one move.
 
     Raises:
-        InputError: as `check_output`.
+        InputError: the folder has content and may not be replaced.
     """
-    check_output(root, overwrite=overwrite)
-    with replacing_folder(root, overwrite=overwrite) as folder:
-        images = {stem: view.color for stem, view in scene.views.items()}
-        write_scene(folder, scene.cameras, images, scene.points, scene.splits)
-        scene.truth.save(folder / "panoptic_gt")
-        predictions.save(folder / "panoptic")
-        if raw is not None:
-            raw.save(folder / "raw")
+    with replacing_folder(root, overwrite=overwrite, known_by="transforms.json") as folder:
+        fill_scene_folder(folder, scene, predictions, raw)
 
 
-def check_output(root: Path, overwrite: bool = False) -> None:
-    """Stop early, before anything is computed, where the scene could not be written.
-
-    Raises:
-        InputError: the folder has content and `overwrite` is false, or what it has is no scene.
-    """
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return
-    if not (root / "transforms.json").is_file():
-        raise InputError(
-            root, "something else than a scene folder", "a new or empty folder, or a scene to overwrite",
-            "Choose another output folder.",
-        )  # fmt: skip
-    if not overwrite:
-        raise InputError(
-            root, "an existing scene", "a new or empty folder", "Choose another folder, or pass --overwrite to replace it."
-        )
+def fill_scene_folder(
+    folder: Path, scene: SyntheticScene, predictions: PanopticScene, raw: RawPredictions | None = None
+) -> None:
+    """Write everything into an existing empty folder."""
+    images = {stem: view.color for stem, view in scene.views.items()}
+    write_scene(folder, scene.cameras, images, scene.points, scene.splits)
+    scene.truth.save(folder / "panoptic_gt")
+    predictions.save(folder / "panoptic")
+    if raw is not None:
+        raw.save(folder / "raw")

@@ -19,7 +19,8 @@ Color = tuple[float, float, float]
 class Texture(Protocol):
     """Colours `[3, n]` (linear RGB, float32) at points `[3, n]`; `glow` is added light, 0 for what does not shine."""
 
-    glow: float
+    @property
+    def glow(self) -> float: ...
 
     def __call__(self, points: np.ndarray) -> np.ndarray: ...
 
@@ -95,7 +96,8 @@ class Tiles:
     colors: tuple[Color, ...]
     joint: Color
     size: tuple[float, float]
-    axes: tuple[int, int]
+    axes: tuple[tuple[int, ...], int]
+    """Axes whose sum runs along a row (x and y together serve walls in both directions), and the axis across rows."""
     tones: np.ndarray
     """[m] table of tones, drawn once; tile (i, j) reads an entry hashed from i and j."""
     waves: Waves
@@ -107,7 +109,7 @@ class Tiles:
     def __call__(self, points: np.ndarray) -> np.ndarray:
         row = points[self.axes[1]] / self.size[1]
         j = np.floor(row).astype(np.int64)
-        column = points[self.axes[0]] / self.size[0] + self.offset * (j % 2)
+        column = points[list(self.axes[0])].sum(0) / self.size[0] + self.offset * (j % 2)
         i = np.floor(column).astype(np.int64)
         tone = self.tones[(i * 31 + j * 17) % len(self.tones)].astype(np.float32)
         palette = np.concatenate([linear(c) for c in self.colors], 1)
@@ -121,17 +123,17 @@ class Tiles:
 
 @dataclass(frozen=True, eq=False)
 class Stripes:
-    """Soft stripes across one axis: wallpaper, blankets, curtains."""
+    """Soft stripes across the sum of some axes: wallpaper, blankets, curtains."""
 
     base: Color
     other: Color
-    axis: int
+    axes: tuple[int, ...]
     period: float
     waves: Waves
     glow: float = 0.0
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        phase = np.sin(2 * np.pi * points[self.axis] / self.period)
+        phase = np.sin(2 * np.pi * points[list(self.axes)].sum(0) / self.period)
         share = smooth_step(phase, 0.35).astype(np.float32)
         shade = 1 + 0.08 * self.waves(points)
         return (linear(self.base) * (1 - share) + linear(self.other) * share) * shade
