@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from tyro.conf import Positional
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
@@ -30,9 +31,9 @@ class Evaluate:
     Maps are matched by name, classes by id and name.
     """
 
-    pred: Path
+    pred: Positional[Path]
     """Folder of COCO panoptic maps (panoptic.json and PNGs), or a scene folder that has them under panoptic/."""
-    gt: Path
+    gt: Positional[Path]
     """The same with the truth; of a scene folder, panoptic_gt/ is taken."""
     protocols: tuple[str, ...] = ("panoptic-lifting", "strict")
     """Any of panoptic-lifting, strict, panopticrecon:THRESHOLD (0.1 on ScanNet, 0.3 on ScanNet++ and Replica)."""
@@ -89,8 +90,12 @@ class Evaluate:
             stems = document.get(name) if isinstance(document, dict) else None
             if not stems or not isinstance(stems, list):
                 known = sorted(document) if isinstance(document, dict) else []
-                raise InputError(file, f"no views in split '{name}'", f"one of {known}" if known else "lists of views",
-                                 'Choose another split, or add it, as in {"train": ["0001"], "test": ["0002"]}.')
+                raise InputError(
+                    file,
+                    f"no views in split '{name}'",
+                    f"one of {known}" if known else "lists of views",
+                    'Choose another split, or add it, as in {"train": ["0001"], "test": ["0002"]}.',
+                )
             views[name] = [str(stem) for stem in stems]
         return views
 
@@ -102,8 +107,12 @@ def _load(folder: Path, subfolder: str) -> PanopticScene:
             scene = PanopticScene.load(candidate)
             return PanopticScene(scene.categories, scene.segments, scene.maps, source=str(candidate))
     found = "no such folder" if not folder.is_dir() else f"neither panoptic.json nor {subfolder}/panoptic.json"
-    raise InputError(folder, found, f"a folder of COCO panoptic maps, or a scene folder with {subfolder}/",
-                     "Check the path; panoptic.json lists the maps, their segments and the categories.")
+    raise InputError(
+        folder,
+        found,
+        f"a folder of COCO panoptic maps, or a scene folder with {subfolder}/",
+        "Check the path; panoptic.json lists the maps, their segments and the categories.",
+    )
 
 
 def _find_splits(*folders: Path) -> Path:
@@ -111,8 +120,12 @@ def _find_splits(*folders: Path) -> Path:
         for candidate in (folder / "splits.json", folder.resolve().parent / "splits.json"):
             if candidate.is_file():
                 return candidate
-    raise InputError(folders[0], "no splits.json in it or beside it", '{"train": [names], "test": [names]}',
-                     "Give its path with --splits-file, or leave --splits out to score all views.")
+    raise InputError(
+        folders[0],
+        "no splits.json in it or beside it",
+        '{"train": [names], "test": [names]}',
+        "Give its path with --splits-file, or leave --splits out to score all views.",
+    )
 
 
 def _table(title: str) -> Table:
