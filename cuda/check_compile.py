@@ -75,8 +75,10 @@ def main() -> int:
             for line in warnings:
                 print(f"{source.name} sm_{architecture}: {line}")
             for name, registers, spilled, shared in kernels:
-                print(f"{source.name:20} sm_{architecture:<4} {name:32} {registers:4} registers, {spilled} bytes "
-                      f"spilled, {shared} bytes shared")
+                print(
+                    f"{source.name:20} sm_{architecture:<4} {name:32} {registers:4} registers, {spilled} bytes "
+                    f"spilled, {shared} bytes shared"
+                )
             if not kernels:
                 print(f"{source.name} sm_{architecture}: the compiler's report names no kernel")
             failed |= bool(warnings or spills or not kernels)

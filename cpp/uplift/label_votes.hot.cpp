@@ -170,12 +170,15 @@ struct VoteVisitor {
 
     // Hands the sums of a batch to the store and leaves zeros.
     PGS_MEMBER void end_batch(const Batch& batch, VoteWriter& writer) {
+        uint32_t gaussian[kBatch];
+        for (int slot = 0; slot < batch.size; ++slot)
+            if (touched[slot]) gaussian[slot] = arguments.view.footprints[batch.rank[slot]].id;
         if (few) {
             for (int slot = 0; slot < batch.size; ++slot) {
                 if (!touched[slot]) continue;
                 float* row = sums + slot * labels.count * kLanes;
                 for (int number = 0; number < labels.count; ++number) {
-                    hand_over(batch, slot, number, sum(load(row + number * kLanes)), writer);
+                    hand_over(gaussian[slot], number, sum(load(row + number * kLanes)), writer);
                     store(row + number * kLanes, splat(0.0f));
                 }
             }
@@ -188,7 +191,7 @@ struct VoteVisitor {
                     if (voted == 0) continue;
                     for (; voted != 0; voted &= voted - 1) {
                         const int at = slot + __builtin_ctz(voted);
-                        hand_over(batch, at, number, row[at], writer);
+                        hand_over(gaussian[at], number, row[at], writer);
                     }
                     store(row + slot, splat(0.0f));
                 }
@@ -197,10 +200,9 @@ struct VoteVisitor {
         std::memset(touched, 0, kBatch);
     }
 
-    PGS_MEMBER void hand_over(const Batch& batch, int slot, int number, float weight, VoteWriter& writer) {
+    PGS_MEMBER void hand_over(uint32_t gaussian, int number, float weight, VoteWriter& writer) {
         const auto votes = static_cast<uint64_t>(static_cast<double>(weight) * kVoteScale + 0.5);
-        if (votes != 0)
-            writer.add(arguments.view.footprints[batch.rank[slot]].id, static_cast<uint32_t>(labels.label[number]), votes);
+        if (votes != 0) writer.add(gaussian, static_cast<uint32_t>(labels.label[number]), votes);
     }
 };
 

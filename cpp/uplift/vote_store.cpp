@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "core/thread_pool.h"
 
@@ -41,11 +42,11 @@ int64_t VoteStore::num_pairs() const {
 
 size_t VoteStore::bytes() const {
     size_t bytes = 0;
-    for (const auto& shard : shards_) bytes += shard->slots.capacity() * sizeof(Slot) + sizeof(Shard);
+    for (const auto& shard : shards_) bytes += shard->slots.size() * sizeof(Slot) + sizeof(Shard);
     return bytes;
 }
 
-VoteStore::Slot& VoteStore::find(std::vector<Slot>& slots, uint64_t key) {
+VoteStore::Slot& VoteStore::find(Buffer<Slot>& slots, uint64_t key) {
     size_t at = home_slot(key, slots.size());
     while (slots[at].key != key && slots[at].key != kEmpty) {
         if (++at == slots.size()) at = 0;
@@ -54,11 +55,13 @@ VoteStore::Slot& VoteStore::find(std::vector<Slot>& slots, uint64_t key) {
 }
 
 void VoteStore::grow(Shard& shard, size_t capacity) {
-    std::vector<Slot> larger(capacity, Slot{kEmpty, 0});
-    for (const Slot& slot : shard.slots) {
-        if (slot.key != kEmpty) find(larger, slot.key) = slot;
+    Buffer<Slot> larger(capacity);
+    for (size_t i = 0; i < capacity; ++i) larger[i] = {kEmpty, 0};
+    // Home slots ascend with the hash, so both tables are walked from front to back.
+    for (size_t i = 0; i < shard.slots.size(); ++i) {
+        if (shard.slots[i].key != kEmpty) find(larger, shard.slots[i].key) = shard.slots[i];
     }
-    shard.slots.swap(larger);
+    shard.slots = std::move(larger);
 }
 
 void VoteStore::add(size_t index, const VoteEntry* entries, size_t count) {
@@ -66,19 +69,12 @@ void VoteStore::add(size_t index, const VoteEntry* entries, size_t count) {
     Shard& shard = *shards_[index];
     const uint64_t begin = static_cast<uint64_t>(shard_begin(index));
     const std::lock_guard<std::mutex> lock(shard.mutex);
-    if ((shard.used + count) * 5 > shard.slots.size() * 4) {
+    if ((shard.used + count) * 3 > shard.slots.size() * 2) {
         const size_t gaussians = static_cast<size_t>(shard_end(index) - shard_begin(index));
-        grow(shard, std::max({gaussians, shard.slots.size() * 3 / 2, (shard.used + count) * 3 / 2}));
+        grow(shard, std::max({gaussians, shard.slots.size() * 3 / 2, (shard.used + count) * 3 / 2 + 1}));
     }
-    const auto key_of = [&](const VoteEntry& entry) { return (entry.gaussian - begin) << 32 | entry.label; };
-    constexpr size_t kAhead = 16;  // the table is larger than the nearer caches
-    const auto prefetch = [&](size_t i) {
-        __builtin_prefetch(&shard.slots[home_slot(key_of(entries[i]), shard.slots.size())], 1);
-    };
-    for (size_t i = 0; i < std::min(kAhead, count); ++i) prefetch(i);
     for (size_t i = 0; i < count; ++i) {
-        if (i + kAhead < count) prefetch(i + kAhead);
-        const uint64_t key = key_of(entries[i]);
+        const uint64_t key = (entries[i].gaussian - begin) << 32 | entries[i].label;
         Slot& slot = find(shard.slots, key);
         if (slot.key == kEmpty) {
             slot.key = key;
@@ -97,31 +93,45 @@ template <class Visit>
 void VoteStore::visit_rows(size_t index, Visit&& visit) const {
     const auto rows = static_cast<size_t>(shard_end(index) - shard_begin(index));
     const Shard& shard = *shards_[index];
-    std::vector<uint32_t> starts(rows + 1, 0);
-    for (const Slot& slot : shard.slots) {
-        if (slot.key != kEmpty) ++starts[(slot.key >> 32) + 1];
-    }
-    for (size_t row = 0; row < rows; ++row) starts[row + 1] += starts[row];
-    std::vector<Slot> sorted(shard.used);
-    std::vector<uint32_t> filled(starts.begin(), starts.end() - 1);
-    for (const Slot& slot : shard.slots) {
-        if (slot.key != kEmpty) sorted[filled[slot.key >> 32]++] = slot;
-    }
+    const size_t capacity = shard.slots.size();
+    // A counting sort. Empty slots form a last row of their own: a branch on them would be mispredicted half the time.
+    const auto row_of = [rows](const Slot& slot) { return std::min<size_t>(slot.key >> 32, rows); };
+    std::vector<uint32_t> ends(rows + 2, 0);
+    for (size_t i = 0; i < capacity; ++i) ++ends[row_of(shard.slots[i]) + 1];
+    for (size_t row = 0; row <= rows; ++row) ends[row + 1] += ends[row];
+    Buffer<Slot> sorted(capacity + 1);
+    for (size_t i = 0; i < capacity; ++i) sorted[ends[row_of(shard.slots[i])]++] = shard.slots[i];
+    const auto by_label = [](const Slot& a, const Slot& b) { return a.key < b.key; };
+    Slot* first = sorted.data();
     for (size_t row = 0; row < rows; ++row) {
-        Slot *first = sorted.data() + starts[row], *last = sorted.data() + starts[row + 1];
-        if (last - first > 1) std::sort(first, last, [](const Slot& a, const Slot& b) { return a.key < b.key; });
+        Slot* last = sorted.data() + ends[row];
+        if (last - first > 32) {
+            std::sort(first, last, by_label);
+        } else {
+            for (Slot* unsorted = first; unsorted < last; ++unsorted) {
+                const Slot slot = *unsorted;
+                Slot* at = unsorted;
+                for (; at > first && slot.key < at[-1].key; --at) *at = at[-1];
+                *at = slot;
+            }
+        }
         visit(shard_begin(index) + static_cast<int64_t>(row), first, last);
+        first = last;
     }
 }
 
 void VoteStore::write_indptr(bool void_too, int threads, int64_t* indptr) const {
-    std::fill(indptr, indptr + num_gaussians_ + 1, 0);
+    indptr[0] = 0;
     parallel_for(static_cast<int64_t>(num_shards()), threads, [&](int64_t index, int) {
         const auto shard = static_cast<size_t>(index);
-        for (const Slot& slot : shards_[shard]->slots) {
-            if (slot.key == kEmpty || (!void_too && (slot.key & kLabelBits) == 0)) continue;
-            ++indptr[shard_begin(shard) + static_cast<int64_t>(slot.key >> 32) + 1];
+        const Buffer<Slot>& slots = shards_[shard]->slots;
+        const int64_t rows = shard_end(shard) - shard_begin(shard);
+        std::vector<int64_t> counts(static_cast<size_t>(rows) + 1, 0);
+        for (size_t i = 0; i < slots.size(); ++i) {
+            const auto row = std::min<uint64_t>(slots[i].key >> 32, static_cast<uint64_t>(rows));
+            counts[row] += void_too || (slots[i].key & kLabelBits) != 0;
         }
+        std::copy(counts.begin(), counts.end() - 1, indptr + shard_begin(shard) + 1);
     });
     for (int64_t g = 0; g < num_gaussians_; ++g) indptr[g + 1] += indptr[g];
 }

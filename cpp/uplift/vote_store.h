@@ -8,6 +8,8 @@
 #include <mutex>
 #include <vector>
 
+#include "core/buffer.h"
+
 namespace panoptic_gs {
 
 // Sums are kept in units of 2^-34 of a blending weight. The smallest weight that blending lets through, 1e-4 / 255, is
@@ -56,7 +58,7 @@ private:
     };
     struct Shard {
         mutable std::mutex mutex;
-        std::vector<Slot> slots;
+        Buffer<Slot> slots;
         size_t used = 0;
     };
 
@@ -65,7 +67,7 @@ private:
     template <class Visit>
     void visit_rows(size_t shard, Visit&& visit) const;
     static void grow(Shard& shard, size_t capacity);
-    static Slot& find(std::vector<Slot>& slots, uint64_t key);
+    static Slot& find(Buffer<Slot>& slots, uint64_t key);
 
     int64_t num_gaussians_;
     int shift_;
@@ -86,7 +88,7 @@ public:
     void flush();
 
 private:
-    static constexpr uint32_t kBatch = 64;
+    static constexpr uint32_t kBatch = 128;
     void flush(uint32_t shard);
 
     VoteStore& store_;

@@ -41,8 +41,12 @@ class Blending:
 
     def __post_init__(self) -> None:
         if self.rasterize_mode not in ("classic", "antialiased"):
-            raise InputError("rasterize_mode", repr(self.rasterize_mode), "'classic' or 'antialiased'",
-                             "Pass the mode that the splats were trained with.")
+            raise InputError(
+                "rasterize_mode",
+                repr(self.rasterize_mode),
+                "'classic' or 'antialiased'",
+                "Pass the mode that the splats were trained with.",
+            )
 
     def view_of(self, splats: Splats, camera: Camera) -> kernels.View:
         """The splats projected into the camera, sorted by tile and depth, on the CPU."""
@@ -75,8 +79,12 @@ def label_map_of(camera: Camera, labels: np.ndarray | Tensor, device: torch.devi
     else:
         raise InputError(source, f"values of type {labels.dtype}", "integers", "Pass ids, 0 for void.")
     if lowest < 0 or highest > LARGEST_LABEL:
-        raise InputError(source, f"labels from {lowest} to {highest}", f"0 (void) to {LARGEST_LABEL}",
-                         "Give unlabelled pixels 0 and number the segments anew.")
+        raise InputError(
+            source,
+            f"labels from {lowest} to {highest}",
+            f"0 (void) to {LARGEST_LABEL}",
+            "Give unlabelled pixels 0 and number the segments anew.",
+        )
     return to_int32().to(device).contiguous()
 
 
@@ -89,13 +97,21 @@ def pixel_weights_of(camera: Camera, weights: np.ndarray | Tensor, device: torch
     _require_size("weights", weights, (camera.height, camera.width), camera)
     values = torch.as_tensor(weights).to(device, torch.float32).contiguous()
     if not ((values >= 0) & (values <= LARGEST_WEIGHT)).all():
-        raise InputError("weights", "negative, NaN or very large values", f"weights from 0 to {LARGEST_WEIGHT:g}",
-                         "Scale and clamp them; a pixel of weight 0 takes no part.")
+        raise InputError(
+            "weights",
+            "negative, NaN or very large values",
+            f"weights from 0 to {LARGEST_WEIGHT:g}",
+            "Scale and clamp them; a pixel of weight 0 takes no part.",
+        )
     return values
 
 
 def _require_size(source: str, values: np.ndarray | Tensor, shape: tuple[int, ...], camera: Camera) -> None:
     if tuple(values.shape[:2]) != shape or values.ndim != 2:
-        raise InputError(source, f"shape {list(values.shape)}", f"{list(shape)} (height, width) as its camera says",
-                         "Resample the map by nearest neighbour (panoptic_gs.panoptic.resize_nearest), or resize the "
-                         f"camera ({camera.width}×{camera.height}).")
+        raise InputError(
+            source,
+            f"shape {list(values.shape)}",
+            f"{list(shape)} (height, width) as its camera says",
+            "Resample the map by nearest neighbour (panoptic_gs.panoptic.resize_nearest), or resize the "
+            f"camera ({camera.width}×{camera.height}).",
+        )

@@ -69,11 +69,18 @@ def _features_of(camera: Camera, features: np.ndarray | Tensor, sums: Tensor | N
     values = torch.as_tensor(features)
     channels = values.shape[-1] if sums is None else sums.shape[1]
     if values.ndim != 3 or tuple(values.shape) != (camera.height, camera.width, channels) or channels == 0:
-        raise InputError("feature map", f"shape {list(values.shape)}",
-                         f"[{camera.height}, {camera.width}, {channels or 'D'}] (height, width, channels)",
-                         "Resample the features to the camera's size, or resize the camera.")
+        raise InputError(
+            "feature map",
+            f"shape {list(values.shape)}",
+            f"[{camera.height}, {camera.width}, {channels or 'D'}] (height, width, channels)",
+            "Resample the features to the camera's size, or resize the camera.",
+        )
     values = values.to(device, torch.float32).contiguous()
     if not torch.isfinite(values).all():
-        raise InputError("feature map", "NaN or infinite values", "finite features",
-                         "Set missing features to 0 and give their pixels weight 0.")
+        raise InputError(
+            "feature map",
+            "NaN or infinite values",
+            "finite features",
+            "Set missing features to 0 and give their pixels weight 0.",
+        )
     return values

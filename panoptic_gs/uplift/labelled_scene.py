@@ -46,8 +46,12 @@ def save_labelled_scene(
     known = np.array(sorted({0, *(segment.id for segment in panoptic.segments)}))
     unknown = np.setdiff1d(labels.label.cpu().numpy(), known)
     if unknown.size:
-        raise InputError("labels", f"{unknown.size} labels that are no segment, the first {unknown[0]}",
-                         "ids of the panoptic scene's segments", "Pass the scene whose maps were uplifted.")
+        raise InputError(
+            "labels",
+            f"{unknown.size} labels that are no segment, the first {unknown[0]}",
+            "ids of the panoptic scene's segments",
+            "Pass the scene whose maps were uplifted.",
+        )
     with replacing_folder(Path(folder), overwrite=overwrite, known_by="segments.json") as temporary:
         splats.save_ply(temporary / "splats.ply", extra={
             "segment_id": segment_id.astype(np.int32),
@@ -77,13 +81,22 @@ def load_labelled_scene(folder: Path | str) -> LabelledScene:
     splats = Splats.load_ply(folder / "splats.ply")
     labels = GaussianLabels.load(folder / "labels.safetensors")
     if len(labels) != len(splats):
-        raise InputError(folder / "labels.safetensors", f"labels of {len(labels)} Gaussians",
-                         f"{len(splats)}, as many as in splats.ply", "Take both files from one uplift.")
+        raise InputError(
+            folder / "labels.safetensors",
+            f"labels of {len(labels)} Gaussians",
+            f"{len(splats)}, as many as in splats.ply",
+            "Take both files from one uplift.",
+        )
     try:
         categories = [category_from_json(entry) for entry in document["categories"]]
-        segments = [Segment(int(entry["id"]), int(entry["category_id"]), entry.get("score"))
-                    for entry in document["segments"]]
+        segments = [
+            Segment(int(entry["id"]), int(entry["category_id"]), entry.get("score")) for entry in document["segments"]
+        ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(file, f"a missing or malformed field ({error})", "segments (id, category_id) and categories "
-                         "(id, name, isthing)", "Write the labelled scene again.") from error
+        raise InputError(
+            file,
+            f"a missing or malformed field ({error})",
+            "segments (id, category_id) and categories (id, name, isthing)",
+            "Write the labelled scene again.",
+        ) from error
     return LabelledScene(splats, labels, tuple(segments), tuple(categories))

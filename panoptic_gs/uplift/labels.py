@@ -44,25 +44,49 @@ class GaussianLabels:
         for name, dtype in _DTYPES.items():
             value = getattr(self, name)
             if value.ndim != 1 or value.dtype.is_floating_point != dtype.is_floating_point:
-                raise InputError(f"GaussianLabels.{name}", f"{value.dtype} of shape {list(value.shape)}",
-                                 f"one-dimensional {dtype}", "Pass sparse rows as LabelVotes.finish makes them.")
+                raise InputError(
+                    f"GaussianLabels.{name}",
+                    f"{value.dtype} of shape {list(value.shape)}",
+                    f"one-dimensional {dtype}",
+                    "Pass sparse rows as LabelVotes.finish makes them.",
+                )
             object.__setattr__(self, name, value.to(dtype).contiguous())
         count = len(self.indptr) - 1
         if count < 0 or self.indptr[0] != 0 or self.indptr[-1] != len(self.label) or (self.indptr.diff() < 0).any():
-            raise InputError("GaussianLabels.indptr", "offsets that do not enclose the labels",
-                             f"ascending offsets from 0 to {len(self.label)}", "Write the labels again.")
+            raise InputError(
+                "GaussianLabels.indptr",
+                "offsets that do not enclose the labels",
+                f"ascending offsets from 0 to {len(self.label)}",
+                "Write the labels again.",
+            )
         for name, size in (("weight", len(self.label)), ("total", count), ("void", count)):
             if len(getattr(self, name)) != size:
-                raise InputError(f"GaussianLabels.{name}", f"{len(getattr(self, name))} values", f"{size} values",
-                                 "Write the labels again; the file may be damaged.")
+                raise InputError(
+                    f"GaussianLabels.{name}",
+                    f"{len(getattr(self, name))} values",
+                    f"{size} values",
+                    "Write the labels again; the file may be damaged.",
+                )
         if len(self.label) == 0:
             return
         inside_a_row = torch.ones(len(self.label), dtype=torch.bool, device=self.label.device)
         starts = self.indptr[:-1]
         inside_a_row[starts[starts < len(self.label)]] = False
         if self.label.min() < 0 or ((self.label.diff() <= 0) & inside_a_row[1:]).any():
-            raise InputError("GaussianLabels.label", "labels that are negative or not ascending within a row",
-                             "ascending labels", "Sort each row by label.")
+            raise InputError(
+                "GaussianLabels.label",
+                "labels that are negative or not ascending within a row",
+                "ascending labels",
+                "Sort each row by label.",
+            )
+
+    @classmethod
+    def from_kernel(cls, indptr: Tensor, label: Tensor, weight: Tensor, total: Tensor, void: Tensor) -> GaussianLabels:
+        """What the vote store computed, which is right by construction and not checked again."""
+        labels = object.__new__(cls)
+        for name, value in zip(_DTYPES, (indptr, label, weight, total, void)):
+            object.__setattr__(labels, name, value)
+        return labels
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -85,8 +109,12 @@ class GaussianLabels:
         """
         largest = int(self.label.max()) if len(self.label) else 0
         if largest >= num:
-            raise InputError("num", f"{num} columns", f"at least {largest + 1}, one for each label up to the largest",
-                             "Pass a larger num.")
+            raise InputError(
+                "num",
+                f"{num} columns",
+                f"at least {largest + 1}, one for each label up to the largest",
+                "Pass a larger num.",
+            )
         dense = torch.zeros(len(self), num, device=self.device)
         dense[self.rows(), self.label.long()] = self.weight
         return dense
@@ -135,8 +163,9 @@ class GaussianLabels:
         except FileNotFoundError as error:
             raise InputError(path, "no such file", expected, "Check the path, or uplift the labels first.") from error
         except (SafetensorError, OSError) as error:
-            raise InputError(path, f"a file that cannot be read ({error})", expected,
-                             "Copy or write it again; it may be truncated.") from error
+            raise InputError(
+                path, f"a file that cannot be read ({error})", expected, "Copy or write it again; it may be truncated."
+            ) from error
         missing = [name for name in _DTYPES if name not in tensors]
         if missing:
             raise InputError(path, f"no tensor {', '.join(missing)}", expected, "Write it with GaussianLabels.save.")
@@ -152,9 +181,12 @@ class GaussianLabels:
             InputError: the counts differ.
         """
         if len(self) != num_gaussians:
-            raise InputError("labels", f"labels of {len(self)} Gaussians",
-                             f"{num_gaussians}, one row for each Gaussian of the splats",
-                             "These labels are of another scene; uplift them for these splats.")
+            raise InputError(
+                "labels",
+                f"labels of {len(self)} Gaussians",
+                f"{num_gaussians}, one row for each Gaussian of the splats",
+                "These labels are of another scene; uplift them for these splats.",
+            )
 
 
 _DTYPES = {

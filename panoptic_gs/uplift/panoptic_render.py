@@ -61,8 +61,12 @@ def render_panoptic(
     """
     labels.require_count(len(splats))
     if labels.device != splats.means.device:
-        raise InputError("labels", f"labels on {labels.device}", f"labels on {splats.means.device} as the splats",
-                         "Move them with labels.to(device).")
+        raise InputError(
+            "labels",
+            f"labels on {labels.device}",
+            f"labels on {splats.means.device} as the splats",
+            "Move them with labels.to(device).",
+        )
     blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
     view = blending.view_of(splats, camera)
     return PanopticRender(*kernels.render_panoptic(view, labels.indptr, labels.label, labels.weight))

@@ -73,8 +73,12 @@ class LabelVotes:
             OverflowError: a sum leaves its range; what was added before this view stays, this view counts in part.
         """
         if len(splats) != self.num_gaussians:
-            raise InputError("splats", f"{len(splats)} Gaussians", f"{self.num_gaussians}, as the votes were made for",
-                             "Make a LabelVotes for these splats.")
+            raise InputError(
+                "splats",
+                f"{len(splats)} Gaussians",
+                f"{self.num_gaussians}, as the votes were made for",
+                "Make a LabelVotes for these splats.",
+            )
         device = splats.means.device
         labels = label_map_of(camera, label_map, device)
         factors = None if weights is None else pixel_weights_of(camera, weights, device)
@@ -87,9 +91,12 @@ class LabelVotes:
             InputError: the numbers of Gaussians or the rules of blending differ.
         """
         if other.num_gaussians != self.num_gaussians or other.blending != self.blending:
-            raise InputError("votes", f"votes for {other.num_gaussians} Gaussians, {other.blending}",
-                             f"votes for {self.num_gaussians} Gaussians, {self.blending}",
-                             "Merge votes for the same splats, blended alike.")
+            raise InputError(
+                "votes",
+                f"votes for {other.num_gaussians} Gaussians, {other.blending}",
+                f"votes for {self.num_gaussians} Gaussians, {self.blending}",
+                "Merge votes for the same splats, blended alike.",
+            )
         self._store.add_sums(*_pairs(*other._store.sums()))
 
     def __add__(self, other: LabelVotes) -> LabelVotes:
@@ -119,7 +126,7 @@ class LabelVotes:
         """
         if void not in ("abstain", "label"):
             raise InputError("void", repr(void), "'abstain' or 'label'", "Choose how void pixels count.")
-        return GaussianLabels(*self._store.shares(void_too=void == "label"))
+        return GaussianLabels.from_kernel(*self._store.shares(void_too=void == "label"))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The votes as tensors: ``indptr [N + 1]``, ``label [nnz]``, ``sum [nnz]`` in units of 2⁻³⁴."""
@@ -133,15 +140,25 @@ class LabelVotes:
             InputError: it was made for another number of Gaussians.
         """
         if len(state["indptr"]) != self.num_gaussians + 1:
-            raise InputError("state", f"votes for {len(state['indptr']) - 1} Gaussians", f"{self.num_gaussians}",
-                             "Resume with the splats that the votes were made for.")
+            raise InputError(
+                "state",
+                f"votes for {len(state['indptr']) - 1} Gaussians",
+                f"{self.num_gaussians}",
+                "Resume with the splats that the votes were made for.",
+            )
         self._store = kernels.VoteStore(self.num_gaussians)
         self._store.add_sums(*_pairs(state["indptr"], state["label"], state["sum"]))
 
     def _empty(self) -> LabelVotes:
         b = self.blending
-        return LabelVotes(self.num_gaussians, near_plane=b.near_plane, far_plane=b.far_plane, radius_clip=b.radius_clip,
-                          eps2d=b.eps2d, rasterize_mode=b.rasterize_mode)
+        return LabelVotes(
+            self.num_gaussians,
+            near_plane=b.near_plane,
+            far_plane=b.far_plane,
+            radius_clip=b.radius_clip,
+            eps2d=b.eps2d,
+            rasterize_mode=b.rasterize_mode,
+        )
 
 
 def _pairs(indptr: Tensor, label: Tensor, sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
