@@ -14,11 +14,10 @@ struct TileLists {
     int tile_width, tile_height;  // image, tiles
     int num_intersections;
     const int32_t* offsets;      // [tile_height, tile_width] first intersection of each tile
-    const int32_t* flatten_ids;  // [num_intersections] row of the projected Gaussian
-    const float* means2d;        // [M, 2]
-    const float* conics;         // [M, 3]
-    const float* opacities;      // [M]
-    const int64_t* gaussian_ids; // [M] Gaussian of each row, or nullptr where the row is the Gaussian (not packed)
+    const int32_t* flatten_ids;  // [num_intersections] Gaussians (one camera, not packed)
+    const float* means2d;        // [N, 2]
+    const float* conics;         // [N, 3]
+    const float* opacities;      // [N]
 };
 
 // Where votes go: a few slots a Gaussian, each claimed for good by the first label that needs it. What finds no slot is

@@ -27,8 +27,7 @@ __device__ inline void find_ranks(const TileLists& lists, const LabelRows& label
     for (int word = thread; word < words; word += kThreads) ranks.present[word] = 0;
     __syncthreads();
     for (int at = place.first + thread; at < place.end; at += kThreads) {
-        const int64_t row = lists.flatten_ids[at];
-        const int64_t gaussian = lists.gaussian_ids != nullptr ? lists.gaussian_ids[row] : row;
+        const int64_t gaussian = lists.flatten_ids[at];
         for (int64_t entry = labels.indptr[gaussian]; entry < labels.indptr[gaussian + 1]; ++entry) {
             const int word = (labels.rank[entry] >> 5) - window;
             if (word >= 0 && word < words) atomicOr(&ranks.present[word], 1u << (labels.rank[entry] & 31));

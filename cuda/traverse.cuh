@@ -10,11 +10,10 @@
 namespace panoptic_gs::device {
 
 __device__ inline Footprint load_footprint(const TileLists& lists, int intersection) {
-    const int64_t row = lists.flatten_ids[intersection];
-    const float* mean = lists.means2d + 2 * row;
-    const float* conic = lists.conics + 3 * row;
-    const int64_t gaussian = lists.gaussian_ids != nullptr ? lists.gaussian_ids[row] : row;
-    return footprint_from_conic(mean[0], mean[1], conic[0], conic[1], conic[2], lists.opacities[row], 0.0f,
+    const int64_t gaussian = lists.flatten_ids[intersection];
+    const float* mean = lists.means2d + 2 * gaussian;
+    const float* conic = lists.conics + 3 * gaussian;
+    return footprint_from_conic(mean[0], mean[1], conic[0], conic[1], conic[2], lists.opacities[gaussian], 0.0f,
                                 static_cast<uint32_t>(gaussian));
 }
 

@@ -50,6 +50,13 @@ def uplift_features(
     """
     blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
     device = splats.means.device
+    if device.type != "cpu":
+        raise InputError(
+            "splats",
+            f"splats on {device}",
+            "splats on the CPU, where features are uplifted",
+            "Pass splats.to('cpu'); labels can be uplifted on CUDA.",
+        )
     sums: Tensor | None = None
     totals = torch.zeros(len(splats), device=device)
     in_order = iter(weights) if weights is not None else None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -101,6 +102,12 @@ class GaussianLabels:
         numbers = torch.arange(len(self), device=self.device)
         return torch.repeat_interleave(numbers, self.indptr.diff(), output_size=len(self.label))
 
+    @cached_property
+    def ranks(self) -> tuple[Tensor, Tensor]:
+        """The labels that occur, ascending ``[L]`` int32, and the position ``[nnz]`` int32 of each entry's in it."""
+        known, rank = torch.unique(self.label, return_inverse=True)
+        return known, rank.int()
+
     def to_dense(self, num: int) -> Tensor:
         """The matrix ``[N, num]`` float32 of g: column l is label l, column 0 is void.
 
@@ -143,7 +150,7 @@ class GaussianLabels:
 
     def to(self, device: torch.device | str) -> GaussianLabels:
         """The same labels on another device."""
-        return GaussianLabels(**{name: getattr(self, name).to(device) for name in _DTYPES})
+        return GaussianLabels.from_kernel(*(getattr(self, name).to(device) for name in _DTYPES))
 
     def save(self, path: Path | str) -> None:
         """Write ``labels.safetensors``: the five tensors by name, in one move."""

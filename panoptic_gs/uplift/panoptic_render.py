@@ -13,6 +13,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift.blending import Blending
+from panoptic_gs.uplift.device import tile_lists
 from panoptic_gs.uplift.labels import GaussianLabels
 
 
@@ -68,5 +69,12 @@ def render_panoptic(
             "Move them with labels.to(device).",
         )
     blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
+    if splats.means.device.type == "cuda":
+        known, rank = labels.ranks
+        winners, confidence, accumulation = kernels.cuda_render_panoptic(
+            tile_lists(splats, camera, blending), labels.indptr, rank, labels.weight, len(known)
+        )
+        names = torch.cat([known.new_zeros(1), known]).long()  # winner -1 is void
+        return PanopticRender(names[winners.long() + 1], confidence, accumulation)
     view = blending.view_of(splats, camera)
     return PanopticRender(*kernels.render_panoptic(view, labels.indptr, labels.label, labels.weight))

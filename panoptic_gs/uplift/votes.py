@@ -16,6 +16,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift.blending import Blending, label_map_of, pixel_weights_of
+from panoptic_gs.uplift.device import DeviceVotes, tile_lists
 from panoptic_gs.uplift.labels import GaussianLabels
 
 Void = Literal["abstain", "label"]
@@ -48,6 +49,7 @@ class LabelVotes:
     ) -> None:
         self.blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
         self._store = kernels.VoteStore(num_gaussians)
+        self._on_devices: dict[torch.device, DeviceVotes] = {}
 
     @property
     def num_gaussians(self) -> int:
@@ -82,7 +84,12 @@ class LabelVotes:
         device = splats.means.device
         labels = label_map_of(camera, label_map, device)
         factors = None if weights is None else pixel_weights_of(camera, weights, device)
-        self._store.add_view(self.blending.view_of(splats, camera), labels, factors)
+        if device.type == "cuda":
+            if device not in self._on_devices:
+                self._on_devices[device] = DeviceVotes(self.num_gaussians, device)
+            self._on_devices[device].add(tile_lists(splats, camera, self.blending), labels, factors)
+        else:
+            self._store.add_view(self.blending.view_of(splats, camera), labels, factors)
 
     def merge(self, other: LabelVotes) -> None:
         """Add the votes of other views for the same Gaussians.
@@ -97,7 +104,7 @@ class LabelVotes:
                 f"votes for {self.num_gaussians} Gaussians, {self.blending}",
                 "Merge votes for the same splats, blended alike.",
             )
-        self._store.add_sums(*_pairs(*other._store.sums()))
+        self._store.add_sums(*_pairs(*other._drained().sums()))
 
     def __add__(self, other: LabelVotes) -> LabelVotes:
         result = self._empty()
@@ -118,7 +125,7 @@ class LabelVotes:
                 self.merge(other)
 
     def finish(self, void: Void = "abstain") -> GaussianLabels:
-        """The label distribution of each Gaussian; more views can be added afterwards.
+        """The label distribution of each Gaussian, on the CPU; more views can be added afterwards.
 
         Args:
             void: ``"abstain"`` leaves pixels of label 0 out of the distribution; ``"label"`` treats void as a label
@@ -126,11 +133,11 @@ class LabelVotes:
         """
         if void not in ("abstain", "label"):
             raise InputError("void", repr(void), "'abstain' or 'label'", "Choose how void pixels count.")
-        return GaussianLabels.from_kernel(*self._store.shares(void_too=void == "label"))
+        return GaussianLabels.from_kernel(*self._drained().shares(void_too=void == "label"))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The votes as tensors: ``indptr [N + 1]``, ``label [nnz]``, ``sum [nnz]`` in units of 2⁻³⁴."""
-        indptr, label, sums = self._store.sums()
+        indptr, label, sums = self._drained().sums()
         return {"indptr": indptr, "label": label, "sum": sums}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -147,7 +154,13 @@ class LabelVotes:
                 "Resume with the splats that the votes were made for.",
             )
         self._store = kernels.VoteStore(self.num_gaussians)
+        self._on_devices.clear()
         self._store.add_sums(*_pairs(state["indptr"], state["label"], state["sum"]))
+
+    def _drained(self) -> kernels.VoteStore:
+        for votes in self._on_devices.values():
+            votes.drain(self._store)
+        return self._store
 
     def _empty(self) -> LabelVotes:
         b = self.blending
@@ -210,4 +223,4 @@ def uplift_labels(
         votes.add(splats, camera, label_map, factors)  # pyright: ignore[reportArgumentType]
     if weights is not None and lookup is None and next(in_order, missing) is not missing:
         raise InputError("weights", "more maps than views", "one for each view", "Check which views are passed.")
-    return votes.finish(void)
+    return votes.finish(void).to(splats.means.device)
