@@ -80,6 +80,7 @@ void bind(nb::module_& m) {
                 nb::capsule owner(ids, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
                 return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids, {view.footprints.size()}, owner);
             },
+            nb::rv_policy::automatic,
             "Index of the Gaussian at each rank.");
     nb::class_<PixelState>(m, "PixelState");
     m.attr("tile_size") = kTile;

@@ -77,8 +77,13 @@ def test_damaged_files_are_named(tmp_path):
     save_file({name: value for name, value in tensors.items() if name != "void"}, file)
     with pytest.raises(InputError, match="void"):
         GaussianLabels.load(file)
-    for name, value in {"indptr": tensors["indptr"][:-1], "label": tensors["label"].flip(0), "total": tensors["total"][1:],
-                        "weight": tensors["weight"][1:]}.items():  # fmt: skip
+    damaged = {
+        "indptr": tensors["indptr"][:-1],
+        "label": tensors["label"].flip(0),
+        "weight": tensors["weight"][1:],
+        "total": tensors["total"][1:],
+    }
+    for name, value in damaged.items():
         save_file(tensors | {name: value.clone()}, file)
         with pytest.raises(InputError, match=name):
             GaussianLabels.load(file)
