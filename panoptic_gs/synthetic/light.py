@@ -55,9 +55,10 @@ class PatchLight:
         i1 = (i0 + 1) % self.nu if self.wraps else np.minimum(i0 + 1, self.nu - 1)
         i0 %= self.nu
         j1 = np.minimum(j0 + 1, self.nv - 1)
-        low = self.values[j0 * self.nu + i0] * (1 - fx) + self.values[j0 * self.nu + i1] * fx
-        high = self.values[j1 * self.nu + i0] * (1 - fx) + self.values[j1 * self.nu + i1] * fx
-        return low * (1 - fy) + high * fy
+        corners = (j0 * self.nu + i0, j0 * self.nu + i1, j1 * self.nu + i0, j1 * self.nu + i1)
+        a, b, c, d = (self.values.take(index, axis=0) for index in corners)
+        low, high = a + (b - a) * fx, c + (d - c) * fx
+        return low + (high - low) * fy
 
 
 def bake(room: Room, progress: Callable[[float], None] = lambda share: None) -> list[list[PatchLight]]:

@@ -7,6 +7,7 @@ the same in all views and cannot be mended: objects never found, called somethin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
@@ -19,6 +20,7 @@ from panoptic_gs.panoptic import Category, PanopticScene, Segment
 REFERENCE_WIDTH = 320
 LARGE_REGION = 0.15
 SMALL_REGION = 12
+SMALL_STUFF = 0.04
 
 CONFUSIONS: dict[str, tuple[str, ...]] = {
     "cabinet": ("shelves", "counter", "table"),
@@ -51,7 +53,7 @@ class PredictionNoise:
     or flipped. The rates of what happens to one region in one view exclude each other and sum to at most 1.
     """
 
-    boundary: float = 1.6
+    boundary: float = 1.7
     """Root mean square shift of the outlines, in pixels of an image 320 wide (it scales with the width)."""
     missed: float = 0.07
     """Share of regions not found in a view: void, or given to a neighbour, with even odds."""
@@ -61,15 +63,15 @@ class PredictionNoise:
     """Share of things of which a part has the spare id of their class."""
     switched: float = 0.04
     """Share of things that carry the id of another thing of their class in a view, or the spare id."""
-    flipped: float = 0.035
+    flipped: float = 0.03
     """Share of regions that are called another class in a view, with that class's spare id."""
     blobs: float = 0.012
     """Share of the image that round holes make void."""
-    lost: float = 0.04
+    lost: float = 0.05
     """Share of things found in no view."""
-    confused: float = 0.05
-    """Share of things called another class in all views."""
-    fused: float = 0.05
+    confused: float = 0.07
+    """Share of things, and of stuff classes below 4% of all pixels, called another class in all views."""
+    fused: float = 0.07
     """Share of things that have the id of another thing of their class in all views."""
 
     def __post_init__(self) -> None:
@@ -150,10 +152,22 @@ class _Simulation:
         self.things = [s.id for s in truth.segments if self.is_thing[s.category_id]]
         self.stands_for = {segment.id: (segment.id, segment.category_id) for segment in truth.segments}
         self.lost: set[int] = set()
-        for thing in self.things:
-            self._scene_wide_error(thing, rng)
+        small = self._small_segments()
+        for segment in truth.segments:
+            if segment.id in self.things:
+                self._scene_wide_error(segment.id, rng)
+            elif rng.uniform() < noise.confused and segment.id in small:
+                self.stands_for[segment.id] = (segment.id, self.confusion(segment.category_id, rng))
         for segment in truth.segments:
             self.ids.get(*self.stands_for[segment.id])
+
+    def _small_segments(self) -> set[int]:
+        """Segments below `SMALL_STUFF` of all pixels: nobody takes a room's walls for something else."""
+        areas: Counter[int] = Counter()
+        for stem in self.truth.stems:
+            ids, counts = np.unique(self.truth.maps[stem], return_counts=True)
+            areas.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+        return {segment for segment, area in areas.items() if area < SMALL_STUFF * sum(areas.values())}
 
     def _scene_wide_error(self, thing: int, rng: np.random.Generator) -> None:
         draw, category = rng.uniform(), self.category[thing]

@@ -32,7 +32,7 @@ def living(plan: Plan) -> None:
     size = (rng.uniform(1.1, 1.4), rng.uniform(0.75, 0.9))
     table = plan.free("table", "dining table", furniture.table(rng, size), 0.75, rng.choice([0, np.pi / 2]), 0.45)
     if table:
-        color = materials.hue(rng, (0.3, 0.7), (0.4, 0.8))
+        color = materials.hue(rng, (0.2, 0.55), (0.4, 0.8))
         plan.around(table, lambda: furniture.chair(rng, 0, color), 4)
         clutter(plan, table, 0.74, 2)
     plan.at_wall("chair", "armchair", furniture.chair(rng, 2))
@@ -46,7 +46,7 @@ def office(plan: Plan) -> None:
     """Desks with screens and office chairs, shelves, a meeting corner, somebody standing."""
     rng = plan.rng
     shell_fittings(plan, curtains=False)
-    color = materials.hue(rng, (0.3, 0.7), (0.3, 0.7))
+    color = materials.hue(rng, (0.2, 0.55), (0.3, 0.7))
     for _ in range(3):
         placed = plan.at_wall("table", "desk", furniture.table(rng, (1.4, 0.7), style=2), margin=0.12)
         if placed is None:
@@ -80,7 +80,7 @@ def bedroom(plan: Plan) -> None:
         desk = plan.last()
         plan.on_top(desk, 0.74, "television", "monitor", fittings.screen(rng, 0.5), face=True)
         clutter(plan, desk, 0.74, 1, bag=0.0, lamp=0.0)
-        _chair_at(plan, desk, materials.hue(rng, (0.3, 0.7), (0.4, 0.8)))
+        _chair_at(plan, desk, materials.hue(rng, (0.2, 0.55), (0.4, 0.8)))
     plan.at_wall("chair", "armchair", furniture.chair(rng, 2))
     plan.at_wall("television", "television", fittings.screen(rng, 0.95, 0.0), z=1.25, fixed=True)
     plan.lay_rug((1.9, 1.4))
@@ -100,7 +100,7 @@ def kitchen(plan: Plan) -> None:
     size = (rng.uniform(1.2, 1.5), 0.85)
     table = plan.free("table", "table", furniture.table(rng, size), 0.7, rng.choice([0, np.pi / 2]), 0.5)
     if table:
-        color = materials.hue(rng, (0.3, 0.7), (0.4, 0.8))
+        color = materials.hue(rng, (0.2, 0.55), (0.4, 0.8))
         plan.around(table, lambda: furniture.chair(rng, 0, color), 5)
         clutter(plan, table, 0.74, 2, bag=0.6, lamp=0.0)
     plan.at_wall("cabinet", "dresser", furniture.cabinet(rng, 1.0, 0.95))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,6 @@ import numpy as np
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.synthetic.light import PatchLight, bake
-from panoptic_gs.synthetic.primitives import Primitive
 from panoptic_gs.synthetic.room import SHELL, Room
 
 NEAR = 1e-3
@@ -32,6 +32,7 @@ class RoomRenderer:
     def __init__(self, room: Room) -> None:
         self.room = room
         self._primitives = room.primitives
+        self._corners = np.stack([primitive.corners() for primitive in self._primitives])
         self._segments = room.surface_segments
         self._categories = room.surface_categories
         self._light: list[list[PatchLight]] | None = None
@@ -69,15 +70,13 @@ class RoomRenderer:
         _, t_out = self.room.shell.interval(origin, flat)
         depth = t_out.reshape(rays.shape[1:])
         surface = self._shell_surface(origin, flat, t_out).reshape(depth.shape)
-        for index, primitive in enumerate(self._primitives):
-            window = screen_window(primitive, camera)
-            if window is None:
-                continue
-            part = rays[(slice(None), *window)]
-            t_in, t_out = (t.reshape(part.shape[1:]) for t in primitive.interval(origin, part.reshape(3, -1)))
-            hit = (t_in < t_out) & (t_in > NEAR) & (t_in < depth[window])
-            np.copyto(depth[window], t_in, where=hit)
-            np.copyto(surface[window], index + len(SHELL), where=hit)
+        for index, rows, columns in screen_windows(self._corners, camera):
+            part = rays[:, rows, columns]
+            t_in, t_out = self._primitives[index].interval(origin, part.reshape(3, -1))
+            t_in, t_out = t_in.reshape(part.shape[1:]), t_out.reshape(part.shape[1:])
+            hit = (t_in < t_out) & (t_in > NEAR) & (t_in < depth[rows, columns])
+            np.copyto(depth[rows, columns], t_in, where=hit)
+            np.copyto(surface[rows, columns], index + len(SHELL), where=hit)
         return depth, surface
 
     def _shell_surface(self, origins: np.ndarray, directions: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -124,25 +123,32 @@ def camera_rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     return (-to_world @ viewmat[:3, 3])[:, None], rays
 
 
-def screen_window(primitive: Primitive, camera: Camera) -> tuple[slice, slice] | None:
-    """The rows and columns of an image that can show the primitive; None where it is out of sight."""
+def screen_windows(corners: np.ndarray, camera: Camera) -> list[tuple[int, slice, slice]]:
+    """Which bounding boxes an image can show, and in which rows and columns.
+
+    Args:
+        corners: [P, 3, 8] corners of the boxes in the world; two share an edge where their numbers differ in one bit.
+        camera: the image's.
+
+    Returns:
+        Number of the box, rows, columns; boxes out of sight are left out.
+    """
     viewmat, K = camera.viewmat.double().numpy(), camera.K.double().numpy()
-    corners = viewmat[:3, :3] @ primitive.corners() + viewmat[:3, 3:]
-    front = corners[2] > NEAR
-    if not front.any():
-        return None
-    if not front.all():
-        # Cut the box's edges at the near plane: corners i and j share an edge where their indices differ in one bit.
-        pairs = [(i, i ^ bit) for i in range(8) for bit in (1, 2, 4) if front[i] and not front[i ^ bit]]
-        cuts = [
-            corners[:, i] + (corners[2, i] - NEAR) / (corners[2, i] - corners[2, j]) * (corners[:, j] - corners[:, i])
-            for i, j in pairs
-        ]
-        corners = np.stack([*corners[:, front].T, *cuts], 1)
-    x = corners[0] / corners[2] * K[0, 0] + K[0, 2]
-    y = corners[1] / corners[2] * K[1, 1] + K[1, 2]
-    left, right = max(0, int(np.floor(x.min() - 1))), min(camera.width, int(np.ceil(x.max() + 1)))
-    top, bottom = max(0, int(np.floor(y.min() - 1))), min(camera.height, int(np.ceil(y.max() + 1)))
-    if left >= right or top >= bottom:
-        return None
-    return slice(top, bottom), slice(left, right)
+    local = viewmat[:3, :3] @ corners + viewmat[:3, 3:]
+    in_front = local[:, 2] > NEAR
+    windows = []
+    for index in np.flatnonzero(in_front.any(1)):
+        points, front = local[index], in_front[index]
+        if not front.all():
+            # The part of the box before the near plane: its corners there, and its edges cut by the plane.
+            pairs = [(i, i ^ bit) for i in range(8) for bit in (1, 2, 4) if front[i] and not front[i ^ bit]]
+            share = [(points[2, i] - NEAR) / (points[2, i] - points[2, j]) for i, j in pairs]
+            cuts = [points[:, i] + t * (points[:, j] - points[:, i]) for t, (i, j) in zip(share, pairs, strict=True)]
+            points = np.stack([*points[:, front].T, *cuts], 1)
+        x = points[0] / points[2] * K[0, 0] + K[0, 2]
+        y = points[1] / points[2] * K[1, 1] + K[1, 2]
+        left, right = max(0, math.floor(x.min() - 1)), min(camera.width, math.ceil(x.max() + 1))
+        top, bottom = max(0, math.floor(y.min() - 1)), min(camera.height, math.ceil(y.max() + 1))
+        if left < right and top < bottom:
+            windows.append((int(index), slice(top, bottom), slice(left, right)))
+    return windows

@@ -23,7 +23,7 @@ def sample_seed_points(
     positions, colors = [], []
     for camera, view in zip(cameras, views, strict=True):
         origin, rays = camera_rays(camera)
-        chosen = rng.choice(view.depth.size, min(view.depth.size, 20_000), replace=False)
+        chosen = rng.choice(view.depth.size, min(view.depth.size, 6_000), replace=False)
         positions.append((origin + rays.reshape(3, -1)[:, chosen] * view.depth.ravel()[chosen]).T)
         colors.append(view.color.reshape(-1, 3)[chosen])
     xyz, rgb = np.concatenate(positions), np.concatenate(colors)

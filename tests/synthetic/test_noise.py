@@ -102,7 +102,7 @@ def test_what_the_errors_do():
 def test_scene_wide_errors_are_the_same_in_all_views_and_as_frequent_as_stated(name):
     truth = blocks(views=4)
     wrong = total = 0
-    for seed in range(60):
+    for seed in range(50):
         prediction = simulate_predictions(truth, PredictionNoise(**{**SILENT, name: 0.25}), seed)
         category_of = prediction.category_of()
         usual = {segment: usual_id(prediction, truth, segment) for segment in range(2, 10)}
@@ -118,9 +118,23 @@ def test_scene_wide_errors_are_the_same_in_all_views_and_as_frequent_as_stated(n
                 wrong += category_of[predicted] != truth.category_of()[segment]
         if name == "fused":
             wrong += 8 - len(set(usual.values()))
-    # Fusing is drawn per thing; two that fuse with each other may keep two ids, swapped.
+    # Fusing is drawn per thing; two that are drawn to fuse with each other are one pair.
     low, high = (0.12, 0.26) if name == "fused" else (0.20, 0.30)
     assert low < wrong / total < high
+
+
+def test_small_stuff_is_confused_as_often_as_stated_and_large_stuff_never():
+    truth = blocks(views=2)
+    ids = truth.maps["000"].copy()
+    ids[90:115, 60:90] = 10
+    truth = PanopticScene(CATEGORIES, [*truth.segments, Segment(10, TABLE)], {"000": ids, "001": ids})
+    tables = []
+    for seed in range(80):
+        prediction = simulate_predictions(truth, PredictionNoise(**{**SILENT, "confused": 0.25}), seed)
+        called = prediction.category_of()[prediction.maps["000"]]
+        assert (called[truth.maps["000"] == 1] == WALL).all()
+        tables.append((called[ids == 10] != TABLE).all())
+    assert np.mean(tables) == pytest.approx(0.25, abs=0.15)
 
 
 def test_void_blobs_cover_the_stated_share():
