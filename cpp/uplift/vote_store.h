@@ -25,8 +25,9 @@ struct VoteEntry {
     uint64_t sum;
 };
 
-// Open addressing over (Gaussian, label) pairs, in shards of consecutive Gaussians that have a lock each. Integer
-// addition commutes, so the sums do not depend on which thread adds first.
+// A Gaussian's first labels have a sum in its row; further ones go to an open-addressed table of (Gaussian, label)
+// pairs. Both come in shards of consecutive Gaussians that have a lock each. Integer addition commutes, so the sums do
+// not depend on which thread adds first.
 class VoteStore {
 public:
     explicit VoteStore(int64_t num_gaussians);
@@ -35,7 +36,6 @@ public:
     int64_t num_gaussians() const { return num_gaussians_; }
     size_t num_shards() const { return shards_.size(); }
     int shift() const { return shift_; }  // shard = Gaussian >> shift
-    int64_t num_pairs() const;
     size_t bytes() const;
 
     // Adds entries that all belong to one shard. Throws std::overflow_error.
@@ -51,23 +51,32 @@ public:
                       float* void_weight) const;
 
 private:
+    static constexpr int kInRow = 4;
+    static constexpr uint32_t kFree = ~uint32_t{0};   // labels have 31 bits
     static constexpr uint64_t kEmpty = ~uint64_t{0};
+    struct Row {
+        uint32_t label[kInRow];
+        uint64_t sum[kInRow];
+    };
     struct Slot {
         uint64_t key;  // Gaussian within the shard << 32 | label
         uint64_t sum;
     };
     struct Shard {
         mutable std::mutex mutex;
-        Buffer<Slot> slots;
-        size_t used = 0;
+        Buffer<Row> rows;
+        Buffer<Slot> more;
+        size_t used = 0;  // of more
     };
 
     int64_t shard_begin(size_t shard) const { return static_cast<int64_t>(shard) << shift_; }
     int64_t shard_end(size_t shard) const;
     template <class Visit>
     void visit_rows(size_t shard, Visit&& visit) const;
-    static void grow(Shard& shard, size_t capacity);
+    static uint64_t* sum_of(Row& row, uint32_t label);
+    static uint64_t* sum_of(Shard& shard, uint64_t key);
     static Slot& find(Buffer<Slot>& slots, uint64_t key);
+    static void grow(Shard& shard);
 
     int64_t num_gaussians_;
     int shift_;

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import repeat
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count, repeat
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -213,14 +213,24 @@ def uplift_labels(
     """
     votes = LabelVotes(len(splats), near_plane=near_plane, far_plane=far_plane, radius_clip=radius_clip, eps2d=eps2d,
                        rasterize_mode=rasterize_mode)  # fmt: skip
-    lookup = weights if isinstance(weights, Mapping) else None
-    in_order = iter(weights) if weights is not None and lookup is None else repeat(None)
-    missing = object()
+    in_order = _in_order(weights)
     for position, (camera, label_map) in enumerate(views):
-        factors = lookup.get(position) if lookup is not None else next(in_order, missing)
-        if factors is missing:
-            raise InputError("weights", f"{position} maps", "one for each view", "Pass None for views without weights.")
-        votes.add(splats, camera, label_map, factors)  # pyright: ignore[reportArgumentType]
-    if weights is not None and lookup is None and next(in_order, missing) is not missing:
+        try:
+            factors = next(in_order)
+        except StopIteration:
+            raise InputError(
+                "weights", f"{position} maps", "one for each view", "Pass None for views without weights."
+            ) from None
+        votes.add(splats, camera, label_map, factors)
+    if weights is not None and not isinstance(weights, Mapping) and next(in_order, in_order) is not in_order:
         raise InputError("weights", "more maps than views", "one for each view", "Check which views are passed.")
     return votes.finish(void).to(splats.means.device)
+
+
+def _in_order(weights: Iterable[Map | None] | Mapping[int, Map] | None) -> Iterator[Map | None]:
+    if weights is None:
+        return repeat(None)
+    if isinstance(weights, Mapping):
+        by_position = cast("Mapping[int, Map]", weights)
+        return (by_position.get(position) for position in count())
+    return iter(weights)
