@@ -68,8 +68,12 @@ def uplift_rows(
     rows = []
     for (name, num), taken in times.items():
         least, median = min(taken), float(np.median(taken))
-        row: dict[str, Any] = {"name": name, "labels": num, "milliseconds": {"least": least, "median": median},
-                               "ratio": {"least": least / min(forward), "median": median / float(np.median(forward))}}  # fmt: skip
+        row: dict[str, Any] = {
+            "name": name,
+            "labels": num,
+            "milliseconds": {"least": least, "median": median},
+            "ratio": {"least": least / min(forward), "median": median / float(np.median(forward))},
+        }
         if name.startswith("uplift one"):
             row["bytes_per_gaussian"] = memory[num]
         rows.append(row)

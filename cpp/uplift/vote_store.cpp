@@ -78,7 +78,7 @@ VoteStore::Slot& VoteStore::find(Buffer<Slot>& slots, uint64_t key) {
 }
 
 void VoteStore::grow(Shard& shard) {
-    Buffer<Slot> larger(std::max<size_t>(64, shard.more.size() * 3 / 2));
+    Buffer<Slot> larger(std::max({size_t{64}, shard.rows.size() / 2, shard.more.size() * 3 / 2}));
     for (size_t i = 0; i < larger.size(); ++i) larger[i] = {kEmpty, 0};
     // Home slots ascend with the hash, so both tables are walked from front to back.
     for (size_t i = 0; i < shard.more.size(); ++i) {
