@@ -33,7 +33,7 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 cuda-check: $(INSTALLED)
 	$(BIN)/python cuda/check_compile.py

@@ -185,7 +185,7 @@ def read_vertices(path: Path | str, expected: str) -> np.ndarray:
     """
     mend = "Copy or export the file again; it may be truncated or of another kind."
     try:
-        data = PlyData.read(str(path), mmap=False)
+        data = PlyData.read(str(path), mmap=False)  # pyright: ignore[reportArgumentType] (plyfile annotates it as str)
         return np.asarray(data["vertex"].data)
     except FileNotFoundError as error:
         raise InputError(path, "no such file", expected, "Check the path.") from error

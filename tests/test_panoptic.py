@@ -136,7 +136,7 @@ def test_a_failed_save_leaves_the_old_folder_and_nothing_else(labelling, tmp_pat
         broken.save(tmp_path / "panoptic", overwrite=True)
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").touch()
-    with pytest.raises(InputError, match="content without panoptic.json"):
+    with pytest.raises(InputError, match="content without panoptic"):
         labelling.save(tmp_path / "precious", overwrite=True)
     with pytest.raises(InputError, match="--overwrite"):
         labelling.save(tmp_path / "panoptic")

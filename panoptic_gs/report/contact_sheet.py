@@ -90,7 +90,7 @@ def error_map(
 
 
 def match_objects(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> dict[int, int]:
-    """Pair predicted with true segments over all views, one to one, so that the overlap is largest; void pairs with none.
+    """Pair predicted with true segments over all views, one to one, so that the overlap is largest; void stays single.
 
     Args:
         predicted: a map ``[H, W]`` of predicted ids a view.
@@ -102,5 +102,7 @@ def match_objects(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]) 
         counts.update(dict(zip(keys.tolist(), areas.tolist())))
     pairs = {(key >> 32, key & 0xFFFFFFFF): area for key, area in counts.items() if key >> 32 and key & 0xFFFFFFFF}
     rows, columns = sorted({one for one, _ in pairs}), sorted({other for _, other in pairs})
-    overlap = np.array([[pairs.get((row, column), 0) for column in columns] for row in rows]).reshape(len(rows), len(columns))
+    overlap = np.zeros((len(rows), len(columns)), dtype=np.int64)
+    for (one, other), area in pairs.items():
+        overlap[rows.index(one), columns.index(other)] = area
     return {rows[i]: columns[j] for i, j in zip(*linear_sum_assignment(overlap, maximize=True)) if overlap[i, j]}
