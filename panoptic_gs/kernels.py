@@ -8,10 +8,11 @@ vector-Jacobian products of those without; :mod:`panoptic_gs.rasterize` ties the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from panoptic_gs import _kernels
 from panoptic_gs._kernels import PixelState, View
@@ -19,8 +20,6 @@ from panoptic_gs.errors import InputError
 
 TILE_SIZE: int = _kernels.tile_size
 """Pixels a side of the host kernels' tiles. No result depends on it."""
-
-_DTYPES = {torch.float32: "float32", torch.int32: "int32"}
 
 
 def active_isa() -> str:
@@ -142,6 +141,11 @@ def paint(
     return image, alpha, state
 
 
+def count_pairs(view: View) -> tuple[int, int]:
+    """(Gaussian, pixel) pairs of a view: those evaluated, whole 8 × 8 blocks at a time, and those blended."""
+    return _kernels.count_pairs(view, torch.get_num_threads())
+
+
 class PaintGradient(NamedTuple):
     """Gradients through :func:`paint`, zero where culled."""
 
@@ -220,6 +224,39 @@ def harmonics_gradient(
         checked("colors", colors, (count, 3)), checked("v_colors", v_colors, (count, 3)), torch.get_num_threads(),
         accumulate_coeffs, v_coeffs, accumulate, v_means, v_centre,
     )  # fmt: skip
+
+
+class _Similarity(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        height, width, channels = x.shape
+        slopes = torch.empty(3, height - 10, width - 10, channels) if ctx.needs_input_grad[0] else None
+        ctx.save_for_backward(x, y, slopes)
+        return torch.tensor(_kernels.similarity(x, y, slopes, torch.get_num_threads()))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, None]:
+        x, y, slopes = ctx.saved_tensors
+        v_x = torch.empty(x.shape)
+        _kernels.similarity_gradient(x, y, slopes, float(grads[0]), torch.get_num_threads(), v_x)
+        return v_x, None
+
+
+def ssim(rendered: Tensor, target: Tensor) -> Tensor:  # [H, W, C] each -> []
+    """Mean SSIM with an 11×11 Gaussian window, σ = 1.5, where the window fits; differentiable in ``rendered`` alone.
+
+    The same number as :func:`panoptic_gs.losses.structural_similarity`, fused; values in 0 … 1.
+
+    Raises:
+        InputError: not two float32 CPU images of one size, at least 11×11 pixels.
+    """
+    target = checked("target", target, (None, None, None))
+    checked("rendered", rendered, target.shape)
+    if min(target.shape[:2]) < 11:
+        raise InputError("rendered", f"{target.shape[1]}×{target.shape[0]} pixels", "at least 11×11",
+                         "Render larger images or leave SSIM out.")  # fmt: skip
+    return _Similarity.apply(rendered.contiguous(), target)
 
 
 def view_of(

@@ -7,25 +7,36 @@ namespace panoptic_gs::PGS_ISA {
 
 namespace {
 
-// The squared whitened distance within which alpha reaches kAlphaMin, with a margin for rounding.
-PGS_INLINE float reach_of(const Footprint& g) {
-    return (g.log2_opacity - kLog2AlphaMin + 1e-3f) * 1.0001f;
-}
-
 constexpr float kPixelMargin = 1e-3f;
 
-PGS_INLINE int clamp_pixel(float x, int size) {  // to [-1, size]
-    return x < -1.0f ? -1 : x > static_cast<float>(size) ? size : static_cast<int>(x);
+// Several footprints, one a lane; lanes from `count` on repeat the last one.
+struct Ellipses {
+    Float x, y, ux, uy, vy;
+    Float reach2, reach;  // whitened distance within which alpha reaches kAlphaMin, with a margin for rounding
+};
+
+PGS_INLINE Ellipses load_ellipses(const Footprint* footprints, int count) {
+    constexpr int64_t kStride = sizeof(Footprint) / sizeof(float);
+    const float* p = &footprints->x;
+    Ellipses e;
+    e.x = load_strided(p, kStride, count);
+    e.y = load_strided(p + 1, kStride, count);
+    e.ux = load_strided(p + 2, kStride, count);
+    e.uy = load_strided(p + 3, kStride, count);
+    e.vy = load_strided(p + 4, kStride, count);
+    e.reach2 = (load_strided(p + 5, kStride, count) - (kLog2AlphaMin - 1e-3f)) * 1.0001f;
+    e.reach = sqrt(e.reach2);
+    return e;
 }
 
-// First and last pixel of a row or column whose centre lies in [low, high].
-PGS_INLINE int first_pixel(float low, int size) {
-    const int i = clamp_pixel(__builtin_ceilf(low - kPixelCentre - kPixelMargin), size);
-    return i < 0 ? 0 : i;
+PGS_INLINE Float floor(Float x) { return -ceil(-x); }
+
+// First and last pixel of a row or column whose centre lies in [low, high], within the image; first > last for none.
+PGS_INLINE Int first_pixel(Float low, int size) {
+    return to_int(min(max(ceil(low - (kPixelCentre + kPixelMargin)), splat(0.0f)), splat(static_cast<float>(size))));
 }
-PGS_INLINE int last_pixel(float high, int size) {
-    const int i = clamp_pixel(__builtin_floorf(high - kPixelCentre + kPixelMargin), size);
-    return i > size - 1 ? size - 1 : i;
+PGS_INLINE Int last_pixel(Float high, int size) {
+    return to_int(max(min(floor(high - (kPixelCentre - kPixelMargin)), splat(static_cast<float>(size - 1))), splat(-1.0f)));
 }
 
 }  // namespace
@@ -100,51 +111,58 @@ ChunkCounts project_chunk(const Gaussians& gaussians, const ProjectionConstants&
     return {visible, invalid};
 }
 
-void find_rows(const Footprint* footprints, int64_t count, int width, int height, TileRows* rows) {
-    (void)width;
-    for (int64_t i = 0; i < count; ++i) {
-        const Footprint& g = footprints[i];
-        const float reach = __builtin_sqrtf(reach_of(g)) / g.vy;
-        const int low = first_pixel(g.y - reach, height), high = last_pixel(g.y + reach, height);
-        rows[i] = low > high ? TileRows{0, 0} : TileRows{low / kTile, high / kTile - low / kTile + 1};
+void find_rows(const Footprint* footprints, int64_t count, int height, TileRows* rows) {
+    for (int64_t i = 0; i < count; i += kLanes) {
+        const int lanes = static_cast<int>(count - i < kLanes ? count - i : kLanes);
+        const Ellipses e = load_ellipses(footprints + i, lanes);
+        const Float limit = e.reach / e.vy;
+        const Int low = first_pixel(e.y - limit, height), high = last_pixel(e.y + limit, height);
+        for (int lane = 0; lane < lanes; ++lane)
+            rows[i + lane] = low[lane] > high[lane]
+                                 ? TileRows{0, 0}
+                                 : TileRows{low[lane] / kTile, high[lane] / kTile - low[lane] / kTile + 1};
     }
 }
 
 void find_spans(const Footprint* footprints, const TileRows* rows, const uint32_t* row_offsets, int64_t begin,
-                int64_t end, int width, int height, int tiles_x, TileSpan* spans, uint32_t* tiles_of,
-                uint32_t* tile_counts) {
-    (void)height;
-    for (int64_t i = begin; i < end; ++i) {
-        const Footprint& g = footprints[i];
-        const float reach2 = reach_of(g), reach = __builtin_sqrtf(reach2);
-        const float slope = 1.0f / g.ux, limit = reach / g.vy;
+                int64_t end, int width, int tiles_x, TileSpan* spans, uint32_t* tiles_of, uint32_t* tile_counts) {
+    for (int64_t i = begin; i < end; i += kLanes) {
+        const int lanes = static_cast<int>(end - i < kLanes ? end - i : kLanes);
+        const Ellipses e = load_ellipses(footprints + i, lanes);
+        const Float slope = 1.0f / e.ux, limit = e.reach / e.vy;
         // Where the ellipse is widest to the right; to the left it is the opposite point.
-        const float widest = -g.uy * limit / __builtin_sqrtf(g.vy * g.vy + g.uy * g.uy);
-        TileSpan* span = spans + row_offsets[i];
-        uint32_t tiles = 0;
-        for (int r = 0; r < rows[i].count; ++r) {
-            const int row = rows[i].first + r;
-            float low = static_cast<float>(row * kTile) + kPixelCentre - g.y;
-            float high = low + static_cast<float>(kTile - 1);
-            low = low < -limit ? -limit : low > limit ? limit : low;
-            high = high > limit ? limit : high < -limit ? -limit : high;
-            const float right_y = widest < low ? low : widest > high ? high : widest;
-            const float left_y = -widest < low ? low : -widest > high ? high : -widest;
-            const float right_v = g.vy * right_y, left_v = g.vy * left_y;
-            const float right_rest = reach2 - right_v * right_v, left_rest = reach2 - left_v * left_v;
-            const float right = g.x + (__builtin_sqrtf(right_rest > 0 ? right_rest : 0.0f) - g.uy * right_y) * slope;
-            const float left = g.x - (__builtin_sqrtf(left_rest > 0 ? left_rest : 0.0f) + g.uy * left_y) * slope;
-            const int first = first_pixel(left, width), last = last_pixel(right, width);
-            if (first > last) {
-                span[r] = {0, 0};
-                continue;
-            }
-            span[r] = {static_cast<uint16_t>(first / kTile), static_cast<uint16_t>(last / kTile + 1)};
-            tiles += static_cast<uint32_t>(span[r].last - span[r].first);
-            uint32_t* counts = tile_counts + static_cast<int64_t>(row) * tiles_x;
-            for (int t = span[r].first; t < span[r].last; ++t) ++counts[t];
+        const Float widest = -e.uy * limit / sqrt(e.vy * e.vy + e.uy * e.uy);
+        Float top;  // of the first row of tiles, at pixel centres, from the mean
+        int most_rows = 0;
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const TileRows& r = rows[i + (lane < lanes ? lane : lanes - 1)];
+            top[lane] = static_cast<float>(r.first * kTile) + kPixelCentre;
+            most_rows = r.count > most_rows ? r.count : most_rows;
         }
-        tiles_of[i] = tiles;
+        top -= e.y;
+        for (int lane = 0; lane < lanes; ++lane) tiles_of[i + lane] = 0;
+        for (int r = 0; r < most_rows; ++r) {
+            const Float row_low = top + static_cast<float>(r * kTile);
+            const Float low = min(max(row_low, -limit), limit);
+            const Float high = max(min(row_low + static_cast<float>(kTile - 1), limit), -limit);
+            const Float right_y = min(max(widest, low), high), left_y = min(max(-widest, low), high);
+            const Float right_v = e.vy * right_y, left_v = e.vy * left_y;
+            const Float right_u = sqrt(max(fnma(right_v, right_v, e.reach2), splat(0.0f)));
+            const Float left_u = sqrt(max(fnma(left_v, left_v, e.reach2), splat(0.0f)));
+            const Int first = first_pixel(e.x - fma(e.uy, left_y, left_u) * slope, width);
+            const Int last = last_pixel(e.x + fnma(e.uy, right_y, right_u) * slope, width);
+            for (int lane = 0; lane < lanes; ++lane) {
+                const TileRows& own = rows[i + lane];
+                if (r >= own.count) continue;
+                TileSpan span{0, 0};
+                if (first[lane] <= last[lane])
+                    span = {static_cast<uint16_t>(first[lane] / kTile), static_cast<uint16_t>(last[lane] / kTile + 1)};
+                spans[row_offsets[i + lane] + static_cast<uint32_t>(r)] = span;
+                tiles_of[i + lane] += static_cast<uint32_t>(span.last - span.first);
+                uint32_t* counts = tile_counts + static_cast<int64_t>(own.first + r) * tiles_x;
+                for (int t = span.first; t < span.last; ++t) ++counts[t];
+            }
+        }
     }
 }
 

@@ -183,30 +183,37 @@ PGS_INLINE Mask less_equal(Mask within, Float a, Float b) { return within & less
 
 PGS_INLINE Mask operator|=(Mask& a, Mask b) { return a = a | b; }
 
-// 2^x for |x| < 120, relative error below 2e-7.
-PGS_INLINE Float exp2(Float x) {
+// 2^x for |x| < 120, relative error below 2e-7, of several vectors step by step together: a processor looks ahead some
+// dozens of instructions, so independent work has to stand side by side.
+template <int kCount>
+PGS_INLINE void exp2(const Float (&x)[kCount], Float (&result)[kCount]) {
 #if defined(__AVX512F__)
     // Minimax on [0, 1): the remainder of rounding down, which is what scalef puts back.
-    const Float f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);
-    Float r = splat(1.8775767e-3f);
-    r = fma(r, f, splat(8.9893397e-3f));
-    r = fma(r, f, splat(5.5826318e-2f));
-    r = fma(r, f, splat(2.4015361e-1f));
-    r = fma(r, f, splat(6.9315308e-1f));
-    r = fma(r, f, splat(9.9999994e-1f));
-    return _mm512_scalef_ps(r, x);
+    constexpr float kCoefficients[] = {1.8775767e-3f,  8.9893397e-3f,  5.5826318e-2f,
+                                       2.4015361e-1f,  6.9315308e-1f,  9.9999994e-1f};
+    Float f[kCount];
+    for (int i = 0; i < kCount; ++i) f[i] = _mm512_reduce_ps(x[i], _MM_FROUND_TO_NEG_INF);
 #else
+    constexpr float kCoefficients[] = {1.3276472e-3f, 9.6755413e-3f, 5.5507133e-2f, 2.4022110e-1f, 6.9314697e-1f, 1.0f};
     const Float magic = splat(12582912.0f);  // 1.5 * 2^23: the sum's low bits are round(x)
-    const Float shifted = x + magic;
-    const Float f = x - (shifted - magic);
-    Float r = splat(1.3276472e-3f);
-    r = fma(r, f, splat(9.6755413e-3f));
-    r = fma(r, f, splat(5.5507133e-2f));
-    r = fma(r, f, splat(2.4022110e-1f));
-    r = fma(r, f, splat(6.9314697e-1f));
-    r = fma(r, f, splat(1.0f));
-    return float_of(bits_of(r) + (bits_of(shifted) << 23));
+    Float f[kCount];
+    for (int i = 0; i < kCount; ++i) f[i] = x[i] - ((x[i] + magic) - magic);
 #endif
+    for (int i = 0; i < kCount; ++i) result[i] = fma(f[i], splat(kCoefficients[0]), splat(kCoefficients[1]));
+    for (int k = 2; k < 6; ++k)
+        for (int i = 0; i < kCount; ++i) result[i] = fma(result[i], f[i], splat(kCoefficients[k]));
+#if defined(__AVX512F__)
+    for (int i = 0; i < kCount; ++i) result[i] = _mm512_scalef_ps(result[i], x[i]);
+#else
+    for (int i = 0; i < kCount; ++i) result[i] = float_of(bits_of(result[i]) + (bits_of(x[i] + magic) << 23));
+#endif
+}
+
+PGS_INLINE Float exp2(Float x) {
+    const Float one[1] = {x};
+    Float result[1];
+    exp2(one, result);
+    return result[0];
 }
 
 // The sum of the lanes, in a fixed order.

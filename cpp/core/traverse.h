@@ -8,6 +8,7 @@
 //         void blend(const Batch& batch, int slot, uint32_t entry,
 //                    const Float (&weight)[kVectors], const Mask (&hit)[kVectors]);
 //         void end_block(int block);       // store it again
+//         void begin_batch(const Batch& batch);  // optional: fetch what belongs to the batch's Gaussians
 //     };
 //     parallel_for(view.tiles(), threads, [&](int64_t tile, int) {
 //         Visitor visitor(...);
@@ -82,6 +83,13 @@ PGS_INLINE void load_batch(const View& view, int tile, uint32_t first, uint32_t 
         batch.ux[i] = batch.uy[i] = batch.vy[i] = 1.0f;
         batch.log2_opacity[i] = -1000.0f;
     }
+}
+
+// Starts fetching the footprints of entries [first, last), which lie all over memory.
+PGS_INLINE void prefetch_entries(const View& view, uint32_t first, uint32_t last) {
+    const uint32_t* ranks = view.tile_ranks.data();
+    const Footprint* footprints = view.footprints.data();
+    for (uint32_t i = first; i < last; ++i) __builtin_prefetch(footprints + ranks[i]);
 }
 
 // The largest exponent that a Gaussian reaches over the pixel centres [x0, x1] x [y0, y1] (relative to its mean), plus
@@ -206,23 +214,23 @@ PGS_INLINE void traverse_block(const Batch& batch, int block, BlockState& state,
     for (int n = 0; n < batch.count[block]; ++n) {
         const int slot = batch.slots[block][n];
         const PairPowers pair = pair_powers(batch, slot, block);
-        Float weight[kVectors];
-        Mask hit[kVectors];
+        Float power[kVectors], alpha[kVectors], next[kVectors], weight[kVectors];
+        Mask hit[kVectors], stop[kVectors];
         Mask hits = {}, stops = {};
-#pragma GCC unroll 16
+        for (int i = 0; i < kVectors; ++i) power[i] = power_at(pair, batch, slot, i);
+        for (int i = 0; i < kVectors; ++i) hit[i] = greater_equal(live[i], power[i], splat(kLog2AlphaMin));
+        exp2(power, alpha);
+        for (int i = 0; i < kVectors; ++i) alpha[i] = min(alpha[i], splat(kAlphaMax));
+        for (int i = 0; i < kVectors; ++i) next[i] = next_transmittance(alpha[i], transmittance[i]);
+        for (int i = 0; i < kVectors; ++i) stop[i] = less_equal(hit[i], next[i], splat(kTransmittanceMin));
         for (int i = 0; i < kVectors; ++i) {
-            const Float power = power_at(pair, batch, slot, i);
-            const Mask reached = greater_equal(live[i], power, splat(kLog2AlphaMin));
-            const Float alpha = min(exp2(power), splat(kAlphaMax));
-            const Float next = next_transmittance(alpha, transmittance[i]);
-            const Mask stop = less_equal(reached, next, splat(kTransmittanceMin));
-            live[i] = and_not(live[i], stop);
-            hit[i] = and_not(reached, stop);
-            weight[i] = zero_unless(hit[i], alpha * transmittance[i]);
-            transmittance[i] = select(hit[i], next, transmittance[i]);
+            live[i] = and_not(live[i], stop[i]);
+            hit[i] = and_not(hit[i], stop[i]);
             hits |= hit[i];
-            stops |= stop;
+            stops |= stop[i];
         }
+        for (int i = 0; i < kVectors; ++i) weight[i] = zero_unless(hit[i], alpha[i] * transmittance[i]);
+        for (int i = 0; i < kVectors; ++i) transmittance[i] = select(hit[i], next[i], transmittance[i]);
         if (!Visitor::kSkipEmpty || any(hits))
             visitor.blend(batch, slot, batch.first_entry + static_cast<uint32_t>(slot), weight, hit);
         if (any(stops)) {
@@ -242,13 +250,23 @@ PGS_INLINE void traverse_block(const Batch& batch, int block, BlockState& state,
 }
 
 template <class Visitor>
+PGS_INLINE auto begin_batch(Visitor& visitor, const Batch& batch, int) -> decltype(visitor.begin_batch(batch)) {
+    visitor.begin_batch(batch);
+}
+template <class Visitor>
+PGS_INLINE void begin_batch(Visitor&, const Batch&, long) {}
+
+template <class Visitor>
 PGS_INLINE void traverse_tile(const View& view, int tile, BlockState& state, Visitor& visitor) {
     begin_tile(view, tile, state);
     Batch batch;
     const uint32_t end = view.tile_offsets[tile + 1];
     for (uint32_t first = view.tile_offsets[tile]; first < end && state.alive != 0; first += kBatch) {
-        load_batch(view, tile, first, first + kBatch < end ? first + kBatch : end, batch);
+        const uint32_t last = end - first < kBatch ? end : first + kBatch;
+        load_batch(view, tile, first, last, batch);
+        prefetch_entries(view, last, end - last < kBatch ? end : last + kBatch);
         select_blocks(batch, state.alive);
+        begin_batch(visitor, batch, 0);
         for (int block = 0; block < kBlocks; ++block)
             if (state.alive >> block & 1u) traverse_block(batch, block, state, visitor);
     }

@@ -112,7 +112,7 @@ void distribute(int threads, View& view) {
     Buffer<uint32_t> row_offsets(static_cast<size_t>(visible) + 1);
     parallel_for(parts, threads, [&](int64_t p, int) {
         const int64_t begin = part(visible, static_cast<int>(p), parts), end = part(visible, static_cast<int>(p) + 1, parts);
-        PGS_DISPATCH(find_rows, view.footprints.data() + begin, end - begin, view.width, view.height,
+        PGS_DISPATCH(find_rows, view.footprints.data() + begin, end - begin, view.height,
                      rows.data() + begin);
     });
     uint32_t sum = 0;
@@ -128,7 +128,7 @@ void distribute(int threads, View& view) {
         std::memset(counts, 0, static_cast<size_t>(tiles) * sizeof(uint32_t));
         PGS_DISPATCH(find_spans, view.footprints.data(), rows.data(), row_offsets.data(),
                      part(visible, static_cast<int>(p), parts), part(visible, static_cast<int>(p) + 1, parts),
-                     view.width, view.height, view.tiles_x, spans.data(), view.rank_offsets.data(), counts);
+                     view.width, view.tiles_x, spans.data(), view.rank_offsets.data(), counts);
     });
     uint64_t total = 0;
     for (int64_t i = 0; i < visible; ++i) {

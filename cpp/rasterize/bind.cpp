@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <tuple>
 
 #include "binding.h"
 #include "core/arrays.h"
@@ -126,6 +128,14 @@ void bind(nb::module_& m) {
         },
         nb::arg("view"), nb::arg("colors"), nb::arg("background").none(), nb::arg("threads"), nb::arg("image"),
         nb::arg("alpha"), nb::arg("keep_state"));
+
+    m.def(
+        "count_pairs",
+        [](const View& view, int threads) {
+            const PairCounts counts = count_pairs(view, threads);
+            return std::make_tuple(counts.evaluated, counts.blended);
+        },
+        nb::arg("view"), nb::arg("threads"));
 
     m.def(
         "paint_gradient",

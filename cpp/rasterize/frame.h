@@ -25,6 +25,8 @@ struct ColorGradient {
 void paint(const View& view, const std::vector<ColorSource>& sources, const float* background, int threads,
            float* image, float* alpha, PixelState* state);
 
+PairCounts count_pairs(const View& view, int threads);
+
 // Writes `out` (its accumulate, channels and colors are set here) and the colours' gradients.
 void paint_gradient(const View& view, const std::vector<ColorSource>& sources, const float* background,
                     const PixelState& state, const float* v_image, const float* v_alpha, int threads,

@@ -18,7 +18,14 @@ struct Painter {
 
     Float color[kChannels][kVectors];
     Int last[kVectors];
+    float values[kBatch][kChannels];  // of the batch
 
+    __attribute__((always_inline)) void begin_batch(const Batch& batch) {
+        for (int slot = 0; slot < batch.size; ++slot) {
+            const float* from = colors + static_cast<int64_t>(batch.rank[slot]) * stride;
+            for (int c = 0; c < kChannels; ++c) values[slot][c] = from[c];
+        }
+    }
     __attribute__((always_inline)) void begin_block(int block) {
         for (int c = 0; c < kChannels; ++c)
             for (int i = 0; i < kVectors; ++i) color[c][i] = image[block][c][i];
@@ -27,9 +34,9 @@ struct Painter {
     }
     __attribute__((always_inline)) void blend(const Batch& batch, int slot, uint32_t entry,
                                               const Float (&weight)[kVectors], const Mask (&hit)[kVectors]) {
-        const float* rgb = colors + static_cast<int64_t>(batch.rank[slot]) * stride;
+        (void)batch;
         for (int c = 0; c < kChannels; ++c) {
-            const Float value = splat(rgb[c]);
+            const Float value = splat(values[slot][c]);
             for (int i = 0; i < kVectors; ++i) color[c][i] = fma(weight[i], value, color[c][i]);
         }
         if constexpr (kKeepLast) {
@@ -112,7 +119,28 @@ void paint_channels(const PaintJob& job, int tile) {
     }
 }
 
+struct PairCounter {
+    static constexpr bool kSkipEmpty = false;
+
+    PairCounts counts{0, 0};
+
+    void begin_block(int) {}
+    void end_block(int) {}
+    __attribute__((always_inline)) void blend(const Batch&, int, uint32_t, const Float (&)[kVectors],
+                                              const Mask (&hit)[kVectors]) {
+        counts.evaluated += kBlockPixels;
+        for (int i = 0; i < kVectors; ++i) counts.blended += __builtin_popcount(bits(hit[i]));
+    }
+};
+
 }  // namespace
+
+PairCounts count_tile_pairs(const View& view, int tile) {
+    PairCounter counter;
+    BlockState state;
+    traverse_tile(view, tile, state, counter);
+    return counter.counts;
+}
 
 void paint_tile(const PaintJob& job, int tile) {
     job.state != nullptr ? paint_channels<true>(job, tile) : paint_channels<false>(job, tile);

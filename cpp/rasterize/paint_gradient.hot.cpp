@@ -132,7 +132,7 @@ PGS_INLINE void load_block(const PaintGradientJob& job, int tile, int block, Blo
 
 // Gaussians of one batch at one block, back to front. Adds to gradients[slot], in tile coordinates.
 template <int kChannels, bool kAbsolute>
-PGS_INLINE void retrace_block(const PaintGradientJob& job, const Batch& batch, int32_t first_position, int block,
+PGS_INLINE void retrace_block(const Batch& batch, const float (*colors)[kChannels], int32_t first_position, int block,
                               BlockGradient<kChannels>& b, float (*gradients)[kPairGradient], uint8_t* touched) {
     Float transmittance[kVectors], behind[kVectors];
     for (int i = 0; i < kVectors; ++i) {
@@ -144,34 +144,35 @@ PGS_INLINE void retrace_block(const PaintGradientJob& job, const Batch& batch, i
         const int32_t position = first_position + slot;
         if (position > b.greatest_last) continue;
         const PairPowers pair = pair_powers(batch, slot, block);
-        Float power[kVectors];
+        Float power[kVectors], raw[kVectors], alpha[kVectors], inverse[kVectors], weight[kVectors], q[kVectors];
         Mask hit[kVectors];
         Mask hits = {};
         const Int here = splat_int(position);
-#pragma GCC unroll 16
+        for (int i = 0; i < kVectors; ++i) power[i] = power_at(pair, batch, slot, i);
         for (int i = 0; i < kVectors; ++i) {
-            power[i] = power_at(pair, batch, slot, i);
             hit[i] = greater_equal(less_equal(here, b.last[i]), power[i], splat(kLog2AlphaMin));
             hits |= hit[i];
         }
         if (!any(hits)) continue;
-        const float* color = job.colors + static_cast<int64_t>(batch.rank[slot]) * job.stride;
+        const float* color = colors[slot];
         ColumnSums sums = {};
         Float v_color[kChannels] = {};
         Float abs_x = {}, abs_y = {};
-#pragma GCC unroll 16
+        exp2(power, raw);
+        for (int i = 0; i < kVectors; ++i) alpha[i] = min(raw[i], splat(kAlphaMax));
+        for (int i = 0; i < kVectors; ++i) inverse[i] = reciprocal(splat(1.0f) - alpha[i]);
+        for (int i = 0; i < kVectors; ++i)
+            transmittance[i] = select(hit[i], transmittance[i] * inverse[i], transmittance[i]);
+        for (int i = 0; i < kVectors; ++i) weight[i] = zero_unless(hit[i], alpha[i] * transmittance[i]);
+        for (int i = 0; i < kVectors; ++i) q[i] = splat(color[0]) * b.v_color[0][i];
+        for (int c = 1; c < kChannels; ++c)
+            for (int i = 0; i < kVectors; ++i) q[i] = fma(splat(color[c]), b.v_color[c][i], q[i]);
+        for (int c = 0; c < kChannels; ++c)
+            for (int i = 0; i < kVectors; ++i) v_color[c] = fma(weight[i], b.v_color[c][i], v_color[c]);
         for (int i = 0; i < kVectors; ++i) {
-            const Float raw = exp2(power[i]);
-            const Float alpha = min(raw, splat(kAlphaMax));
-            const Float inverse = reciprocal(splat(1.0f) - alpha);
-            transmittance[i] = select(hit[i], transmittance[i] * inverse, transmittance[i]);
-            const Float weight = zero_unless(hit[i], alpha * transmittance[i]);
-            Float q = splat(color[0]) * b.v_color[0][i];
-            for (int c = 1; c < kChannels; ++c) q = fma(splat(color[c]), b.v_color[c][i], q);
-            for (int c = 0; c < kChannels; ++c) v_color[c] = fma(weight, b.v_color[c][i], v_color[c]);
-            const Float v_alpha = fnma(behind[i], inverse, transmittance[i] * q);
-            behind[i] = fma(weight, q, behind[i]);
-            const Float s = zero_unless(less_equal(hit[i], raw, splat(kAlphaMax)), raw * v_alpha);
+            const Float v_alpha = fnma(behind[i], inverse[i], transmittance[i] * q[i]);
+            behind[i] = fma(weight[i], q[i], behind[i]);
+            const Float s = zero_unless(less_equal(hit[i], raw[i], splat(kAlphaMax)), raw[i] * v_alpha);
             const int group = i % kColumnGroups;
             const float row = static_cast<float>(i * kLanes / kBlock);
             sums.plain[group] += s;
@@ -229,9 +230,15 @@ void paint_gradient(const PaintGradientJob& job, int tile) {
     }
     alignas(64) float gradients[kBatch][kPairGradient];
     Batch batch;
+    float colors[kBatch][kChannels];
     for (int32_t start = greatest < 0 ? -1 : greatest / kBatch * kBatch; start >= 0; start -= kBatch) {
         const uint32_t from = first + static_cast<uint32_t>(start);
-        load_batch(view, tile, from, from + kBatch < end ? from + kBatch : end, batch);
+        load_batch(view, tile, from, end - from < kBatch ? end : from + kBatch, batch);
+        if (start >= kBatch) prefetch_entries(view, from - kBatch, from);
+        for (int slot = 0; slot < batch.size; ++slot) {
+            const float* values = job.colors + static_cast<int64_t>(batch.rank[slot]) * job.stride;
+            for (int c = 0; c < kChannels; ++c) colors[slot][c] = values[c];
+        }
         uint32_t alive = 0;
         for (int block = 0; block < kBlocks; ++block)
             if (blocks[block].greatest_last >= start) alive |= 1u << block;
@@ -239,7 +246,7 @@ void paint_gradient(const PaintGradientJob& job, int tile) {
         __builtin_memset(gradients, 0, sizeof gradients[0] * static_cast<size_t>(batch.size));
         for (int block = 0; block < kBlocks; ++block)
             if (alive >> block & 1u)
-                retrace_block<kChannels, kAbsolute>(job, batch, start, block, blocks[block], gradients,
+                retrace_block<kChannels, kAbsolute>(batch, colors, start, block, blocks[block], gradients,
                                                     job.touched + from);
         for (int slot = 0; slot < batch.size; ++slot) {  // from the tile's centre to the Gaussian's
             if (!job.touched[from + static_cast<uint32_t>(slot)]) continue;
@@ -281,43 +288,69 @@ void paint_tile_gradient(const PaintGradientJob& job, int tile) {
     job.absgrad ? paint_gradient_channels<true>(job, tile) : paint_gradient_channels<false>(job, tile);
 }
 
+namespace {
+
+PGS_INLINE void write_gradient(const GaussianGradients& out, int64_t n, const float (&geometry)[kGeometry],
+                               const float* colors) {
+    float* slots[kGeometry] = {out.means2d + 2 * n,    out.means2d + 2 * n + 1, out.conics + 3 * n,
+                               out.conics + 3 * n + 1, out.conics + 3 * n + 2,  out.opacities + n,
+                               nullptr,                nullptr};
+    int count = 6;
+    if (out.means2d_abs != nullptr) {
+        slots[6] = out.means2d_abs + 2 * n;
+        slots[7] = slots[6] + 1;
+        count = 8;
+    }
+    for (int k = 0; k < count; ++k) *slots[k] = out.accumulate ? *slots[k] + geometry[k] : geometry[k];
+    for (int k = 0; k < out.channels; ++k) {
+        const ChannelGradient& color = out.colors[k];
+        float& slot = color.values[n * color.stride];
+        slot = color.accumulate ? slot + colors[k] : colors[k];
+    }
+}
+
+}  // namespace
+
+void clear_culled_gradients(const View& view, const GaussianGradients& out, int64_t begin, int64_t end) {
+    const float zeros[kGeometry] = {};
+    const float black[kMaxChannels] = {};
+    for (int64_t n = begin; n < end; ++n)
+        if (view.rank_of[n] < 0) write_gradient(out, n, zeros, black);
+}
+
 void sum_pair_gradients(const View& view, const float* pair_gradients, const uint8_t* touched,
                         const GaussianGradients& out, int64_t begin, int64_t end) {
     constexpr float kTwoLn2 = 1.3862943611198906f;
-    for (int64_t n = begin; n < end; ++n) {
-        const int32_t rank = view.rank_of[n];
-        alignas(64) float total[kPairGradient] = {};
-        float a = 0.0f, b = 0.0f, c = 0.0f, inverse_opacity = 0.0f;
-        if (rank >= 0) {
-            const Footprint& g = view.footprints[rank];
-            for (uint32_t e = view.rank_offsets[rank]; e < view.rank_offsets[rank + 1]; ++e) {
-                const uint32_t entry = view.rank_entries[e];
-                if (!touched[entry]) continue;
-                const float* pair = pair_gradients + static_cast<int64_t>(entry) * kPairGradient;
-                for (int k = 0; k < kPairGradient; k += kLanes) store(total + k, load(total + k) + load(pair + k));
+    constexpr uint32_t kAhead = 32;  // entries that are being fetched
+    constexpr int kParts = kPairGradient / kLanes;
+    const uint32_t* entries = view.rank_entries.data();
+    const uint32_t all = view.rank_offsets[end];
+    for (int64_t rank = begin; rank < end; ++rank) {
+        const Footprint& g = view.footprints[rank];
+        Float sums[kParts] = {};
+        for (uint32_t e = view.rank_offsets[rank]; e < view.rank_offsets[rank + 1]; ++e) {
+            if (e + kAhead < all) {
+                const uint32_t later = entries[e + kAhead];
+                __builtin_prefetch(pair_gradients + static_cast<int64_t>(later) * kPairGradient);
             }
-            // sigma = ln 2 (u^2 + v^2) has the conic [[a, b], [b, c]]
-            a = kTwoLn2 * g.ux * g.ux, b = kTwoLn2 * g.ux * g.uy, c = kTwoLn2 * (g.uy * g.uy + g.vy * g.vy);
-            inverse_opacity = __builtin_exp2f(-g.log2_opacity);
+            const uint32_t entry = entries[e];
+            if (!touched[entry]) continue;
+            const float* pair = pair_gradients + static_cast<int64_t>(entry) * kPairGradient;
+            for (int k = 0; k < kParts; ++k) sums[k] += load(pair + k * kLanes);
         }
-        const float values[8] = {a * total[1] + b * total[3], b * total[1] + c * total[3],
-                                 -0.5f * total[2], -total[4], -0.5f * total[5],
-                                 total[0] * inverse_opacity, total[6], total[7]};
-        float* slots[8] = {out.means2d + 2 * n, out.means2d + 2 * n + 1,
-                           out.conics + 3 * n, out.conics + 3 * n + 1, out.conics + 3 * n + 2,
-                           out.opacities + n, nullptr, nullptr};
-        int count = 6;
-        if (out.means2d_abs != nullptr) {
-            slots[6] = out.means2d_abs + 2 * n;
-            slots[7] = slots[6] + 1;
-            count = 8;
-        }
-        for (int k = 0; k < count; ++k) *slots[k] = out.accumulate ? *slots[k] + values[k] : values[k];
-        for (int k = 0; k < out.channels; ++k) {
-            const ChannelGradient& color = out.colors[k];
-            float& slot = color.values[n * color.stride];
-            slot = color.accumulate ? slot + total[kGeometry + k] : total[kGeometry + k];
-        }
+        alignas(64) float total[kPairGradient];
+        for (int k = 0; k < kParts; ++k) store(total + k * kLanes, sums[k]);
+        // sigma = ln 2 (u^2 + v^2) has the conic [[a, b], [b, c]]
+        const float a = kTwoLn2 * g.ux * g.ux, b = kTwoLn2 * g.ux * g.uy, c = kTwoLn2 * (g.uy * g.uy + g.vy * g.vy);
+        const float geometry[kGeometry] = {a * total[1] + b * total[3],
+                                           b * total[1] + c * total[3],
+                                           -0.5f * total[2],
+                                           -total[4],
+                                           -0.5f * total[5],
+                                           total[0] * __builtin_exp2f(-g.log2_opacity),
+                                           total[6],
+                                           total[7]};
+        write_gradient(out, g.id, geometry, total + kGeometry);
     }
 }
 

@@ -61,6 +61,19 @@ void paint(const View& view, const std::vector<ColorSource>& sources, const floa
     });
 }
 
+PairCounts count_pairs(const View& view, int threads) {
+    std::vector<PairCounts> counts(static_cast<size_t>(view.tiles()));
+    parallel_for(view.tiles(), threads, [&](int64_t tile, int) {
+        counts[tile] = PGS_DISPATCH(count_tile_pairs, view, static_cast<int>(tile));
+    });
+    PairCounts total{0, 0};
+    for (const PairCounts& tile : counts) {
+        total.evaluated += tile.evaluated;
+        total.blended += tile.blended;
+    }
+    return total;
+}
+
 void paint_gradient(const View& view, const std::vector<ColorSource>& sources, const float* background,
                     const PixelState& state, const float* v_image, const float* v_alpha, int threads,
                     GaussianGradients out, const std::vector<ColorGradient>& v_sources) {
@@ -81,10 +94,15 @@ void paint_gradient(const View& view, const std::vector<ColorSource>& sources, c
         out.accumulate = first > 0;
         out.channels = count;
         std::copy_n(targets.begin() + first, count, out.colors);
-        const int64_t chunks = (view.count + kProjectionChunk - 1) / kProjectionChunk;
-        parallel_for(chunks, threads, [&](int64_t chunk, int) {
-            PGS_DISPATCH(sum_pair_gradients, view, pairs.data(), touched.data(), out, chunk * kProjectionChunk,
-                         std::min((chunk + 1) * kProjectionChunk, view.count));
+        const int64_t culled_chunks = (view.count + kProjectionChunk - 1) / kProjectionChunk;
+        const int64_t rank_chunks = (view.visible() + kRankChunk - 1) / kRankChunk;
+        parallel_for(rank_chunks + culled_chunks, threads, [&](int64_t chunk, int) {
+            if (chunk < rank_chunks)
+                PGS_DISPATCH(sum_pair_gradients, view, pairs.data(), touched.data(), out, chunk * kRankChunk,
+                             std::min((chunk + 1) * kRankChunk, view.visible()));
+            else
+                PGS_DISPATCH(clear_culled_gradients, view, out, (chunk - rank_chunks) * kProjectionChunk,
+                             std::min((chunk - rank_chunks + 1) * kProjectionChunk, view.count));
         });
     });
 }
