@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.models.splatfacto import RGB2SH, num_sh_bases, random_quat_tensor
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 INITIAL_OPACITY = 0.1
@@ -42,7 +42,7 @@ def _neighbour_distance(points: Tensor, neighbours: int = 3) -> Tensor:
     known = min(neighbours, len(positions) - 1)
     if known == 0:
         return torch.full((1,), 0.1)
-    distances = torch.from_numpy(cKDTree(positions).query(positions, k=known + 1, workers=-1)[0][:, 1:]).float()
+    distances = torch.from_numpy(KDTree(positions).query(positions, k=known + 1, workers=-1)[0][:, 1:]).float()
     mean = distances.mean(dim=1)
     return mean.clamp_min(max(1e-7, 1e-3 * float(mean.median())))
 

@@ -15,7 +15,6 @@ from nerfstudio_plugin.model import PanopticSplatfactoModelConfig
 from nerfstudio_plugin.pipeline import PanopticPipelineConfig
 from nerfstudio_plugin.trainer import PanopticTrainerConfig
 
-
 GPU_ITERATIONS = 30000
 CPU_ITERATIONS = 7000
 

@@ -22,6 +22,7 @@ from torch.nn import Parameter
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from nerfstudio_plugin.compat import lpips_if_present, radii_for_strategy
+from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.gaussians import initial_parameters
 from nerfstudio_plugin.ssim import SSIM
 from panoptic_gs.camera import Camera
@@ -105,7 +106,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
 
         self.psnr = PeakSignalNoiseRatio(data_range=1.0)
         self.ssim = SSIM()
-        self._lpips: list[torch.nn.Module | None] = []  # a list, so that its weights stay out of the state dict
+        self.lpips = LPIPS()
         self.step = 0
         self.crop_box: OrientedBox | None = None
         random_background = config.background_color == "random"
@@ -149,7 +150,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         """Take over the step of a checkpoint."""
         self.step = step
 
-    def load_state_dict(self, dict: Mapping[str, Any], **kwargs: Any) -> Any:  # noqa: A002 (nerfstudio's name)
+    def load_state_dict(self, dict: Mapping[str, Any], **kwargs: Any) -> Any:
         """Load a checkpoint with any number of Gaussians.
 
         The parameters are resized in place, so the optimizers go on with them.
@@ -263,33 +264,41 @@ class PanopticSplatfactoModel(SplatfactoModel):
         return outputs
 
     def _evaluation_outputs(self, camera: Cameras) -> dict[str, Tensor]:
-        width, height = int(camera.width.item()), int(camera.height.item())
+        view = camera_of(camera)
+        width, height = view.width, view.height
         background = self.background_color.to(self.device).expand(height, width, 3)
         inside = None
         if self.crop_box is not None:
             inside = self.crop_box.within(self.means).reshape(-1)
             if not inside.any():
                 return self.get_empty_outputs(width, height, self.background_color.to(self.device))
-        viewmat, K = viewmats_of(camera.camera_to_worlds)[0], camera.get_intrinsics_matrices()[0]
         # Coefficients of a degree that has not been trained yet are zero, so all of them may be used.
-        render, alpha, _ = self._rasterize(viewmat, K, width, height, self.config.sh_degree, "RGB+ED", inside)
+        render, alpha, _ = self._rasterize(view.viewmat, view.K, width, height, self.config.sh_degree, "RGB+ED", inside)
         depth = torch.where(alpha > 0, render[..., -1:], render[..., -1:].max())
         return {
             "rgb": (render[..., :3] + (1 - alpha) * background).clamp(0, 1),
             "depth": depth,
             "accumulation": alpha,
             "background": background,
-            **self._panoptic_outputs(Camera(viewmat, K, width, height), inside),
+            **self._panoptic_outputs(view, inside),
         }
 
     def _rasterize(
-        self, viewmat: Tensor, K: Tensor, width: int, height: int, degree: int, mode: str, inside: Tensor | None = None
+        self,
+        viewmat: Tensor,
+        K: Tensor,
+        width: int,
+        height: int,
+        degree: int,
+        mode: Literal["RGB", "RGB+ED"],
+        inside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """One pass over colour, panoptic colour (in training) and depth: ``[H, W, D]``, ``[H, W, 1]``, meta."""
         chosen = {name: value if inside is None else value[inside] for name, value in self.gauss_params.items()}
         if self.config.sh_degree > 0:
-            colors = torch.cat([chosen["features_dc"][:, None], chosen["features_rest"]], dim=1)
-            sh_degree = degree
+            # Only the coefficients in use: the others are a large part of all parameters, and get no gradient.
+            rest = chosen["features_rest"][:, : (degree + 1) ** 2 - 1]
+            colors, sh_degree = torch.cat([chosen["features_dc"][:, None], rest], dim=1), degree
         else:
             colors, sh_degree = chosen["features_dc"].sigmoid(), None
         render, alpha, info = rasterization(
@@ -367,18 +376,6 @@ class PanopticSplatfactoModel(SplatfactoModel):
             losses["panoptic_loss"] = self.config.panoptic_loss_weight * loss
         return losses
 
-    @property
-    def lpips(self) -> Callable[[Tensor, Tensor], Tensor]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """LPIPS, or a function that gives NaN where its weights are not on this machine."""
-        if not self._lpips:
-            self._lpips.append(lpips_if_present())
-            if self._lpips[0] is None:
-                CONSOLE.print("[yellow]LPIPS is left out: its AlexNet weights are not on this machine.")
-        module = self._lpips[0]
-        if module is None:
-            return lambda first, second: torch.tensor(math.nan)
-        return module.to(self.device)
-
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -395,6 +392,21 @@ class PanopticSplatfactoModel(SplatfactoModel):
         if self.on_evaluated is not None:
             self.on_evaluated(outputs, batch)
         return metrics, images
+
+
+class LPIPS:
+    """LPIPS where its weights are on this machine, else NaN; not a module, so that checkpoints do not hold it."""
+
+    def __init__(self) -> None:
+        self._module: torch.nn.Module | None = None
+        self._looked = False
+
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        if not self._looked:
+            self._module, self._looked = lpips_if_present(), True
+            if self._module is None:
+                CONSOLE.print("[yellow]LPIPS is left out: its AlexNet weights are not on this machine.")
+        return torch.tensor(math.nan) if self._module is None else self._module.to(first.device)(first, second)
 
 
 def viewmats_of(camera_to_worlds: Tensor) -> Tensor:

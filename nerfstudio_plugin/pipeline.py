@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
-from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch import Tensor
 
@@ -36,7 +35,7 @@ class PanopticPipelineConfig(VanillaPipelineConfig):
     """target class to instantiate"""
     datamanager: PanopticDatamanagerConfig = field(default_factory=PanopticDatamanagerConfig)
     """Photos and label maps."""
-    model: ModelConfig = field(default_factory=PanopticSplatfactoModelConfig)
+    model: PanopticSplatfactoModelConfig = field(default_factory=PanopticSplatfactoModelConfig)
     """The Gaussians."""
 
     def setup(self, **kwargs: Any) -> Any:

@@ -63,7 +63,7 @@ def _rectification(intrinsics: _Intrinsics, lens: Distortion, width: int, height
     else:
         coefficients = np.array([lens.k1, lens.k2, lens.p1, lens.p2, lens.k3, lens.k4, 0.0, 0.0])
         ideal, (left, top, kept_width, kept_height) = cv2.getOptimalNewCameraMatrix(seen, coefficients, size, 0.0)
-        columns, rows = cv2.initUndistortRectifyMap(seen, coefficients, None, ideal, size, cv2.CV_32FC1)
+        columns, rows = cv2.initUndistortRectifyMap(seen, coefficients, np.eye(3), ideal, size, cv2.CV_32FC1)
     K = np.array(ideal, dtype=np.float64)
     K[0, 2] += 0.5 - left
     K[1, 2] += 0.5 - top

@@ -20,7 +20,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_plugin.compat import input_errors_exit, plain_python
 from nerfstudio_plugin.dataparser import scene_root
-from nerfstudio_plugin.pipeline import PanopticPipeline
+from nerfstudio_plugin.pipeline import PanopticPipeline, PanopticPipelineConfig
 from panoptic_gs.errors import InputError
 from panoptic_gs.scene import Scene
 
@@ -42,6 +42,8 @@ class PanopticTrainerConfig(TrainerConfig):
 
     _target: type = field(default_factory=lambda: PanopticTrainer)
     """target class to instantiate"""
+    pipeline: PanopticPipelineConfig = field(default_factory=PanopticPipelineConfig)
+    """Photos, labels and Gaussians."""
     schedule_iterations: int = 30000
     """The number of iterations that the step counts of the model and of the learning rate schedules are meant for. They
     are stretched to max_num_iterations; 0 takes them as they are."""
