@@ -38,6 +38,7 @@ namespace panoptic_gs {
 constexpr float kAlphaMin = 1.0f / 255.0f;          // a Gaussian is skipped at a pixel where alpha is below
 constexpr float kLog2AlphaMin = -7.994353436858858f; // log2(kAlphaMin)
 constexpr float kAlphaMax = 0.999f;                 // alpha is clamped to it, without gradient
+constexpr float kLog2AlphaMax = -0.001443417f;      // below log2(kAlphaMax): no need to clamp Gaussians up to there
 constexpr float kTransmittanceMin = 1e-4f;          // a pixel ends before it would fall to this
 constexpr float kExtentMax = 3.33f;                 // standard deviations, of the bounding box in `radii`
 constexpr float kHalfLog2e = 0.7213475204444817f;   // log2(e) / 2: scales a conic to powers of two

@@ -52,6 +52,8 @@ PGS_INLINE Float block_row(int i) {
 struct alignas(64) Batch {
     float x[kBatch], y[kBatch];  // mean, relative to the centre of the tile's first pixel
     float ux[kBatch], uy[kBatch], vy[kBatch], log2_opacity[kBatch];
+    float u_step[kBatch], v_step[kBatch];  // of u and v from one vector of a block to the next
+    float u_origin[kBlocks][kBatch], v_origin[kBlocks][kBatch];  // u and v at the block's first pixel
     uint32_t rank[kBatch];
     int32_t slots[kBlocks][kBatch];  // of the Gaussians that reach the block, ascending
     int count[kBlocks];
@@ -77,6 +79,8 @@ PGS_INLINE void load_batch(const View& view, int tile, uint32_t first, uint32_t 
         batch.uy[i] = g.uy;
         batch.vy[i] = g.vy;
         batch.log2_opacity[i] = g.log2_opacity;
+        batch.u_step[i] = g.uy * kRowsPerVector;
+        batch.v_step[i] = g.vy * kRowsPerVector;
     }
     for (int i = size; i < (size + kLanes - 1) / kLanes * kLanes; ++i) {
         batch.x[i] = batch.y[i] = 0.0f;
@@ -121,6 +125,8 @@ PGS_INLINE void select_blocks(Batch& batch, uint32_t alive) {
             const Float span = splat(static_cast<float>(kBlock - 1));
             const Float power =
                 greatest_power(x0, x0 + span, y0, y0 + span, ux, uy, vy, tilt_x, tilt_y, log2_opacity);
+            store(batch.u_origin[block] + i, fma(ux, x0, uy * y0));
+            store(batch.v_origin[block] + i, vy * y0);
             uint32_t reached = bits(greater_equal(power, splat(kLog2AlphaMin)));
             int32_t* slots = batch.slots[block];
             int count = batch.count[block];
@@ -147,13 +153,10 @@ struct PairPowers {
 };
 
 PGS_INLINE PairPowers pair_powers(const Batch& batch, int slot, int block) {
-    const float x0 = static_cast<float>(block % kBlocksPerSide * kBlock);
-    const float y0 = static_cast<float>(block / kBlocksPerSide * kBlock);
-    const Float dx = block_column(0) - splat(batch.x[slot] - x0);
-    const Float dy = block_row(0) - splat(batch.y[slot] - y0);
-    const Float ux = splat(batch.ux[slot]), uy = splat(batch.uy[slot]), vy = splat(batch.vy[slot]);
-    return {fma(ux, dx, uy * dy), vy * dy, uy * splat(kRowsPerVector), vy * splat(kRowsPerVector),
-            splat(batch.log2_opacity[slot])};
+    const Float u = fma(splat(batch.uy[slot]), block_row(0), splat(batch.u_origin[block][slot]));
+    return {fma(splat(batch.ux[slot]), block_column(0), u),
+            fma(splat(batch.vy[slot]), block_row(0), splat(batch.v_origin[block][slot])),
+            splat(batch.u_step[slot]), splat(batch.v_step[slot]), splat(batch.log2_opacity[slot])};
 }
 
 // The whitened offsets at vector i.
@@ -210,36 +213,32 @@ PGS_INLINE void traverse_block(const Batch& batch, int block, BlockState& state,
         live[i] = state.live[block][i];
     }
     visitor.begin_block(block);
-    Mask remaining = live[0];
     for (int n = 0; n < batch.count[block]; ++n) {
         const int slot = batch.slots[block][n];
         const PairPowers pair = pair_powers(batch, slot, block);
         Float power[kVectors], alpha[kVectors], next[kVectors], weight[kVectors];
-        Mask hit[kVectors], stop[kVectors];
-        Mask hits = {}, stops = {};
+        Mask hit[kVectors];
         for (int i = 0; i < kVectors; ++i) power[i] = power_at(pair, batch, slot, i);
-        for (int i = 0; i < kVectors; ++i) hit[i] = greater_equal(live[i], power[i], splat(kLog2AlphaMin));
         exp2(power, alpha);
-        for (int i = 0; i < kVectors; ++i) alpha[i] = min(alpha[i], splat(kAlphaMax));
+        if (batch.log2_opacity[slot] > kLog2AlphaMax)
+            for (int i = 0; i < kVectors; ++i) alpha[i] = min(alpha[i], splat(kAlphaMax));
         for (int i = 0; i < kVectors; ++i) next[i] = next_transmittance(alpha[i], transmittance[i]);
-        for (int i = 0; i < kVectors; ++i) stop[i] = less_equal(hit[i], next[i], splat(kTransmittanceMin));
+        Mask hits = {}, remaining = {};
         for (int i = 0; i < kVectors; ++i) {
-            live[i] = and_not(live[i], stop[i]);
-            hit[i] = and_not(hit[i], stop[i]);
+            const Mask reached = greater_equal(live[i], power[i], splat(kLog2AlphaMin));
+            const Mask stop = less_equal(reached, next[i], splat(kTransmittanceMin));
+            live[i] = and_not(live[i], stop);
+            hit[i] = and_not(reached, stop);
+            weight[i] = zero_unless(hit[i], alpha[i] * transmittance[i]);
+            transmittance[i] = select(hit[i], next[i], transmittance[i]);
             hits |= hit[i];
-            stops |= stop[i];
+            remaining |= live[i];
         }
-        for (int i = 0; i < kVectors; ++i) weight[i] = zero_unless(hit[i], alpha[i] * transmittance[i]);
-        for (int i = 0; i < kVectors; ++i) transmittance[i] = select(hit[i], next[i], transmittance[i]);
         if (!Visitor::kSkipEmpty || any(hits))
             visitor.blend(batch, slot, batch.first_entry + static_cast<uint32_t>(slot), weight, hit);
-        if (any(stops)) {
-            remaining = live[0];
-            for (int i = 1; i < kVectors; ++i) remaining |= live[i];
-            if (!any(remaining)) {
-                state.alive &= ~(1u << block);
-                break;
-            }
+        if (!any(remaining)) {
+            state.alive &= ~(1u << block);
+            break;
         }
     }
     visitor.end_block(block);
