@@ -27,6 +27,11 @@ def active_isa() -> str:
     return _kernels.active_isa()
 
 
+def multiply_add(rounds: int) -> float:
+    """Multiply and add in registers on every thread, nothing else; the number of operations done, for benchmarks."""
+    return _kernels.multiply_add(rounds, torch.get_num_threads())
+
+
 def checked(name: str, tensor: Tensor, shape: Sequence[int | None], dtype: torch.dtype = torch.float32) -> Tensor:
     """``tensor`` detached and contiguous, if it is a CPU tensor of this dtype and shape (``None``: any size).
 

@@ -75,6 +75,17 @@ void bind(nb::module_& m) {
             },
             nb::rv_policy::reference_internal, "Ranks in depth order, tile after tile.")
         .def_prop_ro(
+            "visible_ids",
+            [](const View& view) {
+                auto* ids = new int64_t[view.footprints.size() + 1];
+                size_t count = 0;
+                for (int64_t i = 0; i < view.count; ++i)
+                    if (view.rank_of[i] >= 0) ids[count++] = i;
+                nb::capsule owner(ids, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
+                return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids, {count}, owner);
+            },
+            nb::rv_policy::move, "Indices of the visible Gaussians, ascending.")
+        .def_prop_ro(
             "ids",
             [](const View& view) {
                 auto* ids = new int64_t[view.footprints.size() + 1];
@@ -83,7 +94,7 @@ void bind(nb::module_& m) {
                 return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids, {view.footprints.size()}, owner);
             },
             nb::rv_policy::automatic,
-            "Index of the Gaussian at each rank.");
+            nb::rv_policy::move, "Index of the Gaussian at each rank.");
     nb::class_<PixelState>(m, "PixelState");
     m.attr("tile_size") = kTile;
 

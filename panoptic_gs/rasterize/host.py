@@ -176,7 +176,7 @@ class Paint(torch.autograd.Function):
 
         def gather(field: str) -> Tensor:
             dense = _stack([getattr(gradient, field) for gradient in gradients])
-            return dense if packed is None else dense.flatten(0, 1)[packed]
+            return dense if packed is None else dense.flatten(0, 1).index_select(0, packed)
 
         if ctx.absgrad:
             means2d.absgrad = gather("means2d_abs")  # type: ignore[attr-defined]

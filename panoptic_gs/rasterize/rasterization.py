@@ -131,10 +131,10 @@ def rasterization(
     per_row = {"means2d": means2d, "depths": depths, "conics": conics, "opacities": rendered_opacities}
     seen_radii = radii
     if packed:
-        rows = (radii > 0).any(-1).flatten().nonzero()[:, 0]
-        camera_ids, gaussian_ids = rows // count, rows % count
-        per_row = {name: values.flatten(0, 1)[rows] for name, values in per_row.items()}
-        seen_radii = radii.flatten(0, 1)[rows]
+        camera_ids, gaussian_ids = _visible(views)
+        rows = gaussian_ids if cameras == 1 else camera_ids * count + gaussian_ids
+        per_row = {name: values.flatten(0, 1).index_select(0, rows) for name, values in per_row.items()}
+        seen_radii = radii.flatten(0, 1).index_select(0, rows)
     inputs = (*per_row.values(), *sources) if backgrounds is None else (*per_row.values(), backgrounds, *sources)
     keep_state = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     image, alpha = Paint.apply(
@@ -157,6 +157,14 @@ def rasterization(
         "views": views,
     }
     return image, alpha, meta
+
+
+def _visible(views: list[kernels.View]) -> tuple[Tensor, Tensor]:  # [nnz] each
+    """Camera and index of every visible Gaussian, camera after camera."""
+    ids = [torch.from_numpy(view.visible_ids) for view in views]
+    camera_ids = [torch.full_like(of_camera, c) for c, of_camera in enumerate(ids)]
+    empty = [torch.zeros(0, dtype=torch.int64)]
+    return torch.cat(camera_ids or empty), torch.cat(ids or empty)
 
 
 @functools.cache

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Timing several calls side by side, and saying on what."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from panoptic_gs import kernels
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of repeated calls."""
+
+    median: float
+    least: float
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], repeat: int, device: str = "cpu") -> dict[str, Times]:
+    """Time calls in turns, so that all of them meet the same machine; two rounds of warming up are not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for round_number in range(repeat + 2):
+        for name, call in calls.items():
+            if device == "cuda":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            call()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if round_number >= 2:
+                taken[name].append(1e3 * (time.perf_counter() - start))
+    return {name: Times(float(np.median(numbers)), min(numbers)) for name, numbers in taken.items()}
+
+
+def peak_gflops() -> float:
+    """Multiply-adds in registers on all threads, 10⁹ operations a second: the best of five tries."""
+    rounds, best = 4_000_000, 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        best = max(best, kernels.multiply_add(rounds) / (time.perf_counter() - start))
+    return best / 1e9
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    packages = {}
+    for name in ("panoptic-gs", "torch", "numpy", "gsplat"):
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = None
+    found: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "isa": kernels.active_isa(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": packages,
+    }
+    if device == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
+    else:
+        found["peak_gflops"] = peak_gflops()
+    return found
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

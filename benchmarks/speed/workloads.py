@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: the garden workload, or random scenes of its size; a room for training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Gaussians and one view of them."""
+
+    name: str
+    means: Tensor  # [N, 3]
+    quats: Tensor  # [N, 4]
+    scales: Tensor  # [N, 3]
+    opacities: Tensor  # [N]
+    colors: Tensor  # [N, 3]
+    viewmat: Tensor  # [4, 4]
+    K: Tensor  # [3, 3]
+    width: int
+    height: int
+    seed: int | None
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+
+def garden(path: Path, view: int = 1) -> Workload:
+    """The fixed workload of ``garden_splats.npz``."""
+    with np.load(path) as data:
+        values = {
+            name: torch.from_numpy(data[name].astype(np.float32))
+            for name in ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks")
+        }
+        width, height = int(data["width"]), int(data["height"])
+    return Workload(
+        f"garden, view {view}", values["means"], values["quats"], values["scales"], values["opacities"],
+        values["colors"] / 255, values["viewmats"][view], values["Ks"][view], width, height, None,
+    )  # fmt: skip
+
+
+def random_scene(count: int = 111_785, width: int = 648, height: int = 420, seed: int = 0) -> Workload:
+    """Gaussians of the garden's number and sizes in a ball before the camera."""
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(count, 3))
+    means *= 2.0 * rng.random((count, 1)) ** (1 / 3) / np.linalg.norm(means, axis=1, keepdims=True)
+    viewmat, K = torch.eye(4), torch.tensor([[480.0, 0, width / 2], [0, 480.0, height / 2], [0, 0, 1]])
+    viewmat[2, 3] = 2.5
+    return _workload("random", rng, means, 10 ** rng.uniform(-4, -1.7, (count, 3)), viewmat, K, width, height, seed)
+
+
+def room(count: int = 50_000, width: int = 640, height: int = 480, seed: int = 0) -> Workload:
+    """Flat Gaussians on the walls of a closed box of 5 × 3 × 4 m, seen from within: the size of a trained room."""
+    rng = np.random.default_rng(seed)
+    size = np.array([5.0, 3.0, 4.0])
+    means = rng.random((count, 3))
+    wall = rng.integers(0, 3, count)
+    means[np.arange(count), wall] = rng.integers(0, 2, count)
+    means = (means - 0.5) * size
+    scales = 10 ** rng.uniform(-2.2, -1.3, (count, 3))
+    K = torch.tensor([[400.0, 0, width / 2], [0, 400.0, height / 2], [0, 0, 1]])
+    return _workload("room", rng, means, scales, torch.eye(4), K, width, height, seed)
+
+
+def _workload(
+    name: str,
+    rng: np.random.Generator,
+    means: np.ndarray,
+    scales: np.ndarray,
+    viewmat: Tensor,
+    K: Tensor,
+    width: int,
+    height: int,
+    seed: int,
+) -> Workload:
+    count = len(means)
+    means, quats, scales, opacities, colors = (
+        torch.from_numpy(values.astype(np.float32))
+        for values in (means, rng.normal(size=(count, 4)), scales, rng.random(count), rng.random((count, 3)))
+    )
+    return Workload(name, means, quats, scales, opacities, colors, viewmat, K, width, height, seed)
