@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shlex
 import subprocess
 import sys
@@ -70,6 +71,8 @@ class NerfstudioRun:
     def _call(self, command: str, *arguments: object) -> None:
         words = [str(Path(sys.executable).with_name(command)), *map(str, arguments)]
         self.console.print(f"[bold cyan]$ {command}[/] {shlex.join(words[1:])}", highlight=False, soft_wrap=True)
-        result = subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
+        # nerfstudio's dependencies deprecate what nerfstudio uses; those pages hide what a user wants to see.
+        environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+        result = subprocess.run(words, stdin=subprocess.DEVNULL, env=environment, check=False)
         if result.returncode != 0:
             raise InputError(command, f"exit code {result.returncode}", "0", "Its own output above says why.")
