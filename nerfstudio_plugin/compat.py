@@ -16,6 +16,7 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from rich.console import Console
 from torch import Tensor
 
+from panoptic_gs import kernels
 from panoptic_gs.errors import InputError
 
 
@@ -63,6 +64,16 @@ class FusedAdamOptimizerConfig(AdamOptimizerConfig):
     """The optimizer class to use."""
     fused: bool = True
     """Use the fused implementation."""
+
+
+def label_device(device: torch.device) -> torch.device:
+    """Where Gaussians on ``device`` are labelled: the CPU where the kernels were built without CUDA."""
+    if device.type == "cuda":
+        try:
+            kernels.require_cuda()
+        except InputError:
+            return torch.device("cpu")
+    return device
 
 
 def radii_for_strategy(radii: Tensor) -> Tensor:

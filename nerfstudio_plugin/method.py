@@ -16,7 +16,7 @@ from nerfstudio_plugin.pipeline import PanopticPipelineConfig
 from nerfstudio_plugin.trainer import PanopticTrainerConfig
 
 GPU_ITERATIONS = 30000
-CPU_ITERATIONS = 7000
+CPU_ITERATIONS = 3000
 
 
 def method_config(device: str) -> PanopticTrainerConfig:

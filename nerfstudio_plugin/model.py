@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from nerfstudio_plugin.compat import lpips_if_present, radii_for_strategy
+from nerfstudio_plugin.compat import label_device, lpips_if_present, radii_for_strategy
 from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.gaussians import initial_parameters
 from nerfstudio_plugin.ssim import SSIM
@@ -55,10 +55,11 @@ class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
 
 
 class UpliftedLabels(NamedTuple):
-    """The label distribution of each Gaussian, and a scene without maps that says what the labels mean."""
+    """The label distribution of each Gaussian, a scene without maps that says what the labels mean, and its colours."""
 
     labels: GaussianLabels
     meaning: PanopticScene
+    palette: PanopticPalette
 
 
 class PanopticSplatfactoModel(SplatfactoModel):
@@ -160,6 +161,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
             parameter.data = parameter.data.new_zeros((count, *parameter.shape[1:]))
             parameter.grad = None
         self.strategy_state = self.strategy.initialize_state(scene_scale=self.strategy_state["scene_scale"])
+        self.uplifted = None
         return super(SplatfactoModel, self).load_state_dict(dict, **kwargs)
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -186,7 +188,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
             {},
             source=state["source"],
         )
-        self._take_labels(GaussianLabels(**state["labels"]).to(self.device), meaning)
+        self._take_labels(GaussianLabels(**state["labels"]).to(label_device(self.device)), meaning)
 
     # Labels
 
@@ -209,17 +211,20 @@ class PanopticSplatfactoModel(SplatfactoModel):
             views: camera and predicted segment ids ``[H, W]`` of each training view.
         """
         assert self.panoptic is not None
+        device = label_device(self.device)
         labels = uplift_labels(
-            self.splats(), views, void=self.config.uplift_void, rasterize_mode=self.config.rasterize_mode
+            self.splats().to(device),
+            ((camera.to(device), ids.to(device)) for camera, ids in views),
+            void=self.config.uplift_void,
+            rasterize_mode=self.config.rasterize_mode,
         )
         self._take_labels(
             labels, PanopticScene(self.panoptic.categories, self.panoptic.segments, {}, self.panoptic.source)
         )
 
     def _take_labels(self, labels: GaussianLabels, meaning: PanopticScene) -> None:
-        self.strategy_state["label_row"] = torch.arange(len(labels), device=labels.device)
-        self.palette = _palette(meaning)
-        self.uplifted = UpliftedLabels(labels, meaning)
+        self.strategy_state["label_row"] = torch.arange(len(labels), device=self.device)
+        self.uplifted = UpliftedLabels(labels, meaning, _palette(meaning))
 
     def current_labels(self) -> UpliftedLabels | None:
         """Labels of the Gaussians as they are now; None before the first uplift."""
@@ -228,7 +233,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         rows = self.strategy_state["label_row"]
         if len(rows) == len(self.uplifted.labels) and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
             return self.uplifted
-        return self.uplifted._replace(labels=self.uplifted.labels.subset(rows))
+        return self.uplifted._replace(labels=self.uplifted.labels.subset(rows.to(self.uplifted.labels.device)))
 
     # Rendering
 
@@ -326,12 +331,14 @@ class PanopticSplatfactoModel(SplatfactoModel):
             return _no_labels(camera.height, camera.width, self.device)
         splats, labels = self.splats(), uplifted.labels
         if inside is not None:
-            splats, labels = splats.subset(inside), labels.subset(inside)
-        ids, confidence, _ = render_panoptic(splats, labels, camera, rasterize_mode=self.config.rasterize_mode)
-        assert self.palette is not None
+            splats, labels = splats.subset(inside), labels.subset(inside.to(labels.device))
+        ids, confidence, _ = render_panoptic(
+            splats.to(labels.device), labels, camera.to(labels.device), rasterize_mode=self.config.rasterize_mode
+        )
+        ids, confidence = ids.to(self.device), confidence.to(self.device)
         category_of = torch.from_numpy(uplifted.meaning.category_of()).to(ids.device)
         return {
-            "panoptic": self.palette.colorize(ids),
+            "panoptic": uplifted.palette.colorize(ids),
             "segment_id": ids[..., None].float(),
             "category_id": category_of[ids][..., None].float(),
             "panoptic_confidence": confidence[..., None].float(),
