@@ -234,17 +234,16 @@ def harmonics_gradient(
 class _Similarity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        height, width, channels = x.shape
-        slopes = torch.empty(3, height - 10, width - 10, channels) if ctx.needs_input_grad[0] else None
-        ctx.save_for_backward(x, y, slopes)
-        return torch.tensor(_kernels.similarity(x, y, slopes, torch.get_num_threads()))
+        value, ctx.slopes = _kernels.similarity(x, y, ctx.needs_input_grad[0], torch.get_num_threads())
+        ctx.save_for_backward(x, y)
+        return torch.tensor(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, None]:
-        x, y, slopes = ctx.saved_tensors
+        x, y = ctx.saved_tensors
         v_x = torch.empty(x.shape)
-        _kernels.similarity_gradient(x, y, slopes, float(grads[0]), torch.get_num_threads(), v_x)
+        _kernels.similarity_gradient(x, y, ctx.slopes, float(grads[0]), torch.get_num_threads(), v_x)
         return v_x, None
 
 
