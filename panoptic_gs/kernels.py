@@ -7,6 +7,7 @@ vector-Jacobian products of those without; :mod:`panoptic_gs.rasterize` ties the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,9 +28,19 @@ def active_isa() -> str:
     return _kernels.active_isa()
 
 
+def num_threads() -> int:
+    """Threads that the kernels use: PANOPTIC_GS_NUM_THREADS from the environment, else as many as torch.
+
+    torch's own threads spin for a while after each operation (unless OMP_WAIT_POLICY=PASSIVE was set before it was
+    imported), at the cost of whoever needs the cores then. On few cores ``torch.set_num_threads(1)`` with
+    PANOPTIC_GS_NUM_THREADS set to the number of cores avoids that.
+    """
+    return int(os.environ.get("PANOPTIC_GS_NUM_THREADS") or 0) or torch.get_num_threads()
+
+
 def multiply_add(rounds: int) -> float:
     """Multiply and add in registers on every thread, nothing else; the number of operations done, for benchmarks."""
-    return _kernels.multiply_add(rounds, torch.get_num_threads())
+    return _kernels.multiply_add(rounds, num_threads())
 
 
 def checked(name: str, tensor: Tensor, shape: Sequence[int | None], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -88,7 +99,7 @@ def project(
     compensations = torch.empty(count) if antialiased else None
     view = _kernels.project(
         *inputs, checked("viewmat", viewmat, (4, 4)), checked("K", K, (3, 3)), width, height, near_plane, far_plane,
-        radius_clip, eps2d, antialiased, torch.get_num_threads(), radii, means2d, depths, conics, compensations,
+        radius_clip, eps2d, antialiased, num_threads(), radii, means2d, depths, conics, compensations,
     )  # fmt: skip
     if view.invalid:
         _name_invalid(dict(zip(("means", "quats", "scales", "opacities"), inputs)))
@@ -119,7 +130,7 @@ def project_gradient(
     count = means.shape[0]
     _kernels.project_gradient(
         *_gaussians(means, quats, scales, opacities), checked("viewmat", viewmat, (4, 4)), checked("K", K, (3, 3)),
-        width, height, eps2d, torch.get_num_threads(), checked("radii", radii, (count, 2), torch.int32),
+        width, height, eps2d, num_threads(), checked("radii", radii, (count, 2), torch.int32),
         checked("v_means2d", v_means2d, (count, 2)), _optional("v_depths", v_depths, (count,)),
         checked("v_conics", v_conics, (count, 3)), _optional("v_compensations", v_compensations, (count,)),
         accumulate, *out, v_viewmat,
@@ -140,7 +151,7 @@ def paint(
     channels = sum(source.shape[1] for source in sources)
     image, alpha = torch.empty(view.height, view.width, channels), torch.empty(view.height, view.width)
     state = _kernels.paint(
-        view, sources, _optional("background", background, (channels,)), torch.get_num_threads(), image, alpha,
+        view, sources, _optional("background", background, (channels,)), num_threads(), image, alpha,
         keep_state,
     )  # fmt: skip
     return image, alpha, state
@@ -148,7 +159,7 @@ def paint(
 
 def count_pairs(view: View) -> tuple[int, int]:
     """(Gaussian, pixel) pairs of a view: those evaluated, whole 8 × 8 blocks at a time, and those blended."""
-    return _kernels.count_pairs(view, torch.get_num_threads())
+    return _kernels.count_pairs(view, num_threads())
 
 
 class PaintGradient(NamedTuple):
@@ -182,7 +193,7 @@ def paint_gradient(
     _kernels.paint_gradient(
         view, state, sources, _optional("background", background, (channels,)),
         checked("v_image", v_image, (view.height, view.width, channels)),
-        _optional("v_alpha", v_alpha, (view.height, view.width)), torch.get_num_threads(), *out, list(v_colors),
+        _optional("v_alpha", v_alpha, (view.height, view.width)), num_threads(), *out, list(v_colors),
         list(accumulate),
     )  # fmt: skip
     return out
@@ -201,7 +212,7 @@ def harmonics(
     _kernels.harmonics(
         degree, checked("means", means, (count, 3)), checked("centre", centre, (3,)),
         checked("coeffs", coeffs, (count, None, 3)), checked("radii", radii, (count, 2), torch.int32),
-        torch.get_num_threads(), colors,
+        num_threads(), colors,
     )  # fmt: skip
     return colors
 
@@ -226,7 +237,7 @@ def harmonics_gradient(
     _kernels.harmonics_gradient(
         degree, checked("means", means, (count, 3)), checked("centre", centre, (3,)),
         checked("coeffs", coeffs, (count, None, 3)), checked("radii", radii, (count, 2), torch.int32),
-        checked("colors", colors, (count, 3)), checked("v_colors", v_colors, (count, 3)), torch.get_num_threads(),
+        checked("colors", colors, (count, 3)), checked("v_colors", v_colors, (count, 3)), num_threads(),
         accumulate_coeffs, v_coeffs, accumulate, v_means, v_centre,
     )  # fmt: skip
 
@@ -234,7 +245,7 @@ def harmonics_gradient(
 class _Similarity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        value, ctx.slopes = _kernels.similarity(x, y, ctx.needs_input_grad[0], torch.get_num_threads())
+        value, ctx.slopes = _kernels.similarity(x, y, ctx.needs_input_grad[0], num_threads())
         ctx.save_for_backward(x, y)
         return torch.tensor(value)
 
@@ -243,7 +254,7 @@ class _Similarity(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, None]:
         x, y = ctx.saved_tensors
         v_x = torch.empty(x.shape)
-        _kernels.similarity_gradient(x, y, ctx.slopes, float(grads[0]), torch.get_num_threads(), v_x)
+        _kernels.similarity_gradient(x, y, ctx.slopes, float(grads[0]), num_threads(), v_x)
         return v_x, None
 
 
@@ -283,7 +294,7 @@ def view_of(
     inputs = _gaussians(means, quats, scales, opacities)
     view = _kernels.project(
         *inputs, checked("viewmat", viewmat, (4, 4)), checked("K", K, (3, 3)), width, height, near_plane, far_plane,
-        radius_clip, eps2d, antialiased, torch.get_num_threads(), None, None, None, None, None,
+        radius_clip, eps2d, antialiased, num_threads(), None, None, None, None, None,
     )  # fmt: skip
     if view.invalid:
         _name_invalid(dict(zip(("means", "quats", "scales", "opacities"), inputs)))
@@ -316,7 +327,7 @@ class VoteStore:
         """
         size = (view.height, view.width)
         labels = checked("labels", labels, size, torch.int32)
-        self._store.add_view(view, labels, _optional("weights", weights, size), torch.get_num_threads())
+        self._store.add_view(view, labels, _optional("weights", weights, size), num_threads())
 
     def add_sums(self, gaussian: Tensor, label: Tensor, sums: Tensor) -> None:
         """Add to pairs: ``gaussian [n]`` int64, ``label [n]`` int32, ``sums [n]`` int64."""
@@ -329,7 +340,7 @@ class VoteStore:
         indptr = self._indptr(void_too=True)
         label = torch.empty(int(indptr[-1]), dtype=torch.int32)
         sums = torch.empty(int(indptr[-1]), dtype=torch.int64)
-        self._store.write_sums(indptr, torch.get_num_threads(), label, sums)
+        self._store.write_sums(indptr, num_threads(), label, sums)
         return indptr, label, sums
 
     def shares(self, void_too: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -340,12 +351,12 @@ class VoteStore:
         indptr = self._indptr(void_too)
         label, weight = torch.empty(int(indptr[-1]), dtype=torch.int32), torch.empty(int(indptr[-1]))
         total, void = torch.empty(self.num_gaussians), torch.empty(self.num_gaussians)
-        self._store.write_shares(indptr, void_too, torch.get_num_threads(), label, weight, total, void)
+        self._store.write_shares(indptr, void_too, num_threads(), label, weight, total, void)
         return indptr, label, weight, total, void
 
     def _indptr(self, void_too: bool) -> Tensor:
         indptr = torch.empty(self.num_gaussians + 1, dtype=torch.int64)
-        self._store.write_indptr(void_too, torch.get_num_threads(), indptr)
+        self._store.write_indptr(void_too, num_threads(), indptr)
         return indptr
 
 
@@ -364,7 +375,7 @@ def add_feature_votes(
     _kernels.add_features(
         view, checked("sums", sums, (view.count, features.shape[-1])), checked("totals", totals, (view.count,)),
         checked("features", features, (view.height, view.width, sums.shape[1])),
-        _optional("weights", weights, (view.height, view.width)), FEATURE_MEMORY, torch.get_num_threads(),
+        _optional("weights", weights, (view.height, view.width)), FEATURE_MEMORY, num_threads(),
     )  # fmt: skip
 
 
@@ -380,7 +391,7 @@ def render_panoptic(
     confidence, accumulation = torch.empty(size), torch.empty(size)
     _kernels.render_panoptic(
         view, checked("indptr", indptr, (view.count + 1,), torch.int64), checked("label", label, (None,), torch.int32),
-        checked("weight", weight, label.shape), ids, confidence, accumulation, torch.get_num_threads(),
+        checked("weight", weight, label.shape), ids, confidence, accumulation, num_threads(),
     )  # fmt: skip
     return ids, confidence, accumulation
 

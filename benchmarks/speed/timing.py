@@ -64,6 +64,7 @@ def machine(device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "isa": kernels.active_isa(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": packages,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -176,7 +177,7 @@ class Paint(torch.autograd.Function):
 
         def gather(field: str) -> Tensor:
             dense = _stack([getattr(gradient, field) for gradient in gradients])
-            return dense if packed is None else dense.flatten(0, 1).index_select(0, packed)
+            return dense if packed is None else take_rows(dense.flatten(0, 1), packed)
 
         if ctx.absgrad:
             means2d.absgrad = gather("means2d_abs")  # type: ignore[attr-defined]
@@ -186,6 +187,27 @@ class Paint(torch.autograd.Function):
         return (
             gather("means2d"), gather("conics"), gather("opacities"), v_backgrounds, None, None, None, None, *v_sources,
         )  # fmt: skip
+
+
+def take_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """``values[rows]`` through numpy: torch would wake its threads (see :func:`kernels.num_threads`)."""
+    return torch.from_numpy(values.detach().numpy().take(rows.numpy(), axis=0))
+
+
+class TakeRows(torch.autograd.Function):
+    """Distinct rows of a tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor) -> Tensor:
+        ctx.shape, ctx.rows = values.shape, rows
+        return take_rows(values, rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        dense = np.zeros(ctx.shape, dtype=np.float32)
+        dense[ctx.rows.numpy()] = grads[0].numpy()
+        return torch.from_numpy(dense), None
 
 
 def _of_camera(sources: Any, c: int) -> list[Tensor]:

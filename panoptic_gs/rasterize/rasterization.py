@@ -7,13 +7,14 @@ import functools
 from importlib import metadata
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from panoptic_gs import kernels
 from panoptic_gs.errors import InputError
 from panoptic_gs.rasterize import device
-from panoptic_gs.rasterize.host import Harmonics, Paint, Project, ProjectionSettings
+from panoptic_gs.rasterize.host import Harmonics, Paint, Project, ProjectionSettings, TakeRows, take_rows
 
 RenderMode = Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"]
 MOST_HARMONICS = 3
@@ -133,8 +134,8 @@ def rasterization(
     if packed:
         camera_ids, gaussian_ids = _visible(views)
         rows = gaussian_ids if cameras == 1 else camera_ids * count + gaussian_ids
-        per_row = {name: values.flatten(0, 1).index_select(0, rows) for name, values in per_row.items()}
-        seen_radii = radii.flatten(0, 1).index_select(0, rows)
+        per_row = {name: TakeRows.apply(values.flatten(0, 1), rows) for name, values in per_row.items()}
+        seen_radii = take_rows(radii.flatten(0, 1), rows)
     inputs = (*per_row.values(), *sources) if backgrounds is None else (*per_row.values(), backgrounds, *sources)
     keep_state = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     image, alpha = Paint.apply(
@@ -145,7 +146,7 @@ def rasterization(
         image = torch.cat([image[..., :-1], image[..., -1:] / alpha.clamp(min=1e-10)], dim=-1)
     meta = {
         **per_row,
-        "radii": seen_radii if _radii_per_axis() else seen_radii.amax(-1),
+        "radii": seen_radii if _radii_per_axis() else _greater(seen_radii),
         "batch_ids": None if gaussian_ids is None else torch.zeros_like(gaussian_ids),
         "camera_ids": camera_ids,
         "gaussian_ids": gaussian_ids,
@@ -165,6 +166,12 @@ def _visible(views: list[kernels.View]) -> tuple[Tensor, Tensor]:  # [nnz] each
     camera_ids = [torch.full_like(of_camera, c) for c, of_camera in enumerate(ids)]
     empty = [torch.zeros(0, dtype=torch.int64)]
     return torch.cat(camera_ids or empty), torch.cat(ids or empty)
+
+
+def _greater(radii: Tensor) -> Tensor:  # [..., 2] -> [...]
+    """The greater of two radii, through numpy: torch would wake its threads (see :func:`kernels.num_threads`)."""
+    values = radii.numpy()
+    return torch.from_numpy(np.maximum(values[..., 0], values[..., 1]))
 
 
 @functools.cache
