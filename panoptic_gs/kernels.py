@@ -24,7 +24,7 @@ TILE_SIZE: int = _kernels.tile_size
 
 
 def active_isa() -> str:
-    """The instruction set in use: ``avx512``, ``avx2`` or ``baseline``; PANOPTIC_GS_ISA in the environment names one."""
+    """The instruction set in use: ``avx512``, ``avx2`` or ``baseline``, or what PANOPTIC_GS_ISA names."""
     return _kernels.active_isa()
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gaussian splatting by brute force, in plain torch: every Gaussian at every pixel, in depth order, no tiles.
 
-Written from the image formation alone (docs/kernels), in the dtype of its inputs: float64 in the tests. Autograd of it
+Written from the rules of image formation alone, in the dtype of its inputs: float64 in the tests. Autograd of it
 is the oracle for gradients. `blending_weights` gives w_i(u) for other traversals of the same pairs.
 """
 
@@ -134,7 +134,8 @@ def harmonics(degree: int, directions: Tensor, coeffs: Tensor) -> Tensor:
         bases += [-c * y, c * z, -c * x]
     if degree >= 2:
         c = math.sqrt(15 / (4 * pi))
-        bases += [c * x * y, -c * y * z, math.sqrt(5 / (16 * pi)) * (3 * z * z - 1), -c * x * z, c / 2 * (x * x - y * y)]
+        zonal = math.sqrt(5 / (16 * pi)) * (3 * z * z - 1)
+        bases += [c * x * y, -c * y * z, zonal, -c * x * z, c / 2 * (x * x - y * y)]
     if degree >= 3:
         a, b, c = math.sqrt(35 / (32 * pi)), math.sqrt(105 / (4 * pi)), math.sqrt(21 / (32 * pi))
         bases += [

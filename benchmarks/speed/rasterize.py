@@ -27,10 +27,13 @@ def rasterizer_rows(workload: Workload, repeat: int, device: str, peak: float | 
         for tensor in (workload.means, workload.quats, workload.scales, workload.opacities, workload.colors)
     ]
     extra = workload.colors.flip(1).contiguous().to(device).requires_grad_()
-    camera = workload.viewmat[None].to(device), workload.K[None].to(device), workload.width, workload.height
+    means, quats, scales, opacities, colors = inputs
+    viewmats, Ks, size = _camera(workload, device)
 
     def render(extra_colors: Tensor | None) -> Tensor:
-        return rasterization(*inputs, *camera, packed=False, extra_colors=extra_colors)[0]
+        return rasterization(
+            means, quats, scales, opacities, colors, viewmats, Ks, *size, packed=False, extra_colors=extra_colors
+        )[0]
 
     rows = []
     graphs: dict[int, tuple[Tensor, Tensor]] = {}
@@ -56,12 +59,16 @@ def rasterizer_rows(workload: Workload, repeat: int, device: str, peak: float | 
     )
     evaluated = blended = None
     if device == "cpu":
-        view = kernels.project(*(t.detach() for t in inputs[:4]), workload.viewmat, workload.K, *camera[2:]).view
+        view = kernels.project(means, quats, scales, opacities, viewmats[0], Ks[0], *size).view
         evaluated, blended = kernels.count_pairs(view)
-    both = {c: Times(*(getattr(times[f"forward, {c} channels"], field) + getattr(times[f"backward, {c} channels"], field)
-                       for field in ("median", "least"))) for c in (3, 6)}  # fmt: skip
+    both = {}
+    for c in (3, 6):
+        forward, back = times[f"forward, {c} channels"], times[f"backward, {c} channels"]
+        both[c] = Times(forward.median + back.median, forward.least + back.least)
     for name, taken in times.items():
-        row: dict[str, Any] = {"workload": workload.name, "name": name, "median_ms": taken.median, "least_ms": taken.least}
+        row: dict[str, Any] = {
+            "workload": workload.name, "name": name, "median_ms": taken.median, "least_ms": taken.least,
+        }  # fmt: skip
         if evaluated is not None and blended is not None:
             channels = 6 if "6" in name else 3
             flops = (
@@ -94,12 +101,12 @@ def training_rows(workload: Workload, repeat: int, device: str) -> list[dict[str
     params = {name: torch.nn.Parameter(values.to(device)) for name, values in params.items()}
     optimizer = torch.optim.Adam(params.values(), lr=1e-5, fused=True)
     target = torch.rand(workload.height, workload.width, 3, generator=rng).to(device)
-    camera = workload.viewmat[None].to(device), workload.K[None].to(device), workload.width, workload.height
+    viewmats, Ks, size = _camera(workload, device)
 
     def iterate() -> None:
         image, _, meta = rasterization(
             params["means"], params["quats"], params["scales"].exp(), torch.sigmoid(params["opacities"]),
-            params["colors"], *camera, sh_degree=3, packed=False,
+            params["colors"], viewmats, Ks, *size, sh_degree=3, packed=False,
         )  # fmt: skip
         meta["means2d"].retain_grad()
         loss = rgb_loss(image[0], target, ssim=kernels.ssim if device == "cpu" else None)
@@ -112,3 +119,8 @@ def training_rows(workload: Workload, repeat: int, device: str) -> list[dict[str
         "workload": workload.name, "name": "training iteration (SH 3, L1 + SSIM, Adam)", "median_ms": taken.median,
         "least_ms": taken.least,
     }]  # fmt: skip
+
+
+def _camera(workload: Workload, device: str) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """View matrix and intrinsics ``[1, ...]``, width and height."""
+    return workload.viewmat[None].to(device), workload.K[None].to(device), (workload.width, workload.height)

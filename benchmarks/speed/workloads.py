@@ -80,8 +80,8 @@ def _workload(
     seed: int,
 ) -> Workload:
     count = len(means)
-    means, quats, scales, opacities, colors = (
+    tensors = (
         torch.from_numpy(values.astype(np.float32))
         for values in (means, rng.normal(size=(count, 4)), scales, rng.random(count), rng.random((count, 3)))
     )
-    return Workload(name, means, quats, scales, opacities, colors, viewmat, K, width, height, seed)
+    return Workload(name, *tensors, viewmat, K, width, height, seed)

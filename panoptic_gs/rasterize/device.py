@@ -25,7 +25,7 @@ def rasterization(
     extra_colors: Tensor | None,  # [(C,) N, E]
     sh_degree: int | None,
     backgrounds: Tensor | None,
-    render_mode: str,
+    render_mode: Any,
     **others: Any,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """gsplat's ``rasterization`` with ``extra_colors`` appended to the colours, in one pass."""
@@ -33,19 +33,18 @@ def rasterization(
         import gsplat
     except ImportError as error:
         raise InputError("gsplat", "no gsplat installed", "gsplat 1.4 or 1.5 for CUDA tensors",
-                         "Install it with `pip install panoptic-gs[cuda]`, or pass CPU tensors.") from error  # fmt: skip
+                         "Run `pip install panoptic-gs[cuda]`, or pass CPU tensors.") from error  # fmt: skip
     if extra_colors is not None and render_mode.startswith("RGB"):
         cameras = viewmats.shape[0]
         if sh_degree is not None:
             colors = _seen_colors(gsplat, sh_degree, means, viewmats, colors)
             sh_degree = None
-        if colors.ndim == 3 or extra_colors.ndim == 3:
-            colors, extra_colors = (
-                values if values.ndim == 3 else values.expand(cameras, -1, -1) for values in (colors, extra_colors)
-            )
+        parts = [colors, extra_colors]
+        if any(part.ndim == 3 for part in parts):
+            parts = [part if part.ndim == 3 else part.expand(cameras, -1, -1) for part in parts]
         if backgrounds is not None and backgrounds.shape[-1] == colors.shape[-1]:
             backgrounds = torch.nn.functional.pad(backgrounds, (0, extra_colors.shape[-1]))
-        colors = torch.cat([colors, extra_colors], dim=-1)
+        colors = torch.cat(parts, dim=-1)
     return gsplat.rasterization(
         means, quats, scales, opacities, colors, viewmats, Ks, width, height, sh_degree=sh_degree,
         backgrounds=backgrounds, render_mode=render_mode, **others,

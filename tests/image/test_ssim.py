@@ -26,7 +26,7 @@ def test_agrees_with_pytorch_msssim(size: tuple[int, int, int]) -> None:
     one, other = rendered.clone().requires_grad_(), rendered.clone().requires_grad_()
     found = kernels.ssim(one, target)
     expected = reference.ssim(other.permute(2, 0, 1)[None], target.permute(2, 0, 1)[None], data_range=1.0)
-    assert float(found) == pytest.approx(float(expected), abs=1e-5)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
     found.backward()
     expected.backward()
     assert (one.grad - other.grad).abs().max() <= 1e-4 * other.grad.abs().max()
@@ -43,7 +43,7 @@ def test_agrees_with_float64(size: tuple[int, int, int], isa: str, monkeypatch: 
     except RuntimeError as error:
         pytest.skip(str(error))
     expected = structural_similarity(other, target.double())
-    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
     (3 * found).backward()
     (3 * expected).backward()
     assert (one.grad - other.grad).abs().max() <= 2e-5 * other.grad.abs().max()
@@ -71,9 +71,9 @@ def test_does_not_depend_on_threads() -> None:
 
 
 def test_bad_images_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="rendered.*11×11"):
+    with pytest.raises(InputError, match=r"rendered.*11×11"):
         kernels.ssim(torch.rand(10, 30, 3), torch.rand(10, 30, 3))
-    with pytest.raises(InputError, match="rendered.*shape"):
+    with pytest.raises(InputError, match=r"rendered.*shape"):
         kernels.ssim(torch.rand(20, 30, 3), torch.rand(20, 31, 3))
-    with pytest.raises(InputError, match="target.*float64"):
+    with pytest.raises(InputError, match=r"target.*float64"):
         kernels.ssim(torch.rand(20, 30, 3), torch.rand(20, 30, 3).double())

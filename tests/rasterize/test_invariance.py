@@ -63,7 +63,7 @@ def test_instruction_sets_agree(isa: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PANOPTIC_GS_ISA", "mmx")
-    with pytest.raises(RuntimeError, match="mmx.*expected baseline, avx2 or avx512"):
+    with pytest.raises(RuntimeError, match=r"mmx.*expected baseline, avx2 or avx512"):
         everything(make_scene(count=3))
 
 
