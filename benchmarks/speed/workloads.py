@@ -80,8 +80,11 @@ def _workload(
     seed: int,
 ) -> Workload:
     count = len(means)
-    tensors = (
-        torch.from_numpy(values.astype(np.float32))
-        for values in (means, rng.normal(size=(count, 4)), scales, rng.random(count), rng.random((count, 3)))
-    )
-    return Workload(name, *tensors, viewmat, K, width, height, seed)
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32))
+
+    return Workload(
+        name, tensor(means), tensor(rng.normal(size=(count, 4))), tensor(scales), tensor(rng.random(count)),
+        tensor(rng.random((count, 3))), viewmat, K, width, height, seed,
+    )  # fmt: skip
