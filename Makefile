@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find cpp cuda -type f 2>/dev/null)
 
+# torch's threads spin after each operation otherwise, on cores that the kernels could use.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: demo test install lint cuda-check speed clean
 
 install: $(INSTALLED)

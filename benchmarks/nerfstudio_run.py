@@ -72,7 +72,8 @@ class NerfstudioRun:
         words = [str(Path(sys.executable).with_name(command)), *map(str, arguments)]
         self.console.print(f"[bold cyan]$ {command}[/] {shlex.join(words[1:])}", highlight=False, soft_wrap=True)
         # nerfstudio's dependencies deprecate what nerfstudio uses; those pages hide what a user wants to see.
-        environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+        # torch's threads would spin after each operation, on cores that the kernels could use.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONWARNINGS": "ignore"}
         result = subprocess.run(words, stdin=subprocess.DEVNULL, env=environment, check=False)
         if result.returncode != 0:
             raise InputError(command, f"exit code {result.returncode}", "0", "Its own output above says why.")
