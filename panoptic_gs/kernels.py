@@ -332,8 +332,11 @@ class VoteStore:
     def add_sums(self, gaussian: Tensor, label: Tensor, sums: Tensor) -> None:
         """Add to pairs: ``gaussian [n]`` int64, ``label [n]`` int32, ``sums [n]`` int64."""
         size = (len(gaussian),)
-        self._store.add_sums(checked("gaussian", gaussian, size, torch.int64),
-                             checked("label", label, size, torch.int32), checked("sums", sums, size, torch.int64))
+        self._store.add_sums(
+            checked("gaussian", gaussian, size, torch.int64),
+            checked("label", label, size, torch.int32),
+            checked("sums", sums, size, torch.int64),
+        )
 
     def sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sparse rows: ``indptr [N + 1]`` int64, ``label [nnz]`` int32 ascending in a row, ``sums [nnz]`` int64."""

@@ -52,8 +52,12 @@ class PanopticPalette:
         if ids and ids[0] < 0:
             raise InputError("segment_ids", f"id {ids[0]}", "ids from 1; 0 is void", "Number the segments from 1.")
         if len(ids) > MAX_SEGMENTS:
-            raise InputError("segment_ids", f"{len(ids)} segments", f"at most {MAX_SEGMENTS}",
-                             "Use scene-wide ids, one an object, or drop tiny segments.")
+            raise InputError(
+                "segment_ids",
+                f"{len(ids)} segments",
+                f"at most {MAX_SEGMENTS}",
+                "Use scene-wide ids, one an object, or drop tiny segments.",
+            )
         self.segment_ids = torch.tensor(ids, dtype=torch.int64)
         self.colors = torch.from_numpy(_color_sequence(_table_size(len(ids)))[_slots(ids)].astype(np.float32))
 
@@ -77,8 +81,12 @@ class PanopticPalette:
         index = torch.bucketize(ids.to(torch.int64), known).clamp_(max=len(known) - 1)
         unknown = torch.take(known, index) != ids
         if unknown.any():
-            raise InputError("ids", f"id {int(ids[unknown][0])}", "0 or one of the palette's segments",
-                             "Make the palette from all segments of the scene.")
+            raise InputError(
+                "ids",
+                f"id {int(ids[unknown][0])}",
+                "0 or one of the palette's segments",
+                "Make the palette from all segments of the scene.",
+            )
         return torch.nn.functional.embedding(index, colors)
 
 

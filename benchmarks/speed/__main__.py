@@ -60,9 +60,9 @@ def main(config: Speed) -> None:
 
 def _uplift(workload: Workload, config: Speed) -> list[dict[str, Any]]:
     device = config.device
-    splats = Splats(
-        workload.means, workload.quats, workload.scales, workload.opacities, workload.colors[:, None]
-    ).to(device)
+    splats = Splats(workload.means, workload.quats, workload.scales, workload.opacities, workload.colors[:, None]).to(
+        device
+    )
     camera = Camera(workload.viewmat, workload.K, workload.width, workload.height).to(device)
     rows = []
     for row in uplift_rows(splats, camera, workload.colors.to(device), repeat=config.repeat):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from panoptic_gs import Camera, Splats, rasterization
@@ -22,7 +22,7 @@ def voronoi(num: int, width: int, height: int, seed: int = 0) -> np.ndarray:
     """A map ``[H, W]`` int32 of ``num`` regions around random points, labels 1 … num."""
     points = np.random.default_rng(seed).random((num, 2)) * (width, height)
     rows, columns = np.mgrid[:height, :width]
-    nearest = cKDTree(points).query(np.stack([columns.ravel(), rows.ravel()], axis=1))[1]
+    nearest = KDTree(points).query(np.stack([columns.ravel(), rows.ravel()], axis=1))[1]
     return (nearest + 1).reshape(height, width).astype(np.int32)
 
 

@@ -39,9 +39,7 @@ class ContingencyTable:
     def __init__(self, rows: Tensor | None = None) -> None:
         self.rows = torch.zeros((0, 5), dtype=torch.int64) if rows is None else _grouped(rows)
 
-    def add(
-        self, pred_category: LabelMap, pred_segment: LabelMap, gt_category: LabelMap, gt_segment: LabelMap
-    ) -> None:
+    def add(self, pred_category: LabelMap, pred_segment: LabelMap, gt_category: LabelMap, gt_segment: LabelMap) -> None:
         """Count the pixels of one view, or of several: four integer maps of one shape.
 
         Raises:
@@ -51,14 +49,22 @@ class ContingencyTable:
         maps = [as_integers(labels, name) for name, labels in zip(_COLUMNS, given)]
         for name, labels in zip(_COLUMNS, maps):
             if labels.shape != maps[2].shape:
-                raise InputError(name, f"shape {list(labels.shape)}", f"shape {list(maps[2].shape)} as gt_category",
-                                 "Resample the prediction to the size of the truth by nearest neighbour.")
+                raise InputError(
+                    name,
+                    f"shape {list(labels.shape)}",
+                    f"shape {list(maps[2].shape)} as gt_category",
+                    "Resample the prediction to the size of the truth by nearest neighbour.",
+                )
         rows = _runs([labels.flatten() for labels in maps]).to(self.rows.device)
         for column, (name, highest) in enumerate(zip(_COLUMNS, (2**31 - 1, 2**32 - 1) * 2)):
             values = rows[:, column]
             if values.numel() and (values.min() < 0 or values.max() > highest):
-                raise InputError(name, f"ids from {values.min()} to {values.max()}", f"ids from 0 to {highest}",
-                                 "Use 0 for pixels without a label.")
+                raise InputError(
+                    name,
+                    f"ids from {values.min()} to {values.max()}",
+                    f"ids from 0 to {highest}",
+                    "Use 0 for pixels without a label.",
+                )
         self.rows = _grouped(torch.cat([self.rows, rows]))
 
     def merge(self, other: ContingencyTable) -> ContingencyTable:

@@ -66,8 +66,12 @@ class TableMetric(Metric):
         }
         for name, labels in maps.items():
             if labels.ndim not in (2, 3) or labels.numel() == 0:
-                raise InputError(name, f"shape {list(labels.shape)}", "[H, W] or [N, H, W] with pixels",
-                                 "Pass label maps, not one-hot masks.")
+                raise InputError(
+                    name,
+                    f"shape {list(labels.shape)}",
+                    "[H, W] or [N, H, W] with pixels",
+                    "Pass label maps, not one-hot masks.",
+                )
         if self.protocol.resize:
             maps = {name: resize_labels(labels, self.protocol.resize) for name, labels in maps.items()}
         table = self.table

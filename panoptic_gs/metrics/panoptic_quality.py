@@ -175,8 +175,12 @@ def labels_of(table: ContingencyTable, categories: Collection[Category]) -> list
     for name, labels in (("prediction", columns[0]), ("truth", columns[2])):
         unknown = np.setdiff1d(labels, listed)
         if unknown.size:
-            raise InputError(name, f"category id {unknown[0]}", "a listed category, or 0 for void",
-                             "Score with the category list that the maps were written with.")
+            raise InputError(
+                name,
+                f"category id {unknown[0]}",
+                "a listed category, or 0 for void",
+                "Score with the category list that the maps were written with.",
+            )
     return columns
 
 

@@ -49,10 +49,15 @@ class Protocol:
                 value = -1.0
             if 0.0 <= value < 1.0:
                 return cls(name, iou_threshold=value, absent_is_zero=True)
-            raise InputError("protocol", f"'{name}'", "an IoU threshold, as in panopticrecon:0.3",
-                             "Its authors use 0.1 on ScanNet and 0.3 on ScanNet++ and Replica.")
-        raise InputError("protocol", f"'{name}'", "panoptic-lifting, strict or panopticrecon:THRESHOLD",
-                         "Choose one of them.")
+            raise InputError(
+                "protocol",
+                f"'{name}'",
+                "an IoU threshold, as in panopticrecon:0.3",
+                "Its authors use 0.1 on ScanNet and 0.3 on ScanNet++ and Replica.",
+            )
+        raise InputError(
+            "protocol", f"'{name}'", "panoptic-lifting, strict or panopticrecon:THRESHOLD", "Choose one of them."
+        )
 
 
 PANOPTIC_LIFTING = Protocol(

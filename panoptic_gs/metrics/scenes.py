@@ -95,14 +95,21 @@ def evaluate_scenes(
         raise InputError("views", "none", "at least one view with a true map", "Check the split.")
     for stem in views:
         if stem not in gt.maps:
-            raise InputError(gt.source or "truth", f"no map for view '{stem}'", "a true map of every scored view",
-                             "Correct the split, or add the map.")
+            raise InputError(
+                gt.source or "truth",
+                f"no map for view '{stem}'",
+                "a true map of every scored view",
+                "Correct the split, or add the map.",
+            )
     missing = [stem for stem in views if stem not in pred.maps]
     if missing and (not allow_missing or len(missing) == len(views)):
-        raise InputError(pred.source or "prediction", f"no map for {len(missing)} of {len(views)} views, the first "
-                         f"'{missing[0]}'", "a predicted map of every scored view",
-                         "Score only the split that was predicted (--splits), name the maps as the images, or pass "
-                         "--allow-missing (allow_missing=True) to count these views as unpredicted.")
+        raise InputError(
+            pred.source or "prediction",
+            f"no map for {len(missing)} of {len(views)} views, the first '{missing[0]}'",
+            "a predicted map of every scored view",
+            "Score only the split that was predicted (--splits), name the maps as the images, or pass "
+            "--allow-missing (allow_missing=True) to count these views as unpredicted.",
+        )
     require_same_categories(pred, gt)
 
     rules = [as_protocol(protocol) for protocol in protocols]
@@ -134,12 +141,19 @@ def require_same_categories(pred: PanopticScene, gt: PanopticScene) -> None:
         other = known.get(category.id)
         kind, other_kind = ("a thing" if c and c.isthing else "stuff" for c in (category, other))
         if other is None and category.id in used:
-            raise InputError(pred.source or "prediction", f"segments of category {category.id} '{category.name}'",
-                             "categories of the truth's list", "Write prediction and truth with one category list.")
+            raise InputError(
+                pred.source or "prediction",
+                f"segments of category {category.id} '{category.name}'",
+                "categories of the truth's list",
+                "Write prediction and truth with one category list.",
+            )
         if other is not None and (other.name, other_kind) != (category.name, kind):
-            raise InputError(pred.source or "prediction", f"category {category.id} '{category.name}' ({kind})",
-                             f"'{other.name}' ({other_kind}) as in the truth",
-                             "Write prediction and truth with one category list, matched by id.")
+            raise InputError(
+                pred.source or "prediction",
+                f"category {category.id} '{category.name}' ({kind})",
+                f"'{other.name}' ({other_kind}) as in the truth",
+                "Write prediction and truth with one category list, matched by id.",
+            )
 
 
 def view_order(stem: str) -> tuple[int, int, str]:

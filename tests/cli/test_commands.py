@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from plyfile import PlyData
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from panoptic_gs import PanopticScene, Splats
 from panoptic_gs.cli.main import main
@@ -32,7 +32,7 @@ def ply(room) -> Path:
     points = Scene.load(room).points
     assert points is not None
     positions, colors = points
-    spacing = cKDTree(positions).query(positions, k=4)[0][:, 1:].mean(axis=1).clip(0.005, 0.2)
+    spacing = KDTree(positions).query(positions, k=4)[0][:, 1:].mean(axis=1).clip(0.005, 0.2)
     count = len(positions)
     splats = Splats(
         torch.from_numpy(positions),

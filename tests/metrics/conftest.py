@@ -9,8 +9,12 @@ WALL, FLOOR, CHAIR, LAMP = 1, 2, 3, 4
 
 @pytest.fixture
 def toy_categories():
-    return [Category(WALL, "wall", False), Category(FLOOR, "floor", False), Category(CHAIR, "chair", True),
-            Category(LAMP, "lamp", True)]
+    return [
+        Category(WALL, "wall", False),
+        Category(FLOOR, "floor", False),
+        Category(CHAIR, "chair", True),
+        Category(LAMP, "lamp", True),
+    ]
 
 
 @pytest.fixture

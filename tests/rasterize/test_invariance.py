@@ -72,9 +72,7 @@ def test_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_order_of_gaussians_does_not_matter(order: list[int], seed: int) -> None:
     scene = make_scene(count=40, seed=seed)
     image, alpha, *gradients = everything(scene)
-    shuffled = {
-        name: values[order] if name in GAUSSIANS[:5] else values for name, values in scene.items()
-    }
+    shuffled = {name: values[order] if name in GAUSSIANS[:5] else values for name, values in scene.items()}
     other_image, other_alpha, *other_gradients = everything(shuffled)
     assert torch.equal(image, other_image)
     assert torch.equal(alpha, other_alpha)

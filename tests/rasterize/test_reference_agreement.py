@@ -166,9 +166,7 @@ def test_packed_agrees_with_unpacked() -> None:
     dense, rows = results[False][2], results[True][2]
     for name in ("means2d", "conics", "depths", "opacities", "radii"):
         assert torch.equal(dense[name][rows["camera_ids"], rows["gaussian_ids"]], rows[name])
-    assert torch.equal(
-        dense["means2d"].absgrad[rows["camera_ids"], rows["gaussian_ids"]], rows["means2d"].absgrad
-    )
+    assert torch.equal(dense["means2d"].absgrad[rows["camera_ids"], rows["gaussian_ids"]], rows["means2d"].absgrad)
 
 
 def test_absolute_gradients_are_sums_over_pixels() -> None:
