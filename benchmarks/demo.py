@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.nerfstudio_run import NerfstudioRun
-from panoptic_gs.cli.main import print_input_error
+from panoptic_gs.cli.input_error import print_input_error
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_rgb, write_json
 from panoptic_gs.metrics import evaluate_scenes
@@ -43,7 +43,7 @@ class Demo:
     seed: int = 0
     """Seed of the room and of its predictions."""
     iterations: int = 1500
-    """Training iterations; the method's own defaults are 7,000 on the CPU and 30,000 on a GPU."""
+    """Training iterations; the method's own defaults are 3,000 on the CPU and 30,000 on a GPU."""
 
     def run(self) -> None:
         start = time.monotonic()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from rich.console import Console
 from torch import Tensor
 
 from panoptic_gs import kernels
+from panoptic_gs.cli.input_error import print_input_error
 from panoptic_gs.errors import InputError
 
 
@@ -30,9 +29,7 @@ def input_errors_exit() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
-        console.print(f"[bold red]Bad input:[/bold red] {error.source}", markup=True)
-        console.print(f"  found     {error.found}\n  expected  {error.expected}\n  {error.mend}", markup=False)
+        print_input_error(error)
         raise SystemExit(2) from None
 
 

@@ -7,10 +7,9 @@ import sys
 from typing import Annotated, Union
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 
 from panoptic_gs.cli.evaluate import Evaluate
+from panoptic_gs.cli.input_error import print_input_error
 from panoptic_gs.cli.render import Render
 from panoptic_gs.cli.synth import Synth
 from panoptic_gs.cli.uplift import Uplift
@@ -22,15 +21,6 @@ Command = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[Render, tyro.conf.subcommand("render")],
     Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
 ]
-
-
-def print_input_error(error: InputError) -> None:
-    """Print what was wrong and how to mend it to standard error, on one screen."""
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(f"[bold red]Cannot use[/] [bold]{escape(error.source)}[/]")
-    console.print(f"  found     {escape(error.found)}", highlight=False)
-    console.print(f"  expected  {escape(error.expected)}", highlight=False)
-    console.print(f"  [green]{escape(error.mend)}[/]", highlight=False)
 
 
 def main(arguments: list[str] | None = None) -> None:
