@@ -26,6 +26,8 @@ from panoptic_gs.scene import Scene
 
 LEAST_REFINE_EVERY = 50
 """Densification needs the gradients of about this many views."""
+LEAST_RESET_EVERY = 1000
+"""Opacities need several hundred steps to recover from a reset, so shorter trainings do without."""
 _SCHEDULED = (
     "warmup_length",
     "resolution_schedule",
@@ -78,6 +80,8 @@ def stretched(config: PanopticTrainerConfig) -> PanopticTrainerConfig:
         setattr(model, name, max(1, round(getattr(model, name) * factor)))
     reset_every = model.reset_alpha_every * model.refine_every * factor
     model.refine_every = max(LEAST_REFINE_EVERY, round(model.refine_every * factor))
+    if reset_every < LEAST_RESET_EVERY:
+        reset_every = 2 * config.max_num_iterations
     model.reset_alpha_every = max(1, round(reset_every / model.refine_every))
     for group in config.optimizers.values():
         scheduler = group["scheduler"]
