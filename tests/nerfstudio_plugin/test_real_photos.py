@@ -16,6 +16,5 @@ def test_uplifted_views_of_an_office_score_above_their_predictions(
     scores = trainer.pipeline.get_average_eval_image_metrics()
     assert int(trainer.pipeline.datamanager.eval_dataset.cameras.width[0]) == 320
     assert len(Scene.load(scene).split("test")) == 4
-    print(scores)
     assert scores["psnr"] > 16
     assert scores["strict/pq"] > 0.35
