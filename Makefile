@@ -42,7 +42,7 @@ cuda-check: $(INSTALLED)
 	$(BIN)/python cuda/check_compile.py
 
 speed: $(INSTALLED)
-	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.speed --out benchmarks/results/speed.json
 
 clean:
 	rm -rf build demo $(VENV)
