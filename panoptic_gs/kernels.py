@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from panoptic_gs import _kernels
-from panoptic_gs._kernels import PixelState, View
+from panoptic_gs._kernels import PixelState, View  # pyright: ignore[reportMissingImports] (built by CMake, installed elsewhere)
 from panoptic_gs.errors import InputError
 
 TILE_SIZE: int = _kernels.tile_size
