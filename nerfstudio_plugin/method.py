@@ -16,7 +16,7 @@ from nerfstudio_plugin.pipeline import PanopticPipelineConfig
 from nerfstudio_plugin.trainer import PanopticTrainerConfig
 
 GPU_ITERATIONS = 30000
-CPU_ITERATIONS = 3000
+CPU_ITERATIONS = 2000
 
 
 def method_config(device: str) -> PanopticTrainerConfig:
@@ -28,7 +28,7 @@ def method_config(device: str) -> PanopticTrainerConfig:
     if on_gpu:
         model, means_lr = PanopticSplatfactoModelConfig(), 1.6e-4
     else:
-        model, means_lr = PanopticSplatfactoModelConfig(num_downscales=1, densify_grad_thresh=0.0005), 4e-4
+        model, means_lr = PanopticSplatfactoModelConfig(num_downscales=1), 4e-4
 
     def adam(lr: float, lr_final: float | None = None) -> dict[str, object]:
         scheduler = None if lr_final is None else ExponentialDecaySchedulerConfig(lr_final=lr_final, max_steps=30000)
