@@ -43,7 +43,7 @@ class Demo:
     seed: int = 0
     """Seed of the room and of its predictions."""
     iterations: int = 1500
-    """Training iterations; the method's own defaults are 3,000 on the CPU and 30,000 on a GPU."""
+    """Training iterations; the method's own defaults are 2,000 on the CPU and 30,000 on a GPU."""
 
     def run(self) -> None:
         start = time.monotonic()
