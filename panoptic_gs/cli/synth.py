@@ -13,7 +13,6 @@ from rich.progress import Progress
 from tyro.conf import Positional
 
 from panoptic_gs.files import replacing_folder
-from panoptic_gs.metrics import evaluate_scenes
 from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
 from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize
@@ -43,6 +42,9 @@ class Synth:
     """Replace an existing scene."""
 
     def run(self) -> None:
+        # torchmetrics takes seconds to import: the other commands and --help start without it.
+        from panoptic_gs.metrics import evaluate_scenes
+
         console = Console(soft_wrap=True, highlight=False)
         folder_in_place = replacing_folder(self.out, overwrite=self.overwrite, known_by="transforms.json")
         with folder_in_place as folder, Progress(console=console, transient=True) as progress:
