@@ -19,20 +19,24 @@ from torch import Tensor
 from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig
 from nerfstudio_plugin.rectify import rectification
 from panoptic_gs.camera import Camera
+from panoptic_gs.confidence import ConfidenceMaps
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_image, read_rgb
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
 from panoptic_gs.scene import Frame
+
+_MAPS = ("panoptic", "panoptic_gt", "panoptic_confidence")
 
 
 class PanopticDataset(InputDataset):
     """Photos as ideal pinhole images, with label maps of the same pixels.
 
     Each item has, besides nerfstudio's ``image``, ``panoptic`` (predicted segment ids ``[H, W]`` int32, 0 = void) and
-    ``panoptic_gt`` (true ones) where the scene has a map of this photo.
+    ``panoptic_gt`` (true ones) where the scene has a map of this photo, and with ``weight_by_confidence``
+    ``panoptic_confidence`` ``[H, W]`` float32.
     """
 
-    exclude_batch_keys_from_device = ["image", "mask", "panoptic", "panoptic_gt"]  # noqa: RUF012
+    exclude_batch_keys_from_device = ["image", "mask", *_MAPS]  # noqa: RUF012
 
     def _frame(self, index: int) -> Frame:
         return self.metadata["frames"][index]
@@ -76,6 +80,10 @@ class PanopticDataset(InputDataset):
             labels = self.labels(index, kind)
             if labels is not None:
                 extra[kind] = labels
+        confidence: ConfidenceMaps | None = self.metadata["confidence"]
+        if confidence is not None and "panoptic" in extra:
+            weights = self.fit_labels(index, confidence.read(self._frame(index).stem))
+            extra["panoptic_confidence"] = torch.from_numpy(np.ascontiguousarray(weights))
         mask = self.metadata["masks"].get(self._frame(index).stem)
         if mask is not None:
             pixels = read_image(mask)
@@ -133,7 +141,7 @@ class PanopticDatamanager(FullImageDatamanager):
         items = super()._load_images(split, cache_images_device if on_gpu else "gpu")
         if on_gpu and cache_images_device == "gpu":
             for item in items:
-                for kind in ("panoptic", "panoptic_gt"):
+                for kind in _MAPS:
                     if kind in item:
                         item[kind] = item[kind].to(self.device)
         return items
@@ -143,6 +151,12 @@ class PanopticDatamanager(FullImageDatamanager):
         for index, item in enumerate(self.cached_train):
             if "panoptic" in item:
                 yield camera_of(self.train_dataset.cameras[index : index + 1]).to(self.device), item["panoptic"]
+
+    def vote_weights(self) -> list[Tensor] | None:
+        """The factor ``[H, W]`` of each pixel's vote in :meth:`labelled_views`; None where all count the same."""
+        if self.config.dataparser.weight_by_confidence not in ("uplift", "both"):
+            return None
+        return [item["panoptic_confidence"] for item in self.cached_train if "panoptic" in item]
 
 
 def camera_of(cameras: Cameras) -> Camera:

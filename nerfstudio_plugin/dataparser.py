@@ -45,6 +45,9 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     """Subfolder with the predicted panoptic maps that training learns from and that are uplifted."""
     panoptic_gt_folder: str = "panoptic_gt"
     """Subfolder with true panoptic maps; used for scores only, may be missing."""
+    weight_by_confidence: Literal["none", "uplift", "loss", "both"] = "none"
+    """What the confidence maps beside the predictions weigh: each pixel's vote in uplifting, its pull in the panoptic
+    colour loss, both, or nothing."""
     downscale_factor: float | None = None
     """How much to shrink the photos. If not set, they are halved until no side exceeds 1600 pixels."""
     scale_factor: float = 1.0
@@ -75,6 +78,9 @@ class PanopticSceneDataParser(DataParser):
     ``metadata`` holds ``frames`` (the photos in order), ``panoptic`` and ``panoptic_gt`` (a
     :class:`~panoptic_gs.PanopticScene` or None), ``masks`` (stem → file), ``extent`` (how far the cameras reach, the
     unit of lengths in densification), ``points3D_xyz`` and ``points3D_rgb``.
+
+    ``confidence`` has the maps beside the predictions, where ``weight_by_confidence`` asks for them, and ``weigh_loss``
+    says whether they weigh the panoptic colour loss.
 
     Raises:
         InputError: whatever is missing or wrong in the folder.
@@ -114,6 +120,10 @@ class PanopticSceneDataParser(DataParser):
             "frames": frames,
             "panoptic": panoptic,
             "panoptic_gt": truth,
+            "confidence": None
+            if self.config.weight_by_confidence == "none"
+            else scene.load_confidence(self.config.panoptic_folder),
+            "weigh_loss": self.config.weight_by_confidence in ("loss", "both"),
             "masks": _masks(scene.root),
             "extent": _extent(poses[:, :3, 3]),
         }

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -117,6 +117,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
 
         self.panoptic: PanopticScene | None = metadata.get("panoptic")
         self.palette: PanopticPalette | None = None if self.panoptic is None else _palette(self.panoptic)
+        self.weigh_loss = bool(metadata.get("weigh_loss"))
         self.uplifted: UpliftedLabels | None = None
         self.on_evaluated: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None
         """Called with the outputs and the batch of each evaluated view."""
@@ -204,17 +205,19 @@ class PanopticSplatfactoModel(SplatfactoModel):
                 sh.detach(),
             )
 
-    def uplift(self, views: Iterable[tuple[Camera, Tensor]]) -> None:
+    def uplift(self, views: Iterable[tuple[Camera, Tensor]], weights: Sequence[Tensor] | None = None) -> None:
         """Give the Gaussians the labels of the pixels that show them (LUDVIG, Eq. 7).
 
         Args:
             views: camera and predicted segment ids ``[H, W]`` of each training view.
+            weights: a factor ``[H, W]`` for the votes of each view's pixels; all count the same by default.
         """
         assert self.panoptic is not None
         device = label_device(self.device)
         labels = uplift_labels(
             self.splats().to(device),
             ((camera.to(device), ids.to(device)) for camera, ids in views),
+            None if weights is None else [factors.to(device) for factors in weights],
             void=self.config.uplift_void,
             rasterize_mode=self.config.rasterize_mode,
         )
@@ -374,12 +377,14 @@ class PanopticSplatfactoModel(SplatfactoModel):
         losses = super().get_loss_dict(outputs, batch, metrics_dict)
         if self.training and "panoptic" in outputs and "panoptic" in batch:
             assert self.palette is not None
-            labels = batch["panoptic"].to(self.device)
+            height, width = outputs["panoptic"].shape[:2]
             shrink = self._get_downscale_factor()
-            if shrink > 1:
-                height, width = outputs["panoptic"].shape[:2]
-                labels = labels[shrink // 2 :: shrink, shrink // 2 :: shrink][:height, :width]
-            loss = panoptic_color_loss(outputs["panoptic"], labels, self.palette)
+
+            def shrunken(pixels: Tensor) -> Tensor:
+                return pixels[shrink // 2 :: shrink, shrink // 2 :: shrink][:height, :width].to(self.device)
+
+            weights = shrunken(batch["panoptic_confidence"]) if self.weigh_loss else None
+            loss = panoptic_color_loss(outputs["panoptic"], shrunken(batch["panoptic"]), self.palette, weights)
             losses["panoptic_loss"] = self.config.panoptic_loss_weight * loss
         return losses
 

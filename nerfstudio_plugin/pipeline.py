@@ -103,7 +103,7 @@ class PanopticPipeline(VanillaPipeline):
 
     def uplift(self) -> None:
         """Give the Gaussians labels from the training views' maps."""
-        self.model.uplift(self.datamanager.labelled_views())
+        self.model.uplift(self.datamanager.labelled_views(), self.datamanager.vote_weights())
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes

@@ -16,6 +16,8 @@ import numpy as np
 from plyfile import PlyData, PlyElement
 
 from panoptic_gs.camera import Camera, Distortion, undistort_nearest
+from panoptic_gs.confidence import FOLDER as CONFIDENCE
+from panoptic_gs.confidence import ConfidenceMaps
 from panoptic_gs.datasets.colmap import read_colmap
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size, read_json, read_rgb, replacing, write_json, write_png
@@ -46,7 +48,7 @@ class Frame:
         return undistort_nearest(pixels, self.camera.K.numpy(), self.distortion)
 
     def fit_labels(self, labels: np.ndarray) -> np.ndarray:
-        """A label map of the photo, of any size, on the ideal camera: resampled by nearest neighbour, undistorted."""
+        """A label or confidence map of the photo on the ideal camera: resampled by nearest neighbour, undistorted."""
         return self.undistort(resize_nearest(labels, self.camera.width, self.camera.height))
 
 
@@ -86,6 +88,14 @@ class Scene:
     def load_panoptic(self, folder: str = "panoptic") -> PanopticScene:
         """Read the panoptic maps of a subfolder; maps of unknown images are refused."""
         return PanopticScene.load(self.root / folder, stems=[frame.stem for frame in self.frames])
+
+    def load_confidence(self, folder: str = "panoptic") -> ConfidenceMaps:
+        """The confidence maps beside the panoptic maps of a subfolder.
+
+        Raises:
+            InputError: there are none, or some of unknown images.
+        """
+        return ConfidenceMaps(self.root / folder / CONFIDENCE, [frame.stem for frame in self.frames])
 
     @classmethod
     def load(cls, root: Path | str) -> Scene:

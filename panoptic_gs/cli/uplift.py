@@ -42,6 +42,8 @@ class Uplift:
     """Images to take labels from: a split of splits.json, or 'all'. Without splits.json: all."""
     void: Literal["abstain", "label"] = "abstain"
     """Whether void pixels take no part, or count as a label of their own (the paper's literal normalisation)."""
+    weight_by_confidence: bool = False
+    """Let each pixel vote with the confidence of its label, from the maps in PANOPTIC/confidence."""
     rasterize_mode: Literal["classic", "antialiased"] = "classic"
     """How the splats were trained."""
     overwrite: bool = False
@@ -68,7 +70,11 @@ class Uplift:
             for frame in track(frames, description="Uplifting", console=console):
                 yield frame.camera, frame.fit_labels(labelling.maps[frame.stem])
 
-        labels = uplift_labels(splats, views(), void=self.void, rasterize_mode=self.rasterize_mode)
+        weights = None
+        if self.weight_by_confidence:
+            confidences = scene.load_confidence(self.panoptic)
+            weights = (frame.fit_labels(confidences.read(frame.stem)) for frame in frames)
+        labels = uplift_labels(splats, views(), weights, void=self.void, rasterize_mode=self.rasterize_mode)
         segment_ids, confidence = labels.best()
         if not (segment_ids > 0).any():
             raise InputError(

@@ -15,6 +15,8 @@ from scipy.spatial import KDTree
 
 from panoptic_gs import PanopticScene, Splats
 from panoptic_gs.cli.main import main
+from panoptic_gs.confidence import encode_confidence
+from panoptic_gs.files import write_png
 from panoptic_gs.scene import Scene
 from panoptic_gs.splats import SH_C0
 
@@ -125,3 +127,32 @@ def test_the_installed_command_runs():
     assert result.returncode == 0
     for name in ("synth", "uplift", "render", "evaluate"):
         assert name in result.stdout
+
+
+def test_pixels_vote_with_their_confidence(room, ply, tmp_path):
+    """Wrong labels without any confidence count as void ones do."""
+    scene = Scene.load(room)
+    truth = scene.load_panoptic("panoptic_gt")
+    wrong, void = {}, {}
+    for stem in scene.splits["train"]:
+        ids = np.asarray(truth.maps[stem])
+        confident = np.ones(ids.shape)
+        confident[:, :48] = 0
+        wrong[stem] = np.where(confident > 0, ids, np.roll(ids, 24, axis=1))
+        void[stem] = np.where(confident > 0, ids, 0)
+        write_png(room / "wrong" / "confidence" / f"{stem}.png", encode_confidence(confident))
+    PanopticScene(truth.categories, truth.segments, void).save(room / "half")
+    PanopticScene(truth.categories, truth.segments, wrong).save(tmp_path / "wrong")
+    for file in (tmp_path / "wrong").iterdir():
+        file.rename(room / "wrong" / file.name)
+
+    def labels(name: str, *options: str) -> np.ndarray:
+        out = tmp_path / (name + "".join(options))
+        main(["uplift", str(ply), str(room), "--out", str(out), "--panoptic", name, *options])
+        return PlyData.read(out / "splats.ply")["vertex"]["segment_id"]
+
+    weighed = labels("wrong", "--weight-by-confidence")
+    np.testing.assert_array_equal(weighed, labels("half"))
+    assert (weighed != labels("wrong")).mean() > 0.02
+    with pytest.raises(SystemExit):
+        labels("half", "--weight-by-confidence", "--overwrite")

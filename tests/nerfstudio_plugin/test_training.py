@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on the CPU: losses, densification, labels, checkpoints, resuming."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from gsplat.strategy import ops
@@ -12,7 +14,9 @@ from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.trainer import PanopticTrainer, latest_checkpoint, stretched
 from panoptic_gs.camera import Camera
+from panoptic_gs.confidence import encode_confidence
 from panoptic_gs.errors import InputError
+from panoptic_gs.files import write_png
 from panoptic_gs.scene import Scene
 from panoptic_gs.uplift import GaussianLabels, uplift_labels
 
@@ -155,3 +159,31 @@ def test_rendered_colour_equals_the_toolkit_s(trained: PanopticTrainer) -> None:
     background = pipeline.model.background_color
     expected = (colors[0] + (1 - alphas[0]) * background).clamp(0, 1)
     torch.testing.assert_close(outputs["rgb"], expected, atol=1e-5, rtol=0)
+
+
+def test_confidence_weighs_votes_and_loss(room: Path, train: Train, tmp_path: Path) -> None:
+    scene = tmp_path / "scene"
+    shutil.copytree(room, scene)
+    confidences = {}
+    for number, frame in enumerate(Scene.load(scene).frames):
+        confidences[frame.stem] = np.full((72, 96), number % 2, dtype=np.float32)
+        confidences[frame.stem][:, :20] = 0.25
+        write_png(scene / "panoptic" / "confidence" / f"{frame.stem}.png", encode_confidence(confidences[frame.stem]))
+    option = "pipeline__datamanager__dataparser__weight_by_confidence"
+    pipeline = train(scene, tmp_path / "out", 2, **{option: "both"}).pipeline
+    model, datamanager = pipeline.model, pipeline.datamanager
+    weights = [torch.from_numpy(confidences[path.stem]) for path in datamanager.train_dataset.image_filenames]
+    expected = uplift_labels(model.splats(), datamanager.labelled_views(), weights)
+    pipeline.uplift()
+    labels = model.current_labels()
+    assert labels is not None
+    torch.testing.assert_close(labels.labels.total, expected.total, rtol=1e-4, atol=0)
+    model.train()
+    camera, batch = datamanager.next_train(0)
+    outputs = model.get_outputs(camera)
+    weighed = model.get_loss_dict(outputs, batch)["panoptic_loss"]
+    batch["panoptic_confidence"] = torch.ones_like(batch["panoptic_confidence"])
+    assert model.get_loss_dict(outputs, batch)["panoptic_loss"] > 1.5 * weighed
+    pipeline = train(scene, tmp_path / "unweighted", 2, **{option: "none"}).pipeline
+    assert "panoptic_confidence" not in pipeline.datamanager.cached_train[0]
+    assert pipeline.datamanager.vote_weights() is None
