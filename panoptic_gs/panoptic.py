@@ -41,6 +41,8 @@ class Segment:
     id: int
     category_id: int
     score: float | None = None
+    name: str | None = None
+    """What somebody called it; None where it goes by its category."""
 
 
 class PanopticScene:

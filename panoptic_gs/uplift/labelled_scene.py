@@ -62,7 +62,9 @@ def save_labelled_scene(
         write_json(temporary / "segments.json", {
             "info": {"source": panoptic.source},
             "segments": [
-                {"id": s.id, "category_id": s.category_id} | ({} if s.score is None else {"score": s.score})
+                {"id": s.id, "category_id": s.category_id}
+                | ({} if s.score is None else {"score": s.score})
+                | ({} if s.name is None else {"name": s.name})
                 for s in panoptic.segments
             ],
             "categories": [category_to_json(category) for category in panoptic.categories],
@@ -90,7 +92,13 @@ def load_labelled_scene(folder: Path | str) -> LabelledScene:
     try:
         categories = [category_from_json(entry) for entry in document["categories"]]
         segments = [
-            Segment(int(entry["id"]), int(entry["category_id"]), entry.get("score")) for entry in document["segments"]
+            Segment(
+                int(entry["id"]),
+                int(entry["category_id"]),
+                None if entry.get("score") is None else float(entry["score"]),
+                None if entry.get("name") is None else str(entry["name"]),
+            )
+            for entry in document["segments"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
