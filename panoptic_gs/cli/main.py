@@ -9,6 +9,7 @@ from typing import Annotated, Union
 import tyro
 
 from panoptic_gs.cli.evaluate import Evaluate
+from panoptic_gs.cli.evaluate_points import EvaluatePoints
 from panoptic_gs.cli.input_error import print_input_error
 from panoptic_gs.cli.render import Render
 from panoptic_gs.cli.synth import Synth
@@ -20,6 +21,7 @@ Command = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[Uplift, tyro.conf.subcommand("uplift")],
     Annotated[Render, tyro.conf.subcommand("render")],
     Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
+    Annotated[EvaluatePoints, tyro.conf.subcommand("evaluate-points")],
 ]
 
 

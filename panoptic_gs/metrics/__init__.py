@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of panoptic scenes; all are functions of one contingency table over the views of a scene."""
 
+from panoptic_gs.metrics.average_precision import InstancePrecision, average_precision, match_instances
 from panoptic_gs.metrics.contingency import ContingencyTable
 from panoptic_gs.metrics.modules import InstanceCoverage, MeanAccuracy, MeanIoU, ScenePanopticQuality
 from panoptic_gs.metrics.panoptic_quality import ClassQuality, PanopticQualities, panoptic_quality
+from panoptic_gs.metrics.points import LabelledPoints, PointCloudQuality, point_table, score_points, transfer_labels
 from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, STRICT, Protocol
 from panoptic_gs.metrics.scenes import SceneScores, evaluate_scenes, score_table
 from panoptic_gs.metrics.segmentation import Coverage, class_accuracy, class_iou, coverage
@@ -15,16 +17,24 @@ __all__ = [
     "ContingencyTable",
     "Coverage",
     "InstanceCoverage",
+    "InstancePrecision",
+    "LabelledPoints",
     "MeanAccuracy",
     "MeanIoU",
     "PanopticQualities",
+    "PointCloudQuality",
     "Protocol",
     "ScenePanopticQuality",
     "SceneScores",
+    "average_precision",
     "class_accuracy",
     "class_iou",
     "coverage",
     "evaluate_scenes",
+    "match_instances",
     "panoptic_quality",
+    "point_table",
+    "score_points",
     "score_table",
+    "transfer_labels",
 ]
