@@ -36,11 +36,18 @@ class Category:
 
 @dataclass(frozen=True)
 class Segment:
-    """One object, or one stuff class, of a scene."""
+    """One object, or one stuff class, of a scene; ``queries`` are a network's queries it was made from, largest first."""
 
     id: int
     category_id: int
     score: float | None = None
+    queries: tuple[int, ...] = ()
+
+    @property
+    def query(self) -> int | None:
+        """The query that gave most of it."""
+        return self.queries[0] if self.queries else None
+
     name: str | None = None
     """What somebody called it; None where it goes by its category."""
 
@@ -153,8 +160,7 @@ class PanopticScene:
         Raises:
             InputError: the folder has content and ``overwrite`` is false; a pixel's id is not listed.
         """
-        scores = {segment.id: segment.score for segment in self.segments}
-        category_of = {segment.id: segment.category_id for segment in self.segments}
+        listed = {segment.id: segment for segment in self.segments}
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         with replacing_folder(Path(folder), overwrite=overwrite, known_by="panoptic.json") as temporary:
@@ -162,23 +168,14 @@ class PanopticScene:
                 ids = np.asarray(self.maps[stem])
                 segments_info = []
                 for segment_id, area, bbox in _areas_and_boxes(ids):
-                    if segment_id not in category_of:
+                    if segment_id not in listed:
                         raise InputError(
                             f"map '{stem}'",
                             f"id {segment_id}",
                             "ids of listed segments",
                             "Add a Segment for it or set these pixels to 0 (void).",
                         )
-                    entry: dict[str, Any] = {
-                        "id": segment_id,
-                        "category_id": category_of[segment_id],
-                        "area": area,
-                        "bbox": bbox,
-                        "iscrowd": 0,
-                    }
-                    if scores[segment_id] is not None:
-                        entry["score"] = scores[segment_id]
-                    segments_info.append(entry)
+                    segments_info.append(_segment_to_json(listed[segment_id], area, bbox))
                 write_png(temporary / f"{stem}.png", encode_ids(ids))
                 images.append({"id": number, "file_name": f"{stem}.png", "width": ids.shape[1], "height": ids.shape[0]})
                 annotations.append({"image_id": number, "file_name": f"{stem}.png", "segments_info": segments_info})
@@ -216,6 +213,7 @@ class _Annotation:
     file_name: str
     categories: dict[int, int]  # segment id → category id
     scores: dict[int, float]
+    queries: dict[int, tuple[int, ...]]
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> _Annotation:
@@ -224,6 +222,7 @@ class _Annotation:
             str(entry["file_name"]),
             {int(info["id"]): int(info["category_id"]) for info in infos},
             {int(info["id"]): float(info["score"]) for info in infos if info.get("score") is not None},
+            {int(info["id"]): _queries_from_json(info) for info in infos if info.get("query") is not None},
         )
 
 
@@ -319,6 +318,7 @@ def _scene_wide_segments(file: Path, annotations: Collection[_Annotation], decla
     )
     categories: dict[int, int] = {}
     scores: dict[int, list[float]] = {}
+    queries: dict[int, tuple[int, ...]] = {}
     seen: Counter[int] = Counter()
     for annotation in annotations:
         for segment_id, category_id in annotation.categories.items():
@@ -333,6 +333,7 @@ def _scene_wide_segments(file: Path, annotations: Collection[_Annotation], decla
             seen[segment_id] += 1
         for segment_id, score in annotation.scores.items():
             scores.setdefault(segment_id, []).append(score)
+        queries.update(annotation.queries)
     labelled = sum(bool(annotation.categories) for annotation in annotations)
     if not declared and labelled > 1 and seen and max(seen.values()) == 1:
         raise InputError(
@@ -342,9 +343,35 @@ def _scene_wide_segments(file: Path, annotations: Collection[_Annotation], decla
             mend + ' If they are scene-wide all the same, add "scene_wide_ids": true to "info".',
         )
     return [
-        Segment(segment_id, category_id, float(np.mean(scores[segment_id])) if segment_id in scores else None)
+        Segment(
+            segment_id,
+            category_id,
+            float(np.mean(scores[segment_id])) if segment_id in scores else None,
+            queries.get(segment_id, ()),
+        )
         for segment_id, category_id in sorted(categories.items())
     ]
+
+
+def _segment_to_json(segment: Segment, area: int, bbox: list[int]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": segment.id,
+        "category_id": segment.category_id,
+        "area": area,
+        "bbox": bbox,
+        "iscrowd": 0,
+    }
+    if segment.score is not None:
+        entry["score"] = segment.score
+    if segment.queries:
+        entry["query"] = segment.query
+    if len(segment.queries) > 1:
+        entry["queries"] = list(segment.queries)
+    return entry
+
+
+def _queries_from_json(info: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(query) for query in info.get("queries", [info["query"]]))
 
 
 def _areas_and_boxes(ids: np.ndarray) -> list[tuple[int, int, list[int]]]:

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways to merge raw predictions: the QUBO of PanSt3R and the rules of MaskFormer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.merge.decoding import Merge, PixelCounts, Progress, count_pixels, segments_from
+from panoptic_gs.merge.overlap import Overlaps
+from panoptic_gs.merge.selection import qubo_objective, solve_qubo
+from panoptic_gs.predict.raw import RawPredictions
+
+Method = Literal["qubo", "standard", "standard-v2"]
+
+
+@dataclass(frozen=True)
+class MaskFormerRules:
+    """Which queries MaskFormer's inference keeps."""
+
+    class_threshold: float
+    """Only queries whose best class probability exceeds it compete."""
+    mask_threshold: float
+    """Pixels whose winner's mask is below are void."""
+    kept_share: float
+    """A query is dropped when it keeps less than this share of the pixels where its mask is at least one half."""
+    void_counts: bool
+    """Whether pixels that a query wins below the mask threshold count as kept."""
+    passes: int
+    """How often survivors compete anew."""
+
+
+RULES = {
+    "standard": MaskFormerRules(0.5, 0.5, 0.8, void_counts=True, passes=1),
+    "standard-v2": MaskFormerRules(0.1, 0.25, 0.5, void_counts=False, passes=2),
+}
+
+
+def qubo(
+    predictions: RawPredictions,
+    *,
+    penalty: float = 2.0,
+    seed: int = 0,
+    void_threshold: float = 0.5,
+    min_confidence: float = 0.01,
+    progress: Progress | None = None,
+) -> Merge:
+    """Merge by choosing the queries that cover most and overlap least (PanSt3R, Sec. 3.2).
+
+    Each pixel goes to the chosen query with the largest mask probability, and is void where that is below the
+    threshold. A query's class is that of its largest class probability. A query is dropped, its pixels void, where its
+    class probability times the mean mask probability over its pixels is below ``min_confidence``. Stuff queries of one
+    class become one segment.
+
+    Args:
+        predictions: raw query masks; one view at a time is in memory.
+        penalty: λ_p of :func:`solve_qubo`.
+        seed: of the annealing.
+        void_threshold: mask probability below which a pixel is void; 0 labels every pixel, as PanSt3R's own decoder.
+        min_confidence: as above.
+        progress: called with the stage and its completed share.
+
+    Raises:
+        InputError: NaN, nothing chosen, nothing left, options out of range.
+    """
+    _require_share("void_threshold", void_threshold)
+    _require_share("min_confidence", min_confidence)
+    table = Overlaps(predictions.mask_logits.shape[1])
+    for index in range(len(predictions.images)):
+        table.add(predictions.mask_logits[index])
+        if progress is not None:
+            progress("Comparing masks", (index + 1) / len(predictions.images))
+    areas, overlaps = table.means()
+    selected = solve_qubo(areas, overlaps, penalty, seed)
+    if not selected.any():
+        raise InputError(
+            f"{predictions.source}, mask_logits",
+            "masks that are empty everywhere: no query is worth keeping",
+            "logits before the sigmoid",
+            "Check that they are logits, not probabilities or labels.",
+        )
+    contestants = selected.nonzero()[:, 0]
+    counts = count_pixels(predictions, contestants, None, void_threshold, _stage(progress, "Deciding pixels"))
+    certainty = predictions.class_logits.cpu().double().sigmoid().amax(1)[contestants]
+    confidence = certainty * counts.kept_probability / counts.kept.clamp(min=1)
+    empty = counts.kept == 0
+    unsure = ~empty & (confidence < min_confidence)
+    dropped = {
+        f"no pixel of mask probability {void_threshold:g} or more": _queries(contestants, empty),
+        f"class and mask confidence below {min_confidence:g}": _queries(contestants, unsure),
+    }
+    return _finish(
+        predictions, "qubo", contestants, torch.ones(len(contestants)), void_threshold, ~empty & ~unsure, counts,
+        dropped, f"penalty {penalty:g}, seed {seed}, void threshold {void_threshold:g}, minimal confidence "
+        f"{min_confidence:g}", objective=qubo_objective(areas, overlaps, selected, penalty),
+    )  # fmt: skip
+
+
+def maskformer(
+    predictions: RawPredictions,
+    rules: Literal["standard", "standard-v2"] | MaskFormerRules = "standard",
+    *,
+    progress: Progress | None = None,
+) -> Merge:
+    """Merge by MaskFormer's panoptic inference (Cheng et al. 2021), over all views together.
+
+    Queries whose class probability exceeds a threshold compete for each pixel by class probability times mask
+    probability. A query that keeps too small a share of the pixels where its mask is at least one half is dropped, its
+    pixels void. Areas are sums over all views.
+
+    Args:
+        predictions: raw query masks; one view at a time is in memory.
+        rules: ``standard`` (class 0.5, mask 0.5, share 0.8, one pass), ``standard-v2`` (class 0.1, mask 0.25, share
+            0.5, two passes: survivors compete anew), or numbers of your own.
+        progress: called with the stage and its completed share.
+
+    Raises:
+        InputError: no class above the threshold, nothing left, unknown rules.
+    """
+    name = rules if isinstance(rules, str) else "maskformer"
+    if isinstance(rules, str):
+        if rules not in RULES:
+            raise InputError("rules", f"'{rules}'", " or ".join(RULES), "Choose one of these.")
+        rules = RULES[rules]
+    certainty = predictions.class_logits.cpu().double().sigmoid().amax(1)
+    contestants = (certainty > rules.class_threshold).nonzero()[:, 0]
+    if len(contestants) == 0:
+        raise InputError(
+            f"{predictions.source}, class_logits",
+            f"no class probability above {rules.class_threshold:g}, the largest is {float(certainty.max()):.3g}",
+            "a query that is sure of its class",
+            "Choose the method qubo, or check that class_logits are logits before the sigmoid.",
+        )
+    why = f"kept less than {rules.kept_share:g} of the mask"
+    dropped: dict[str, tuple[int, ...]] = {why: ()}
+    for number in range(rules.passes):
+        if number:
+            contestants = contestants[alive]  # noqa: F821
+        stage = "Deciding pixels" + (f", pass {number + 1}" if rules.passes > 1 else "")
+        weights = certainty[contestants].float()
+        counts = count_pixels(predictions, contestants, weights, rules.mask_threshold, _stage(progress, stage))
+        kept = counts.won if rules.void_counts else counts.kept
+        alive = (counts.kept > 0) & (counts.own > 0) & (kept >= rules.kept_share * counts.own)
+        dropped[why] += _queries(contestants, ~alive)
+        if not alive.any():
+            break
+    return _finish(predictions, name, contestants, weights, rules.mask_threshold, alive, counts, dropped)
+
+
+def merge_predictions(
+    predictions: RawPredictions,
+    method: Method = "qubo",
+    *,
+    penalty: float = 2.0,
+    seed: int = 0,
+    void_threshold: float = 0.5,
+    min_confidence: float = 0.01,
+    progress: Progress | None = None,
+) -> Merge:
+    """Merge by the method of this name; all but ``progress`` concerns ``qubo`` alone.
+
+    Raises:
+        InputError: see :func:`qubo` and :func:`maskformer`; an unknown method.
+    """
+    if method == "qubo":
+        return qubo(predictions, penalty=penalty, seed=seed, void_threshold=void_threshold,
+                    min_confidence=min_confidence, progress=progress)  # fmt: skip
+    if method not in RULES:
+        raise InputError("method", f"'{method}'", f"qubo, {', '.join(RULES)}", "Choose one of these.")
+    return maskformer(predictions, method, progress=progress)
+
+
+def _finish(
+    predictions: RawPredictions,
+    method: str,
+    contestants: Tensor,
+    weights: Tensor,
+    mask_threshold: float,
+    alive: Tensor,
+    counts: PixelCounts,
+    dropped: dict[str, tuple[int, ...]],
+    settings: str = "",
+    objective: float | None = None,
+) -> Merge:
+    dropped = {why: queries for why, queries in dropped.items() if queries}
+    if not alive.any():
+        reasons = "; ".join(f"{len(queries)} {why}" for why, queries in dropped.items())
+        raise InputError(predictions.source, f"no segment: of {len(contestants)} competing queries {reasons}",
+                         "at least one", "Choose another method or lower thresholds.")  # fmt: skip
+    segments, segment_of = segments_from(predictions, contestants, alive, counts)
+    return Merge(predictions, method, contestants, weights, mask_threshold, segment_of, segments, dropped, settings,
+                 objective)  # fmt: skip
+
+
+def _queries(contestants: Tensor, chosen: Tensor) -> tuple[int, ...]:
+    return tuple(contestants[chosen].tolist())
+
+
+def _stage(progress: Progress | None, name: str):
+    return None if progress is None else (lambda share: progress(name, share))
+
+
+def _require_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InputError(name, f"{value}", "a number from 0 to 1", "Correct the option.")
