@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all datasets share in ``panoptic-gs prepare``: options, progress bars, the summary."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from panoptic_gs.datasets.preparation import Preparation
+    from panoptic_gs.datasets.preparation import Progress as Report
+    from panoptic_gs.datasets.raw_scene import RawScene
+
+_STAGES = {"frames": "Reading frames", "truth": "Writing the truth"}
+_MOST_LISTED = 20
+
+
+@dataclass(frozen=True)
+class PrepareScene:
+    """Options of every dataset; a subclass opens the raw scene."""
+
+    raw: Positional[Path]
+    """Folder of one raw scene."""
+    out: Path
+    """Scene folder to make."""
+    classes: str = "reduced21"
+    """Classes of the truth: reduced21 (the 21 of the PanLift benchmark), own (the dataset's), nyu40 or scannet20."""
+    test_every: int | None = None
+    """Every how many frames, from the first, one is held out for testing; by default as the benchmark does."""
+    stride: int = 1
+    """Take every stride-th frame."""
+    max_frames: int | None = None
+    """Take at most this many frames, evenly spread."""
+    seed_points: int = 100_000
+    """Most seed points to write."""
+    jobs: int = min(8, os.cpu_count() or 1)
+    """Frames to read at a time, each in a process of its own."""
+    overwrite: bool = False
+    """Replace the output folder if it is an earlier scene."""
+
+    def open(self) -> RawScene:
+        """The raw scene."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        from panoptic_gs.datasets.preparation import PrepareOptions, prepare_scene
+
+        console = Console(soft_wrap=True, highlight=False)
+        options = PrepareOptions(self.classes, self.test_every, self.stride, self.max_frames, self.seed_points,
+                                 self.jobs, self.overwrite)  # fmt: skip
+        try:
+            with _progress(console) as report:
+                done = prepare_scene(self.open(), self.out, options, report)
+        except KeyboardInterrupt:
+            console.print("Interrupted. The same command goes on where it stopped.")
+            raise
+        _print_summary(console, self.out, done)
+        if done.dropped:
+            sys.exit(1)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Report]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(_STAGES[stage], total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield report
+
+
+def _print_summary(console: Console, out: Path, done: Preparation) -> None:
+    things = {category.id for category in done.classes.categories if category.isthing}
+    counted = sum(segment.category_id in things for segment in done.segments)
+    console.print(
+        f"[bold]{escape(str(out))}[/]: {done.frames} frames ({len(done.splits.get('train', ()))} to train on, "
+        f"{len(done.splits.get('test', ()))} held out), {done.points} seed points"
+    )
+    if done.segments:
+        stuff = len(done.segments) - counted
+        console.print(f"  panoptic_gt/: {counted} things, {stuff} stuff classes of '{done.classes.name}'")
+    else:
+        console.print("  no ground truth: no frame has labels")
+    if done.resumed:
+        console.print(f"  {done.resumed} frames were kept from an interrupted run")
+    for note in done.notes:
+        console.print(f"  {escape(note)}")
+    if done.dropped:
+        console.print(f"[bold red]Dropped {len(done.dropped)} frames[/]; preparation.json lists them:")
+        for entry in done.dropped[:_MOST_LISTED]:
+            console.print(f"  {escape(entry.stem)}: {escape(entry.reason)}")
+        if len(done.dropped) > _MOST_LISTED:
+            console.print(f"  and {len(done.dropped) - _MOST_LISTED} more")

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One frame of a scene that is being prepared: what is written for it, and what is kept until all are done."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from panoptic_gs.camera import Camera
+from panoptic_gs.datasets.classes import ClassList
+from panoptic_gs.datasets.raw_scene import RawFrame
+from panoptic_gs.datasets.seed_points import Points, points_from_depth
+from panoptic_gs.datasets.segment_ids import count_pairs
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import replacing, write_png
+
+RECORDS = ".records"
+"""Folder of the records within the folder that is being prepared; gone in the end."""
+
+MAX_DEPTH_MM = 65535
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFrame:
+    """The record of a frame whose photo and depth are written. Opened lazily: labels stay on disk."""
+
+    path: Path
+
+    @property
+    def stem(self) -> str:
+        """The frame's name."""
+        return self.path.stem
+
+    def _get(self, *names: str) -> list[np.ndarray]:
+        with np.load(self.path, allow_pickle=False) as record:
+            return [record[name] for name in names]
+
+    @cached_property
+    def camera(self) -> Camera:
+        """The frame's camera."""
+        viewmat, K, size = self._get("viewmat", "K", "size")
+        return Camera(viewmat, K, int(size[0]), int(size[1]))
+
+    @cached_property
+    def image(self) -> str:
+        """File name of the photo."""
+        return self.stem + str(self._get("suffix")[0])
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+        return tuple(self._get("notes")[0].tolist())
+
+    @cached_property
+    def pairs(self) -> np.ndarray | None:
+        """``[P, 3]`` (class, instance, pixels), or None for a frame without labels."""
+        (pairs,) = self._get("pairs")
+        return pairs if len(pairs) else None
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The pairs and each pixel's pair ``[H, W]``."""
+        pairs, index = self._get("pairs", "index")
+        return pairs, index
+
+    def candidates(self) -> Points:
+        """Candidates for seed points."""
+        xyz, rgb = self._get("xyz", "rgb")
+        return xyz, rgb
+
+    @classmethod
+    def find(cls, folder: Path, stem: str) -> PreparedFrame | None:
+        """The record of a frame that is done, or None."""
+        frame = cls(folder / RECORDS / f"{stem}.npz")
+        try:
+            complete = (folder / "images" / frame.image).is_file()
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        return frame if complete else None
+
+    @classmethod
+    def write(cls, folder: Path, stem: str, frame: RawFrame, classes: ClassList, target: ClassList,
+              candidates: int) -> PreparedFrame:  # fmt: skip
+        """Write the photo and the depth, then the record, which says that the frame is done.
+
+        Args:
+            folder: the scene that is being prepared.
+            stem: the frame's name.
+            frame: what was read.
+            classes: what the frame's class ids mean.
+            target: the classes to reduce them to.
+            candidates: how many candidates for seed points to take from the depth.
+
+        Raises:
+            InputError: a class id that ``classes`` does not list.
+        """
+        pairs, index = np.zeros((0, 3), np.int64), np.zeros((0, 0), np.uint16)
+        if frame.classes is not None:
+            reduced = _reduce(frame.classes, classes, target)
+            pairs, index = count_pairs(reduced, frame.instances)
+        suffix = ".png" if frame.encoded is None else frame.suffix
+        if frame.encoded is None:
+            write_png(folder / "images" / f"{stem}.png", frame.rgb)
+        else:
+            with replacing(folder / "images" / f"{stem}{suffix}") as temporary:
+                temporary.write_bytes(frame.encoded)
+        points: Points = (np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8))
+        if frame.depth is not None:
+            write_png(folder / "depth" / f"{stem}.png", depth_to_millimetres(frame.depth))
+            seed = int.from_bytes(hashlib.sha256(stem.encode()).digest()[:8], "little")
+            points = points_from_depth(frame.camera, frame.rgb, frame.depth, candidates, np.random.default_rng(seed))
+        values: dict[str, Any] = {
+            "viewmat": frame.camera.viewmat.cpu().numpy(), "K": frame.camera.K.cpu().numpy(),
+            "size": [frame.camera.width, frame.camera.height], "suffix": suffix,
+            "notes": np.array(frame.notes, dtype=np.str_), "pairs": pairs, "index": index,
+            "xyz": points[0], "rgb": points[1],
+        }  # fmt: skip
+        path = folder / RECORDS / f"{stem}.npz"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **values)
+        return cls(path)
+
+
+def depth_to_millimetres(depth: np.ndarray) -> np.ndarray:
+    """Metres → uint16 millimetres; 0 where there is none or it is beyond 65.5 m."""
+    millimetres = np.rint(np.nan_to_num(depth.astype(np.float64), nan=0, posinf=0, neginf=0) * 1000)
+    return np.where((millimetres > 0) & (millimetres <= MAX_DEPTH_MM), millimetres, 0).astype(np.uint16)
+
+
+def _reduce(ids: np.ndarray, classes: ClassList, target: ClassList) -> np.ndarray:
+    table = {0: 0, **classes.to(target)}
+    values, index = np.unique(ids, return_inverse=True)
+    for value in values.tolist():
+        if value not in table:
+            pixels = int((ids == value).sum())
+            raise InputError(
+                "labels",
+                f"class id {value} at {pixels} pixels",
+                f"0 (void) or an id of the {len(classes.categories)} classes '{classes.name}'",
+                "Download the frame's labels again.",
+            )
+    return np.array([table[value] for value in values.tolist()], dtype=np.int64)[index].reshape(ids.shape)

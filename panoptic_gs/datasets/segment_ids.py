@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From (class, instance) pairs to the segments of a scene."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from panoptic_gs.panoptic import Category, Segment
+
+
+def count_pairs(classes: np.ndarray, instances: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs that occur in a frame.
+
+    Args:
+        classes: ``[H, W]`` integers, 0 = void.
+        instances: ``[H, W]`` integers, 0 = none; or None.
+
+    Returns:
+        pairs ``[P, 3]`` int64 (class, instance, pixels) and index ``[H, W]`` of each pixel's pair.
+    """
+    class_ids, class_index = np.unique(classes, return_inverse=True)
+    instance_ids, instance_index = np.unique(np.zeros(1) if instances is None else instances, return_inverse=True)
+    joint = class_index.reshape(-1) * len(instance_ids) + instance_index.reshape(-1)
+    keys, index, counts = np.unique(joint, return_inverse=True, return_counts=True)
+    pairs = np.stack([class_ids[keys // len(instance_ids)], instance_ids[keys % len(instance_ids)], counts], axis=1)
+    smallest = np.uint16 if len(keys) <= 1 << 16 else np.uint32
+    return pairs.astype(np.int64), index.reshape(classes.shape).astype(smallest)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentIds:
+    """The segments of a scene, and which of them a (class, instance) pair belongs to.
+
+    An instance takes its majority class over all frames. Stuff is one segment a class; things are one segment an
+    instance, and what has no instance is one segment a class. Void stays void.
+    """
+
+    segments: tuple[Segment, ...]
+    instances: dict[int, int]
+    """Segment id → the dataset's instance id, for things that have one."""
+    _of_pair: dict[tuple[int, int], int]
+
+    @classmethod
+    def number(cls, pairs: Iterable[np.ndarray], categories: Collection[Category]) -> SegmentIds:
+        """Number the segments: stuff by class, then things by instance.
+
+        Args:
+            pairs: ``[P, 3]`` (class, instance, pixels) of each frame.
+            categories: the classes.
+        """
+        counts: Counter[tuple[int, int]] = Counter()
+        for of_frame in pairs:
+            for category_id, instance, pixels in of_frame.tolist():
+                if category_id:
+                    counts[category_id, instance] += pixels
+        majority: dict[int, int] = {}
+        for (category_id, instance), _ in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
+            if instance:
+                majority.setdefault(instance, category_id)
+        things = {category.id for category in categories if category.isthing}
+        keys: dict[tuple[int, int], tuple[int, int]] = {}  # (class, instance) as labelled → as a segment
+        for category_id, instance in counts:
+            settled = majority.get(instance, category_id)
+            keys[category_id, instance] = (settled, instance if settled in things else 0)
+        order = sorted(set(keys.values()), key=lambda key: (key[0] in things, key[1], key[0]))
+        ids = {key: index for index, key in enumerate(order, 1)}
+        return cls(
+            tuple(Segment(index, category_id) for (category_id, _), index in ids.items()),
+            {index: instance for (_, instance), index in ids.items() if instance},
+            {pair: ids[key] for pair, key in keys.items()},
+        )
+
+    def map(self, pairs: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """The segment ids ``[H, W]`` int32 of a frame, from what :func:`count_pairs` gave for it."""
+        table = [self._of_pair.get((category_id, instance), 0) for category_id, instance, _ in pairs.tolist()]
+        return np.array(table, dtype=np.int32)[index]
