@@ -42,14 +42,13 @@ class Segment:
     category_id: int
     score: float | None = None
     queries: tuple[int, ...] = ()
+    name: str | None = None
+    """What somebody called it; None where it goes by its category."""
 
     @property
     def query(self) -> int | None:
         """The query that gave most of it."""
         return self.queries[0] if self.queries else None
-
-    name: str | None = None
-    """What somebody called it; None where it goes by its category."""
 
 
 class PanopticScene:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, replacing_folder, write_json
 from panoptic_gs.panoptic import Category, PanopticScene, Segment, category_from_json, category_to_json
-from panoptic_gs.splats import Splats
+from panoptic_gs.splats import Splats, count_vertices
 from panoptic_gs.uplift.labels import GaussianLabels
 
 
@@ -71,8 +72,12 @@ def save_labelled_scene(
         })  # fmt: skip
 
 
-def load_labelled_scene(folder: Path | str) -> LabelledScene:
+def load_labelled_scene(folder: Path | str, rows: Tensor | None = None) -> LabelledScene:
     """Read what :func:`save_labelled_scene` wrote.
+
+    Args:
+        folder: the labelled scene.
+        rows: numbers ``[M]`` of the Gaussians to take, all by default.
 
     Raises:
         InputError: a file is missing, truncated or malformed, or labels and splats differ in number.
@@ -80,15 +85,17 @@ def load_labelled_scene(folder: Path | str) -> LabelledScene:
     folder = Path(folder)
     file = folder / "segments.json"
     document = read_json(file)
-    splats = Splats.load_ply(folder / "splats.ply")
+    count = count_vertices(folder / "splats.ply")
     labels = GaussianLabels.load(folder / "labels.safetensors")
-    if len(labels) != len(splats):
+    if len(labels) != count:
         raise InputError(
             folder / "labels.safetensors",
             f"labels of {len(labels)} Gaussians",
-            f"{len(splats)}, as many as in splats.ply",
+            f"{count}, as many as in splats.ply",
             "Take both files from one uplift.",
         )
+    splats = Splats.load_ply(folder / "splats.ply", rows)
+    labels = labels if rows is None else labels.subset(rows)
     try:
         categories = [category_from_json(entry) for entry in document["categories"]]
         segments = [
@@ -96,7 +103,7 @@ def load_labelled_scene(folder: Path | str) -> LabelledScene:
                 int(entry["id"]),
                 int(entry["category_id"]),
                 None if entry.get("score") is None else float(entry["score"]),
-                None if entry.get("name") is None else str(entry["name"]),
+                name=None if entry.get("name") is None else str(entry["name"]),
             )
             for entry in document["segments"]
         ]
