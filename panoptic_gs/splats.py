@@ -98,13 +98,17 @@ class Splats:
         return Splats(self.means[index], self.quats[index], self.scales[index], self.opacities[index], self.sh[index])
 
     @classmethod
-    def load_ply(cls, path: Path | str) -> Splats:
+    def load_ply(cls, path: Path | str, rows: Tensor | None = None) -> Splats:
         """Read a 3DGS PLY as the Inria code, gsplat and nerfstudio write it (SH degree 0 … 3, normals or none).
+
+        Args:
+            path: the file.
+            rows: numbers ``[M]`` of the Gaussians to take; the others are not brought into memory. All by default.
 
         Raises:
             InputError: no such file, no PLY, truncated, properties missing, values that are not finite.
         """
-        vertices = read_vertices(path, "a 3DGS PLY")
+        vertices = read_vertices(path, "a 3DGS PLY", None if rows is None else rows.numpy())
         names = set(vertices.dtype.names or ())
         rest = sorted((name for name in names if name.startswith("f_rest_")), key=lambda name: int(name[7:]))
         needed = [
@@ -177,17 +181,37 @@ class Splats:
             PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
 
 
-def read_vertices(path: Path | str, expected: str) -> np.ndarray:
-    """The vertices of a PLY as a structured array.
+def read_vertices(path: Path | str, expected: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """The vertices of a PLY as a structured array; all, or those with the numbers ``rows [M]``.
 
     Raises:
         InputError: no such file, no PLY, truncated, no vertices.
     """
     mend = "Copy or export the file again; it may be truncated or of another kind."
     try:
-        data = PlyData.read(str(path), mmap=False)  # pyright: ignore[reportArgumentType] (plyfile annotates it as str)
-        return np.asarray(data["vertex"].data)
+        # Mapped into memory, since plyfile reads unmapped files value by value; copied, so that the file may go.
+        vertices = PlyData.read(str(path))["vertex"].data
+        return np.array(vertices if rows is None else vertices[rows])
     except FileNotFoundError as error:
         raise InputError(path, "no such file", expected, "Check the path.") from error
     except (PlyParseError, KeyError, ValueError, OSError, UnicodeDecodeError) as error:
         raise InputError(path, f"a file that cannot be read as PLY ({error})", expected, mend) from error
+
+
+def count_vertices(path: Path | str) -> int:
+    """How many vertices a PLY has, without reading them.
+
+    Raises:
+        InputError: no such file, no PLY.
+    """
+    try:
+        with open(path, "rb") as file:
+            for line in iter(file.readline, b""):
+                words = line.split()
+                if words[:2] == [b"element", b"vertex"]:
+                    return int(words[2])
+                if words[:1] == [b"end_header"] or len(line) > 1000:
+                    break
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(path, f"unreadable ({error})", "a 3DGS PLY", "Check the path and the file.") from error
+    raise InputError(path, "no PLY header with vertices", "a 3DGS PLY", "Copy or export the file again.")

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits of a labelled scene as pure functions, and a history that takes them back.
+
+Each edit gives a new :class:`~panoptic_gs.uplift.LabelledScene` and leaves the one it was given as it is; tensors that an
+edit does not touch are shared. "The Gaussians of an object" are those whose strongest label it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.panoptic import MAX_SEGMENT_ID, Segment
+from panoptic_gs.uplift import GaussianLabels, LabelledScene
+from panoptic_gs.viewer.boxes import Box
+
+LONGEST_NAME = 80
+"""Letters of an object's name."""
+
+
+def rename(scene: LabelledScene, segment_id: int, name: str) -> LabelledScene:
+    """Call an object ``name``; an empty one lets it go by its category again.
+
+    Raises:
+        InputError: no such object, or a name that is too long or not printable.
+    """
+    name = name.strip()
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise InputError(
+            "name", f"{len(name)} characters", f"at most {LONGEST_NAME} printable ones", "Choose a shorter name."
+        )
+    return _with_segment(scene, replace(segment_of(scene, segment_id), name=name or None))
+
+
+def recategorise(scene: LabelledScene, segment_id: int, category_id: int) -> LabelledScene:
+    """Give an object another category.
+
+    Raises:
+        InputError: no such object or category, or a stuff category that another segment has already.
+    """
+    category = next((category for category in scene.categories if category.id == category_id), None)
+    if category is None:
+        raise InputError(
+            "category", f"id {category_id}", f"one of {len(scene.categories)} categories", "Choose a listed one."
+        )
+    taken = [s.id for s in scene.segments if s.category_id == category_id and s.id != segment_id]
+    if not category.isthing and taken:
+        raise InputError(
+            f"category '{category.name}'",
+            f"segment {taken[0]} of it",
+            "one segment for each stuff category",
+            f"Merge the object into segment {taken[0]} instead.",
+        )
+    return _with_segment(scene, replace(segment_of(scene, segment_id), category_id=category_id))
+
+
+def merge(scene: LabelledScene, segment_id: int, into: int) -> LabelledScene:
+    """Make one object of two; ``into`` keeps its id, name, category and score, and the votes of both are summed.
+
+    Raises:
+        InputError: no such objects, or twice the same.
+    """
+    segment_of(scene, segment_id), segment_of(scene, into)
+    if segment_id == into:
+        raise InputError("merge", f"object {into} twice", "two objects", "Choose another object.")
+    every = torch.ones(len(scene.labels), dtype=torch.bool)
+    segments = tuple(segment for segment in scene.segments if segment.id != segment_id)
+    return scene._replace(labels=_relabel(scene.labels, every, segment_id, into), segments=segments)
+
+
+def split_box(scene: LabelledScene, segment_id: int, box: Box) -> tuple[LabelledScene, int]:
+    """Make what lies inside a box a new object of the same category.
+
+    Returns:
+        The new scene and the id of the new object.
+
+    Raises:
+        InputError: no such object, none or all of its Gaussians inside the box, or no id left.
+    """
+    segment = segment_of(scene, segment_id)
+    inside = torch.from_numpy(box.contains(scene.splats.means.numpy()))
+    best, _ = scene.labels.best()
+    own = best == segment_id
+    count = int((inside & own).sum())
+    if count == 0 or count == int(own.sum()):
+        raise InputError(
+            "box",
+            f"{'none' if count == 0 else 'all'} of the object's {int(own.sum()):,} Gaussians inside",
+            "a part of the object",
+            "Move the box or change its size.",
+        )
+    new = max(other.id for other in scene.segments) + 1
+    if new > MAX_SEGMENT_ID:
+        raise InputError("segments", f"id {new - 1}", f"ids below {MAX_SEGMENT_ID}", "Number the segments anew.")
+    labels = _relabel(scene.labels, inside, segment_id, new)
+    part = Segment(new, segment.category_id, segment.score)
+    return scene._replace(labels=labels, segments=(*scene.segments, part)), new
+
+
+def delete(scene: LabelledScene, segment_id: int) -> LabelledScene:
+    """Remove an object and its Gaussians.
+
+    Where another Gaussian was seen with this label, too, these votes count as void from now on.
+
+    Raises:
+        InputError: no such object, or nothing would be left.
+    """
+    segment_of(scene, segment_id)
+    best, _ = scene.labels.best()
+    kept = best != segment_id
+    if not kept.any():
+        raise InputError("delete", "the only object", "at least one Gaussian left", "Keep this one.")
+    return scene._replace(
+        splats=scene.splats.subset(kept),
+        labels=_without_label(scene.labels.subset(kept), segment_id),
+        segments=tuple(segment for segment in scene.segments if segment.id != segment_id),
+    )
+
+
+def move(scene: LabelledScene, segment_id: int, translation: Sequence[float] | np.ndarray) -> LabelledScene:
+    """Shift an object's Gaussians by ``translation [3]`` in world units.
+
+    Raises:
+        InputError: no such object, or a shift that is not finite.
+    """
+    segment_of(scene, segment_id)
+    shift = torch.as_tensor(np.asarray(translation, dtype=np.float32))
+    if shift.shape != (3,) or not torch.isfinite(shift).all():
+        raise InputError("translation", str(list(translation)), "three finite numbers", "Give x, y and z.")
+    best, _ = scene.labels.best()
+    means = scene.splats.means + (best == segment_id)[:, None] * shift.to(scene.splats.means)
+    return scene._replace(splats=replace(scene.splats, means=means))
+
+
+def segment_of(scene: LabelledScene, segment_id: int) -> Segment:
+    """The segment with this id.
+
+    Raises:
+        InputError: there is none.
+    """
+    for segment in scene.segments:
+        if segment.id == segment_id:
+            return segment
+    raise InputError("object", f"id {segment_id}", f"one of {len(scene.segments)} objects", "Choose a listed object.")
+
+
+class History:
+    """The scene as it is now, and the ones before and after it.
+
+    Args:
+        scene: where it starts.
+        limit: edits that can be taken back; older ones are forgotten, so that memory stays bounded.
+    """
+
+    def __init__(self, scene: LabelledScene, limit: int = 50) -> None:
+        self.current = scene
+        self.limit = limit
+        self._saved = scene
+        self._undo: list[tuple[str, LabelledScene]] = []
+        self._redo: list[tuple[str, LabelledScene]] = []
+
+    def apply(self, description: str, scene: LabelledScene) -> None:
+        """Take an edited scene as the current one."""
+        self._undo.append((description, self.current))
+        del self._undo[: -self.limit]
+        self._redo.clear()
+        self.current = scene
+
+    def undo(self) -> str | None:
+        """Go back by one edit; its description, or None where there is none."""
+        return self._step(self._undo, self._redo)
+
+    def redo(self) -> str | None:
+        """Do the last edit that was taken back again; its description, or None where there is none."""
+        return self._step(self._redo, self._undo)
+
+    def _step(self, source: list[tuple[str, LabelledScene]], target: list[tuple[str, LabelledScene]]) -> str | None:
+        if not source:
+            return None
+        description, scene = source.pop()
+        target.append((description, self.current))
+        self.current = scene
+        return description
+
+    def mark_saved(self) -> None:
+        """Remember that the current scene is on disk."""
+        self._saved = self.current
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the current scene differs from the one on disk."""
+        return self.current is not self._saved
+
+    @property
+    def undoable(self) -> str | None:
+        """What :meth:`undo` would take back."""
+        return self._undo[-1][0] if self._undo else None
+
+    @property
+    def redoable(self) -> str | None:
+        """What :meth:`redo` would do again."""
+        return self._redo[-1][0] if self._redo else None
+
+
+def _with_segment(scene: LabelledScene, segment: Segment) -> LabelledScene:
+    return scene._replace(segments=tuple(segment if old.id == segment.id else old for old in scene.segments))
+
+
+def _relabel(labels: GaussianLabels, rows: Tensor, old: int, new: int) -> GaussianLabels:
+    """Turn ``old`` into ``new`` in the rows ``[N]`` bool; where a row has both, their weights are summed."""
+    row_of = labels.rows()
+    label = labels.label.long()
+    label = torch.where((label == old) & rows[row_of], new, label)
+    keys, entry = torch.unique((row_of << 32) | label, return_inverse=True)
+    weight = torch.zeros(len(keys)).index_add_(0, entry, labels.weight)
+    return _rebuilt(labels, keys >> 32, keys & 0xFFFFFFFF, weight, labels.void)
+
+
+def _without_label(labels: GaussianLabels, gone: int) -> GaussianLabels:
+    """Drop a label: its votes become void ones, and the other labels of a row sum to one again."""
+    row_of = labels.rows()
+    kept = labels.label != gone
+    lost = torch.zeros(len(labels)).index_add_(0, row_of[~kept], labels.weight[~kept]).clamp_max(1.0)
+    left = torch.zeros(len(labels)).index_add_(0, row_of[kept], labels.weight[kept])
+    weight = labels.weight[kept] / left[row_of[kept]].clamp_min(1e-12)
+    void = labels.void + lost * (labels.total - labels.void)
+    return _rebuilt(labels, row_of[kept], labels.label[kept], weight, void)
+
+
+def _rebuilt(labels: GaussianLabels, row_of: Tensor, label: Tensor, weight: Tensor, void: Tensor) -> GaussianLabels:
+    indptr = torch.zeros(len(labels) + 1, dtype=torch.int64)
+    indptr[1:] = torch.bincount(row_of, minlength=len(labels)).cumsum(0)
+    return GaussianLabels(indptr, label.int(), weight, labels.total, void)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``panoptic-gs view`` opens: labelled scene folders and checkpoints, whole or thinned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.splats import count_vertices
+from panoptic_gs.uplift import LabelledScene, load_labelled_scene
+from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint
+
+_PEAK = 3.5  # memory while a PLY is read, in sizes of the file
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedScene:
+    """A labelled scene and where it came from."""
+
+    scene: LabelledScene
+    folder: Path
+    """The scene's folder; edits are saved inside it."""
+    num_gaussians: int
+    """All Gaussians of the scene; more than ``scene`` has where it was thinned."""
+
+    @property
+    def thinned(self) -> bool:
+        """Whether some Gaussians were left out; then it cannot be edited."""
+        return len(self.scene.splats) < self.num_gaussians
+
+
+def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScene:
+    """Open a labelled scene folder, its ``splats.ply``, or a nerfstudio run of ``panst3r-ludvig``.
+
+    Args:
+        path: the folder, the PLY, or the run's ``config.yml``.
+        max_gaussians: take an even random sample of this many; all by default.
+
+    Raises:
+        InputError: no such thing, splats without labels, labels of another scene, or more than the memory holds.
+    """
+    path = Path(path)
+    if max_gaussians is not None and max_gaussians < 1:
+        raise InputError("--max-gaussians", str(max_gaussians), "at least 1", "Leave it out to take all.")
+    if not path.exists():
+        raise InputError(path, "no such file or folder", "a labelled scene", "Check the path.")
+    if path.suffix == ".ckpt" or is_run(path):
+        folder = path if path.is_dir() else path.parent
+        scene = load_checkpoint(path)
+        return OpenedScene(_thinned(scene, max_gaussians), folder, len(scene.splats))
+    folder = path if path.is_dir() else path.parent
+    _require_labels(path, folder)
+    count = count_vertices(folder / "splats.ply")
+    chosen = _sample(count, max_gaussians)
+    _require_memory(folder / "splats.ply", count, 1.0 if chosen is None else len(chosen) / count)
+    scene = load_labelled_scene(folder, chosen)
+    _require_known_labels(scene, folder)
+    return OpenedScene(scene, folder, count)
+
+
+def _require_labels(path: Path, folder: Path) -> None:
+    missing = [n for n in ("splats.ply", "labels.safetensors", "segments.json") if not (folder / n).is_file()]
+    if path.is_dir() and (folder / "transforms.json").is_file() and missing:
+        raise InputError(
+            path,
+            "a scene folder: photos and cameras, no labelled splats",
+            "a labelled scene with splats.ply, labels.safetensors and segments.json",
+            f"Train and label it first, then: panoptic-gs view LABELLED --data {path}",
+        )
+    ply = path if path.suffix == ".ply" else folder / "splats.ply"
+    if missing and ply.is_file() or (path.suffix == ".ply" and path.name != "splats.ply"):
+        raise InputError(
+            ply,
+            "splats without labels",
+            "a folder with splats.ply, labels.safetensors and segments.json",
+            f"Label them first: panoptic-gs uplift {ply} SCENE --out labelled && panoptic-gs view labelled",
+        )
+    if missing or path.suffix not in ("", ".ply") and not path.is_dir():
+        raise InputError(
+            path,
+            f"no {', '.join(missing)}" if missing else f"a {path.suffix} file",
+            "a labelled scene folder, or config.yml of a panst3r-ludvig training",
+            "Make one with 'panoptic-gs uplift'.",
+        )
+
+
+def _require_known_labels(scene: LabelledScene, folder: Path) -> None:
+    try:
+        PanopticScene(scene.categories, scene.segments, {})
+    except InputError as error:
+        raise InputError(
+            folder / "segments.json", f"{error.source} with {error.found}", error.expected, error.mend
+        ) from error
+    unknown = np.setdiff1d(scene.labels.label.numpy(), [0, *(segment.id for segment in scene.segments)])
+    if unknown.size:
+        raise InputError(
+            folder / "labels.safetensors",
+            f"{unknown.size} labels that segments.json does not list, the first {unknown[0]}",
+            "labels of this scene",
+            "Take all three files from one uplift.",
+        )
+
+
+def _require_memory(ply: Path, count: int, share: float) -> None:
+    available = _available_memory()
+    needed = _PEAK * ply.stat().st_size * share
+    if available is not None and needed > available:
+        fits = max(1, int(0.6 * count * share * available / needed))
+        raise InputError(
+            ply,
+            f"{count:,} Gaussians, which take about {needed / 2**30:.1f} GiB",
+            f"no more than the {available / 2**30:.1f} GiB of memory that are free",
+            f"Look at a sample of them: --max-gaussians {fits}",
+        )
+
+
+def _available_memory() -> float | None:
+    """Free memory in bytes, caches included, where the system tells it."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024.0 * int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _sample(count: int, most: int | None) -> torch.Tensor | None:
+    """An even random sample ``[M]`` of row numbers, ascending, or None for all; the same each time."""
+    if most is None or count <= most:
+        return None
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most].sort().values
+
+
+def _thinned(scene: LabelledScene, most: int | None) -> LabelledScene:
+    chosen = _sample(len(scene.splats), most)
+    if chosen is None:
+        return scene
+    return scene._replace(splats=scene.splats.subset(chosen), labels=scene.labels.subset(chosen))

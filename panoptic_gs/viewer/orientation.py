@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which way is up in a scene, and where to stand to see it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from panoptic_gs.camera import Camera
+from panoptic_gs.viewer.boxes import upright_axes
+from panoptic_gs.viewer.objects import ObjectTable
+
+_FLOORS = ("floor", "rug", "carpet", "ground", "mat")
+_SHELL = ("wall", "floor", "ceiling")
+
+
+class Standpoint(NamedTuple):
+    """Where a viewer stands and what it looks at, both ``[3]`` in the world."""
+
+    eye: np.ndarray
+    target: np.ndarray
+
+
+def up_direction(table: ObjectTable, means: np.ndarray, cameras: list[Camera]) -> np.ndarray:
+    """The world's up ``[3]``, a unit vector.
+
+    It is the mean of the cameras' up; without cameras the normal of what is called floor, on the side where most of the
+    scene lies; without a floor +z.
+    """
+    if cameras:
+        ups = -np.stack([camera.viewmat[1, :3].numpy() for camera in cameras]).astype(np.float64)
+        mean = ups.mean(axis=0)
+        if np.linalg.norm(mean) > 0.2:
+            return _tidied(mean / np.linalg.norm(mean))
+    floors = [row.id for row in table if any(word in row.category.name.casefold() for word in _FLOORS)]
+    floor = means[np.isin(table.segment_of, floors)].astype(np.float64)
+    if len(floor) >= 50:
+        normal = np.linalg.eigh(np.cov((floor - np.median(floor, axis=0)).T))[1][:, 0]
+        above = np.median((means - np.median(floor, axis=0)) @ normal) > 0
+        return _tidied(normal if above else -normal)
+    return np.array([0.0, 0.0, 1.0])
+
+
+def first_standpoint(table: ObjectTable, means: np.ndarray, up: np.ndarray, cameras: list[Camera]) -> Standpoint:
+    """A first view: the first camera's, else from inside a room's corner, else from outside an object."""
+    low, high = np.quantile(means @ upright_axes(up), [0.02, 0.98], axis=0)
+    axes, extent = upright_axes(up), high - low
+    center = axes @ ((low + high) / 2)
+    if cameras:
+        eye, forward = cameras[0].center.numpy().astype(np.float64), cameras[0].viewmat[2, :3].numpy()
+        return Standpoint(eye, eye + forward * max(0.3 * float(np.linalg.norm(extent)), 1e-3))
+    if any(word in row.category.name.casefold() for row in table for word in _SHELL):
+        corner = axes @ (low + extent * np.array([0.12, 0.12, 0.68]))
+        return Standpoint(corner, axes @ (low + extent * np.array([0.6, 0.6, 0.32])))
+    return Standpoint(center + axes @ (np.array([1.0, 1.0, 0.6]) * float(np.linalg.norm(extent))), center)
+
+
+def _tidied(up: np.ndarray) -> np.ndarray:
+    """The world axis where ``up`` is within 8° of one, else ``up``: measured ups are a little off."""
+    axis = int(np.abs(up).argmax())
+    if abs(up[axis]) > np.cos(np.radians(8)):
+        return np.sign(up[axis]) * np.eye(3)[axis]
+    return up

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a viewer shows and has done so far, without any browser: the model behind the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
+from panoptic_gs.viewer import appearance, edits
+from panoptic_gs.viewer.appearance import ColorBy, PaletteName
+from panoptic_gs.viewer.objects import ObjectTable
+from panoptic_gs.viewer.opening import OpenedScene
+from panoptic_gs.viewer.picking import pick
+
+
+@dataclass
+class Look:
+    """What the page's controls say."""
+
+    color_by: ColorBy = "panoptic"
+    palette: PaletteName = "distinct"
+    shuffle: int = 0
+    """Seed of the palette "shuffled"."""
+    shaded: bool = True
+    """Whether label colours keep the photo's light and dark."""
+    min_confidence: float = 0.0
+    """Gaussians below it are hidden, unlabelled ones too where it is above 0."""
+    unlabelled: bool = True
+    """Whether Gaussians without a label are drawn."""
+    hidden: set[int] = field(default_factory=set)
+    """Objects that are hidden."""
+    selected: int = 0
+    """The object that is lit up; 0 for none."""
+
+
+class Derived:
+    """What follows from one state of the scene; made anew after each edit, parts of it only when asked for."""
+
+    def __init__(self, scene: LabelledScene) -> None:
+        self.scene = scene
+        self.table = ObjectTable(scene)
+
+    @cached_property
+    def photo(self) -> np.ndarray:
+        """Colours ``[N, 3]`` uint8."""
+        return appearance.photo_colors(self.scene.splats)
+
+    @cached_property
+    def category_of(self) -> np.ndarray:
+        """The category ``[N]`` of each Gaussian, 0 = none."""
+        lookup = np.zeros(int(self.table.segment_of.max(initial=0)) + 1, dtype=np.int64)
+        for row in self.table:
+            if row.id < len(lookup):
+                lookup[row.id] = row.category.id
+        return lookup[self.table.segment_of]
+
+    @cached_property
+    def plain_splats(self) -> Splats:
+        """The Gaussians without their dependence on the view, which picking does not need."""
+        splats = self.scene.splats
+        return Splats(splats.means, splats.quats, splats.scales, splats.opacities, splats.sh[:, :1])
+
+
+class Session:
+    """A labelled scene that is looked at and edited.
+
+    Args:
+        opened: the scene.
+        out: folder inside the scene's folder where edits are saved; by default ``edited``, or ``edited-2`` … where an
+            earlier one is there.
+
+    Raises:
+        InputError: ``out`` is not inside the scene's folder, is the scene itself, or has content.
+    """
+
+    def __init__(self, opened: OpenedScene, out: Path | None = None) -> None:
+        self.opened = opened
+        self.history = edits.History(opened.scene)
+        self.look = Look()
+        self.out = _output_folder(opened.folder, out)
+        self._saved_here = False
+        self._derived = Derived(opened.scene)
+        self._drawn: tuple[tuple[object, ...], Splats, GaussianLabels] | None = None
+
+    @property
+    def scene(self) -> LabelledScene:
+        """The scene as edited so far."""
+        return self.history.current
+
+    @property
+    def derived(self) -> Derived:
+        """What follows from the current scene."""
+        if self._derived.scene is not self.scene:
+            self._derived = Derived(self.scene)
+        return self._derived
+
+    @property
+    def table(self) -> ObjectTable:
+        """The objects as they are now."""
+        return self.derived.table
+
+    # What is drawn
+
+    def visible(self) -> np.ndarray:
+        """Which Gaussians ``[N]`` bool are drawn."""
+        table, look = self.table, self.look
+        shown = np.ones(len(table.segment_of), dtype=bool)
+        if look.min_confidence > 0:
+            shown &= table.confidence >= look.min_confidence
+        if not look.unlabelled:
+            shown &= table.segment_of != 0
+        if look.hidden:
+            lookup = np.zeros(int(table.segment_of.max(initial=0)) + 1, dtype=bool)
+            lookup[[i for i in look.hidden if i < len(lookup)]] = True
+            shown &= ~lookup[table.segment_of]
+        return shown
+
+    def colors(self) -> np.ndarray:
+        """The colour ``[N, 3]`` uint8 of each Gaussian, the selected object lit up."""
+        derived, look = self.derived, self.look
+        if look.color_by == "colour":
+            colors = derived.photo
+        elif look.color_by == "confidence":
+            colors = appearance.confidence_colors(derived.table.confidence)
+        elif look.color_by == "category":
+            colors = appearance.category_colors(
+                derived.category_of, self.scene.categories, look.palette, look.shuffle
+            )
+        else:
+            ids = [segment.id for segment in self.scene.segments]
+            colors = appearance.label_colors(derived.table.segment_of, ids, look.palette, look.shuffle)
+        if look.shaded and look.color_by in ("panoptic", "category"):
+            colors = appearance.shaded(colors, derived.photo)
+        if look.selected:
+            colors = appearance.spotlit(colors, derived.table.segment_of == look.selected)
+        return colors
+
+    def pick(self, origin: np.ndarray, direction: np.ndarray, fov_y: float, height: int = 800) -> int:
+        """The object that a click's ray meets among the drawn Gaussians, 0 for none."""
+        look = self.look
+        state = (self.scene, look.min_confidence, look.unlabelled, frozenset(look.hidden))
+        if self._drawn is None or self._drawn[0][0] is not state[0] or self._drawn[0][1:] != state[1:]:
+            shown = torch.from_numpy(self.visible())
+            splats, labels = self.derived.plain_splats, self.scene.labels
+            whole = bool(shown.all())
+            self._drawn = state, splats if whole else splats.subset(shown), labels if whole else labels.subset(shown)
+        return pick(self._drawn[1], self._drawn[2], origin, direction, fov_y, height)
+
+    def select(self, segment_id: int) -> None:
+        """Light an object up; 0, or an id that there is not, for none."""
+        self.look.selected = segment_id if self.table.get(segment_id) else 0
+
+    def show_only(self, segment_ids: set[int]) -> None:
+        """Hide every object but these, and what has no label."""
+        self.look.hidden = {row.id for row in self.table} - segment_ids
+        self.look.unlabelled = False
+
+    def show_all(self) -> None:
+        """Show every object, and what has no label."""
+        self.look.hidden = set()
+        self.look.unlabelled = True
+
+    # Edits
+
+    def edit(self, description: str, scene: LabelledScene) -> None:
+        """Take an edited scene as the current one.
+
+        Raises:
+            InputError: the scene was thinned.
+        """
+        if self.opened.thinned:
+            raise InputError(
+                "edit",
+                f"{len(self.opened.scene.splats):,} of {self.opened.num_gaussians:,} Gaussians",
+                "the whole scene",
+                "Start without --max-gaussians to edit.",
+            )
+        self.history.apply(description, scene)
+        self._after_change()
+
+    def undo(self) -> str | None:
+        """Take the last edit back; its description."""
+        description = self.history.undo()
+        self._after_change()
+        return description
+
+    def redo(self) -> str | None:
+        """Do the last edit that was taken back again; its description."""
+        description = self.history.redo()
+        self._after_change()
+        return description
+
+    def save(self) -> Path:
+        """Write the edited scene as a labelled scene folder; the original stays untouched. Gives the folder.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        scene = self.scene
+        source = f"edited from {self.opened.folder.resolve().name}"
+        meaning = PanopticScene(scene.categories, scene.segments, {}, source=source)
+        save_labelled_scene(self.out, scene.splats, scene.labels, meaning, overwrite=self._saved_here)
+        self._saved_here = True
+        self.history.mark_saved()
+        return self.out
+
+    def _after_change(self) -> None:
+        ids = {row.id for row in self.table}
+        self.look.hidden &= ids
+        if self.look.selected not in ids:
+            self.look.selected = 0
+
+
+def _output_folder(folder: Path, out: Path | None) -> Path:
+    root = folder.resolve()
+    if out is None:
+        names = ("edited", *(f"edited-{number}" for number in range(2, 10_000)))
+        return next(root / name for name in names if not (root / name).exists())
+    chosen = (root / out).resolve()
+    if root not in chosen.parents:
+        raise InputError(
+            "--out",
+            str(out),
+            f"a folder inside {root}, relative to it",
+            "Give a name as in --out corrected; copy it elsewhere afterwards.",
+        )
+    if chosen.exists() and any(chosen.iterdir() if chosen.is_dir() else [chosen]):
+        raise InputError("--out", f"{chosen}, which has content", "a new folder", "Choose another name.")
+    return chosen
