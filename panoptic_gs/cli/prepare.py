@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Union
 
 import tyro
@@ -11,6 +12,7 @@ import tyro
 from panoptic_gs.cli.prepare_scene import PrepareScene
 
 if TYPE_CHECKING:
+    from panoptic_gs.datasets.preparation import Progress
     from panoptic_gs.datasets.raw_scene import RawScene
 
 
@@ -18,17 +20,30 @@ if TYPE_CHECKING:
 class PrepareReplica(PrepareScene):
     """Replica as rendered for Semantic-NeRF: rgb/, depth/, semantic_class/, semantic_instance/, traj_w_c.txt."""
 
-    def open(self) -> RawScene:
+    def open(self, report: Progress) -> RawScene:
         from panoptic_gs.datasets.replica import ReplicaScene
 
         return ReplicaScene.open(self.raw)
 
 
 @dataclass(frozen=True)
+class PrepareScanNet(PrepareScene):
+    """ScanNet: <id>.sens (or color/, depth/, pose/, intrinsic/), the two label zips, aggregation, _vh_clean_2.ply."""
+
+    labels: Path | None = None
+    """scannetv2-labels.combined.tsv; by default it is looked for in the scene's folder and above it."""
+
+    def open(self, report: Progress) -> RawScene:
+        from panoptic_gs.datasets.scannet import ScanNetScene
+
+        return ScanNetScene.open(self.raw, self.labels, self.jobs, lambda done, total: report("sharpness", done, total))
+
+
+@dataclass(frozen=True)
 class PreparePanopticLifting(PrepareScene):
     """The processed layout of Panoptic Lifting: color/, depth/, pose/, intrinsic/, rs_semantics/, rs_instance/."""
 
-    def open(self) -> RawScene:
+    def open(self, report: Progress) -> RawScene:
         from panoptic_gs.datasets.panoptic_lifting import PanopticLiftingScene
 
         return PanopticLiftingScene.open(self.raw)
@@ -36,6 +51,7 @@ class PreparePanopticLifting(PrepareScene):
 
 Dataset = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[PrepareReplica, tyro.conf.subcommand("replica")],
+    Annotated[PrepareScanNet, tyro.conf.subcommand("scannet")],
     Annotated[PreparePanopticLifting, tyro.conf.subcommand("panoptic-lifting")],
 ]
 

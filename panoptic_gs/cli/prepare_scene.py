@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from panoptic_gs.datasets.preparation import Progress as Report
     from panoptic_gs.datasets.raw_scene import RawScene
 
-_STAGES = {"frames": "Reading frames", "truth": "Writing the truth"}
+_STAGES = {"sharpness": "Looking for the sharpest frames", "frames": "Reading frames", "truth": "Writing the truth"}
 _MOST_LISTED = 20
 
 
@@ -48,8 +48,8 @@ class PrepareScene:
     overwrite: bool = False
     """Replace the output folder if it is an earlier scene."""
 
-    def open(self) -> RawScene:
-        """The raw scene."""
+    def open(self, report: Report) -> RawScene:
+        """The raw scene; ``report`` is called where opening it takes long."""
         raise NotImplementedError
 
     def run(self) -> None:
@@ -60,7 +60,7 @@ class PrepareScene:
                                  self.jobs, self.overwrite)  # fmt: skip
         try:
             with _progress(console) as report:
-                done = prepare_scene(self.open(), self.out, options, report)
+                done = prepare_scene(self.open(report), self.out, options, report)
         except KeyboardInterrupt:
             console.print("Interrupted. The same command goes on where it stopped.")
             raise

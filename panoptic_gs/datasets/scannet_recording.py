@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ScanNet recording: photos, depth and poses from the ``.sens`` stream or from the folders it is exported to."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from panoptic_gs.datasets.sens import SensStream
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_image, read_rgb
+
+_SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
+_EXPORTED_DEPTH_SHIFT = 1000.0
+
+
+class Recording(Protocol):
+    """Frames by number, each with a photo and perhaps depth; what it is for :class:`SensRecording`, too."""
+
+    @property
+    def poses(self) -> Mapping[int, np.ndarray]:
+        """Number of every frame with a photo → ``[4, 4]`` camera to world, OpenCV axes; not finite where unknown."""
+        ...
+
+    @property
+    def missing(self) -> Mapping[int, str]:
+        """Number of every frame that is not there → why."""
+        ...
+
+    @property
+    def intrinsic_color(self) -> np.ndarray:
+        """``[3, 3]`` of the photo, pixel centres on whole numbers."""
+        ...
+
+    @property
+    def intrinsic_depth(self) -> np.ndarray:
+        """``[3, 3]`` of the depth, pixel centres on whole numbers."""
+        ...
+
+    def encoded(self, number: int) -> tuple[bytes, str] | None:
+        """The photo's own file and its ending; None where it is stored without compression."""
+        ...
+
+    def color(self, number: int) -> np.ndarray:
+        """The photo ``[H, W, 3]`` uint8."""
+        ...
+
+    def depth(self, number: int) -> np.ndarray | None:
+        """``[h, w]`` float32 metres, 0 = none; None for a frame without depth."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SensRecording:
+    """The frames of a ``.sens`` stream."""
+
+    stream: SensStream = field(repr=False)
+
+    @property
+    def poses(self) -> Mapping[int, np.ndarray]:
+        """Camera-to-world poses."""
+        return {number: frame.camera_to_world.astype(np.float64) for number, frame in enumerate(self.stream.frames)}
+
+    @property
+    def missing(self) -> Mapping[int, str]:
+        """Frames beyond the end of a truncated file."""
+        first = len(self.stream.frames)
+        reason = f"{self.stream.path.name} is truncated: it ends within frame {first}"
+        return dict.fromkeys(range(first, first + self.stream.missing_frames), reason)
+
+    @property
+    def intrinsic_color(self) -> np.ndarray:
+        """Of the colour camera."""
+        return self.stream.intrinsic_color[:3, :3].astype(np.float64)
+
+    @property
+    def intrinsic_depth(self) -> np.ndarray:
+        """Of the depth camera."""
+        return self.stream.intrinsic_depth[:3, :3].astype(np.float64)
+
+    def encoded(self, number: int) -> tuple[bytes, str] | None:
+        """The stored JPEG or PNG."""
+        suffix = _SUFFIXES.get(self.stream.color_compression)
+        return None if suffix is None else (self.stream.read_color_bytes(number), suffix)
+
+    def color(self, number: int) -> np.ndarray:
+        """The decoded photo."""
+        return self.stream.read_color(number)
+
+    def depth(self, number: int) -> np.ndarray | None:
+        """The decoded depth."""
+        return self.stream.read_depth(number)
+
+
+@dataclass(frozen=True, eq=False)
+class FolderRecording:
+    """Exported frames: ``color/i.jpg``, ``depth/i.png`` in millimetres, ``pose/i.txt``, ``intrinsic/*.txt``."""
+
+    poses: Mapping[int, np.ndarray] = field(repr=False)
+    missing: Mapping[int, str]
+    intrinsic_color: np.ndarray
+    intrinsic_depth: np.ndarray
+    photos: Mapping[int, Path] = field(repr=False)
+    depths: Mapping[int, Path] = field(repr=False)
+
+    @classmethod
+    def open(cls, root: Path) -> FolderRecording:
+        """List the frames.
+
+        Raises:
+            InputError: no photos, or the intrinsics are missing or no matrices.
+        """
+        photos = _numbered(root / "color", (".jpg", ".jpeg", ".png"))
+        depths = _numbered(root / "depth", (".png",))
+        pose_files = _numbered(root / "pose", (".txt",))
+        if not photos:
+            raise InputError(root / "color", "no numbered photos", "color/0.jpg, …", "Export the .sens file again.")
+        poses, missing = {}, {}
+        for number in sorted({*photos, *pose_files}):
+            if number not in photos:
+                missing[number] = f"color/{number}.jpg is missing"
+            elif number not in pose_files:
+                missing[number] = f"pose/{number}.txt is missing"
+            else:
+                try:
+                    poses[number] = _read_matrix(pose_files[number])
+                except InputError as error:
+                    missing[number] = str(error)
+        color = _read_matrix(root / "intrinsic" / "intrinsic_color.txt")[:3, :3]
+        depth_file = root / "intrinsic" / "intrinsic_depth.txt"
+        depth = _read_matrix(depth_file)[:3, :3] if depth_file.is_file() or depths else color
+        return cls(poses, missing, color, depth, photos, depths)
+
+    def encoded(self, number: int) -> tuple[bytes, str] | None:
+        """The photo's file."""
+        path = self.photos[number]
+        return path.read_bytes(), path.suffix.lower()
+
+    def color(self, number: int) -> np.ndarray:
+        """The decoded photo."""
+        return read_rgb(self.photos[number])
+
+    def depth(self, number: int) -> np.ndarray | None:
+        """The decoded depth, None where its file is missing."""
+        if number not in self.depths:
+            return None
+        values = read_image(self.depths[number])
+        if values.ndim != 2:
+            raise InputError(
+                self.depths[number], f"pixels of shape {list(values.shape)}", "grey depth", "Export again."
+            )
+        return (values / np.float32(_EXPORTED_DEPTH_SHIFT)).astype(np.float32)
+
+
+def open_recording(root: Path) -> Recording:
+    """The ``.sens`` stream of a scene folder, or its exported folders.
+
+    Raises:
+        InputError: neither is there, or the one that is there cannot be read.
+    """
+    streams = sorted(root.glob("*.sens"))
+    if len(streams) > 1:
+        raise InputError(root, f"{len(streams)} .sens files", "one scene's", "Give the folder of a single scene.")
+    if streams:
+        return SensRecording(SensStream.open(streams[0]))
+    if (root / "color").is_dir():
+        return FolderRecording.open(root)
+    raise InputError(
+        root,
+        "neither a .sens file nor the folder color/",
+        "a scene of ScanNet",
+        "Give the folder of one scene, as in scans/scene0000_00; without the .sens file there are no photos.",
+    )
+
+
+def sharpest(
+    recording: Recording,
+    numbers: Sequence[int],
+    most: int,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[int]:
+    """Of more than ``most`` frames the sharpest of each window of max(2, ⌈N / most⌉); otherwise all.
+
+    Frames whose photo cannot be decoded lose, and stand only where their whole window cannot.
+
+    Args:
+        recording: the frames.
+        numbers: the N candidates, in order.
+        most: how many frames are not thinned.
+        jobs: photos to decode at a time.
+        progress: is told how many of the photos are done.
+    """
+    if len(numbers) <= most:
+        return list(numbers)
+    window = max(2, -(-len(numbers) // most))
+
+    def score(number: int) -> float:
+        try:
+            return sharpness(recording, number)
+        except InputError:
+            return -1.0
+
+    scores: list[float] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for value in pool.map(score, numbers):
+            scores.append(value)
+            progress(len(scores), len(numbers))
+    windows = [range(start, min(start + window, len(numbers))) for start in range(0, len(numbers), window)]
+    return [numbers[max(members, key=scores.__getitem__)] for members in windows]
+
+
+def sharpness(recording: Recording, number: int) -> float:
+    """The variance of the photo's Laplacian, of its luma (Pech-Pacheco et al., ICPR 2000).
+
+    Raises:
+        InputError: the photo cannot be decoded.
+    """
+    stored = recording.encoded(number)
+    if stored is None:
+        grey = recording.color(number).astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    else:
+        try:
+            with Image.open(io.BytesIO(stored[0])) as image:
+                image.draft("L", image.size)
+                grey = np.asarray(image.convert("L"), dtype=np.float32)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(
+                f"frame {number}", f"a photo that cannot be decoded ({error})", "a photo", "Mend."
+            ) from error
+    neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((neighbours - 4 * grey[1:-1, 1:-1]).var())
+
+
+def _numbered(folder: Path, endings: Sequence[str]) -> dict[int, Path]:
+    files = folder.iterdir() if folder.is_dir() else ()
+    found = {int(p.stem): p for p in files if re.fullmatch(r"\d+", p.stem) and p.suffix.lower() in endings}
+    return dict(sorted(found.items()))
+
+
+def _read_matrix(path: Path) -> np.ndarray:
+    """A 4×4 matrix of text; entries may be infinite."""
+    try:
+        matrix = np.array([[float(v) for v in line.split()] for line in path.read_text().splitlines() if line.strip()])
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"no readable matrix ({error})", "4 rows of 4 numbers", "Export it again.") from error
+    if matrix.shape != (4, 4):
+        raise InputError(path, f"shape {list(matrix.shape)}", "4 rows of 4 numbers", "Export it again.")
+    return matrix

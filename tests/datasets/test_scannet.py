@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ScanNet: the room laid out as a .sens stream, or exported, with label zips, comes back as it was."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from room_frames import (
+    RoomFrame,
+    assert_gives_back_the_room,
+    assert_same_labels,
+    camera_to_world,
+    render_frames,
+)
+from room_mesh import room_mesh, write_mesh
+from scannet_layout import SCENE, png, write_labels, write_scannet
+
+from panoptic_gs.cli.main import main
+from panoptic_gs.datasets.preparation import Preparation, prepare_scene
+from panoptic_gs.datasets.scannet import ScanNetScene, resample_depth
+from panoptic_gs.datasets.scannet_recording import open_recording, sharpest
+from panoptic_gs.datasets.sens import SensStream
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_json
+from panoptic_gs.scene import Scene
+from panoptic_gs.synthetic import RoomRenderer
+
+JPEG_LOSS = 3.0  # mean absolute difference that the codec itself makes at quality 95
+
+
+@pytest.fixture(scope="module")
+def frames(renderer: RoomRenderer) -> list[RoomFrame]:
+    # Principal point off the middle, unequal focal lengths.
+    return render_frames(renderer, views=6, K=np.array([[50.0, 0, 30.2], [0, 51.0, 25.1], [0, 0, 1]]))
+
+
+def prepare(folder: Path, out: Path) -> Preparation:
+    return prepare_scene(ScanNetScene.open(folder), out)
+
+
+@pytest.mark.parametrize("exported", [False, True], ids=["sens", "exported"])
+def test_prepare_gives_back_the_room(frames: list[RoomFrame], tmp_path: Path, exported: bool) -> None:
+    done = prepare(write_scannet(tmp_path / "raw", frames, exported=exported), tmp_path / "scene")
+    scene = assert_gives_back_the_room(tmp_path / "scene", frames, color_tolerance=JPEG_LOSS)
+    assert scene.splits == {"train": ("0001", "0002", "0003", "0004"), "test": ("0000", "0005")}
+    assert done.dropped == ()
+    assert done.notes == (f"no {SCENE}_vh_clean_2.ply: seed points from depth",)
+    assert not list((tmp_path / "raw").rglob("label-filt")), "archives are read without unpacking them"
+
+
+def test_photos_are_kept_as_they_are_stored(frames: list[RoomFrame], tmp_path: Path) -> None:
+    folder = write_scannet(tmp_path, frames)
+    prepare(folder, tmp_path / "scene")
+    stored = SensStream.open(folder / f"{SCENE}.sens").read_color_bytes(2)
+    assert (tmp_path / "scene" / "images" / "0002.jpg").read_bytes() == stored
+
+
+def test_stream_frames_are_read_in_any_order(frames: list[RoomFrame], tmp_path: Path) -> None:
+    stream = SensStream.open(write_scannet(tmp_path, frames) / f"{SCENE}.sens")
+    assert (stream.sensor_name, stream.color_size, stream.missing_frames) == ("StructureSensor", (64, 48), 0)
+    for number in (4, 0, 5, 2):
+        np.testing.assert_allclose(stream.read_depth(number), frames[number].depth, atol=0.00051)
+        assert np.abs(stream.read_color(number).astype(float) - frames[number].rgb).mean() < JPEG_LOSS
+        np.testing.assert_allclose(stream.frames[number].camera_to_world, camera_to_world(frames[number].camera),
+                                   atol=1e-6)  # fmt: skip
+        assert stream.frames[number].timestamp_depth == 33 * number
+
+
+def test_other_class_lists(frames: list[RoomFrame], tmp_path: Path) -> None:
+    folder = write_scannet(tmp_path, frames)
+    for classes, last in (("nyu40", 40), ("scannet20", 39), ("own", 40)):
+        main(["prepare", "scannet", str(folder), "--out", str(tmp_path / classes), "--classes", classes, "--jobs", "1"])
+        truth = Scene.load(tmp_path / classes).load_panoptic("panoptic_gt")
+        assert truth.categories[-1].id == last
+        names = {category.id: category.name for category in truth.categories}
+        assert {"wall", "floor"} <= {names[segment.category_id] for segment in truth.segments}
+    # otherprop, NYU40's 40, has no place among the 20.
+    assert all(
+        segment.category_id != 40
+        for segment in Scene.load(tmp_path / "scannet20").load_panoptic("panoptic_gt").segments
+    )
+
+
+def test_an_instance_takes_its_majority_class(frames: list[RoomFrame], tmp_path: Path) -> None:
+    folder = write_scannet(tmp_path / "raw", frames)
+    thing = max((i for f in frames for i in np.unique(f.instances) if i), key=lambda i: sum(
+        int((f.instances == i).sum()) for f in frames))  # fmt: skip
+    noisy = []
+    for frame in frames:
+        # A corner of the object is labelled as wall.
+        rows = np.flatnonzero((frame.instances == thing).any(1))
+        spill = (frame.instances == thing) & (np.arange(frame.depth.shape[0])[:, None] <= rows[:1].sum())
+        noisy.append(RoomFrame(frame.stem, frame.camera, frame.rgb, frame.depth, np.where(spill, 1, frame.classes),
+                               frame.instances))  # fmt: skip
+    assert any((a.classes != b.classes).any() for a, b in zip(noisy, frames))
+    write_labels(folder, noisy)
+    prepare(folder, tmp_path / "scene")
+    assert_same_labels(Scene.load(tmp_path / "scene").load_panoptic("panoptic_gt"), frames)
+
+
+def test_depth_of_another_camera_is_resampled(renderer: RoomRenderer) -> None:
+    wide = render_frames(renderer, views=4, K=np.array([[95.0, 0, 79], [0, 96, 61], [0, 0, 1]]), width=160, height=120)
+    photo = render_frames(renderer, views=4, K=np.array([[230.0, 0, 165], [0, 231, 118], [0, 0, 1]]), width=320,
+                          height=242)  # fmt: skip
+    for seen, wanted in zip(wide, photo):
+        got = resample_depth(seen.depth, seen.camera.K.double().numpy(), wanted.camera)
+        assert got.shape == (120, 160)
+        rows, columns = np.mgrid[:120, :160]
+        expected = wanted.depth[((rows + 0.5) * 242 / 120).astype(int), ((columns + 0.5) * 2).astype(int)]
+        assert np.median(np.abs(got - expected)) < 0.01
+        assert (np.abs(got - expected) < 0.08).mean() > 0.9
+    corner = resample_depth(np.ones((10, 10)), np.array([[40.0, 0, 5], [0, 40, 5], [0, 0, 1]]), wanted.camera)
+    assert corner[0, 0] == 0, "outside the depth image there is none"
+    assert corner[5, 5] == 1
+
+
+def test_seed_points_lie_on_the_mesh(renderer: RoomRenderer, frames: list[RoomFrame], tmp_path: Path) -> None:
+    folder = write_scannet(tmp_path, frames)
+    mesh, _ = room_mesh(renderer.room)
+    write_mesh(folder / f"{SCENE}_vh_clean_2.ply", mesh)
+    assert prepare(folder, tmp_path / "scene").notes == ()
+    points = Scene.load(tmp_path / "scene").points
+    assert points is not None
+    floor = np.abs(points[0][:, 2]) < 1e-4
+    assert floor.mean() > 0.05
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    assert (points[0] >= low - 1e-4).all()
+    assert (points[0] <= high + 1e-4).all()
+
+
+class TestSharpest:
+    def test_each_window_keeps_its_sharpest(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames, exported=True)
+        for number in (0, 2, 3, 4):
+            path = folder / "color" / f"{number}.jpg"
+            with Image.open(path) as image:
+                blurred = image.filter(ImageFilter.GaussianBlur(2 if number != 3 else 4))
+            blurred.save(path, quality=95)
+        recording = open_recording(folder)
+        numbers = sorted(recording.poses)
+        assert sharpest(recording, numbers, most=5) == [1, 2, 5]  # windows of two at least
+        assert sharpest(recording, numbers, most=2, jobs=2) == [1, 5]  # ⌈6 / 2⌉ = 3
+        assert sharpest(recording, numbers, most=6) == numbers
+
+    def test_a_broken_photo_loses(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames, exported=True)
+        (folder / "color" / "1.jpg").write_bytes(b"\xff\xd8 torn")
+        assert sharpest(open_recording(folder), range(6), most=3)[0] == 0
+
+
+class TestBadInput:
+    """What can go wrong with a download: named, the rest is finished."""
+
+    def test_infinite_poses(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        poses = [camera_to_world(frame.camera) for frame in frames]
+        poses[1] = np.full((4, 4), -np.inf)
+        poses[4] = np.zeros((4, 4))
+        done = prepare(write_scannet(tmp_path, frames, poses), tmp_path / "scene")
+        assert {entry.stem for entry in done.dropped} == {"0001", "0004"}
+        assert "not finite" in done.dropped[0].reason
+        assert "rotation" in done.dropped[1].reason
+        assert done.frames == 4
+
+    def test_truncated_stream(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        file = write_scannet(tmp_path, frames) / f"{SCENE}.sens"
+        whole = file.read_bytes()
+        stream = SensStream.open(file)
+        file.write_bytes(whole[: stream.frames[4].color_offset + 100])
+        done = prepare(file.parent, tmp_path / "scene")
+        assert [entry.stem for entry in done.dropped] == ["0004", "0005"]
+        assert "truncated" in done.dropped[0].reason
+        assert done.frames == 4
+        for length, found in ((300, "truncated"), (400, "no whole frame"), (0, "truncated"), (2, "truncated")):
+            file.write_bytes(whole[:length])
+            with pytest.raises(InputError, match=found):
+                SensStream.open(file)
+
+    def test_not_a_stream_of_this_version(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        file = write_scannet(tmp_path, frames) / f"{SCENE}.sens"
+        file.write_bytes(b"\x03\0\0\0" + file.read_bytes()[4:])
+        with pytest.raises(InputError, match="version 3"):
+            SensStream.open(file)
+
+    def test_broken_photo_and_broken_depth(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        file = write_scannet(tmp_path, frames) / f"{SCENE}.sens"
+        stream = SensStream.open(file)
+        data = bytearray(file.read_bytes())
+        start = stream.frames[1].color_offset
+        data[start : start + 20] = bytes(20)
+        start = stream.frames[2].color_offset + stream.frames[2].color_bytes
+        data[start : start + 20] = bytes(20)
+        file.write_bytes(data)
+        done = prepare(file.parent, tmp_path / "scene")
+        assert {entry.stem: "colour" in entry.reason for entry in done.dropped} == {"0001": True, "0002": False}
+
+    def test_missing_exported_files(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames, exported=True)
+        for name in ("color/0.jpg", "pose/3.txt", "depth/5.png"):
+            (folder / name).unlink()
+        (folder / "pose" / "2.txt").write_text("1 0 0\n")
+        done = prepare(folder, tmp_path / "scene")
+        assert {entry.stem for entry in done.dropped} == {"0000", "0002", "0003"}
+        assert "1 frames: no depth" in done.notes
+        assert done.frames == 3
+
+    def test_labels_missing_from_or_torn_in_an_archive(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames)
+        archive = folder / f"{SCENE}_2d-label-filt.zip"
+        rewrite(archive, {"label-filt/1.png": None, "label-filt/3.png": b"no PNG"})
+        data = bytearray(archive.read_bytes())
+        with zipfile.ZipFile(archive) as opened:
+            info = opened.getinfo("label-filt/4.png")
+        data[info.header_offset + 60 : info.header_offset + 70] = b"\xff" * 10
+        archive.write_bytes(data)
+        done = prepare(folder, tmp_path / "scene")
+        assert {entry.stem for entry in done.dropped} == {"0001", "0003", "0004"}
+        assert_same_labels(Scene.load(tmp_path / "scene").load_panoptic("panoptic_gt"), [frames[i] for i in (0, 2, 5)])
+
+    def test_a_label_that_the_table_does_not_list(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames)
+        odd = np.full((48, 64), 5000, np.uint16)
+        rewrite(folder / f"{SCENE}_2d-label-filt.zip", {"label-filt/2.png": png(odd)})
+        (dropped,) = prepare(folder, tmp_path / "scene").dropped
+        assert dropped.stem == "0002"
+        assert "label 5000" in dropped.reason
+
+    def test_an_instance_that_the_aggregation_does_not_list(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames)
+        file = folder / f"{SCENE}.aggregation.json"
+        document = json.loads(file.read_text())
+        document["segGroups"] = [group for group in document["segGroups"] if group["label"] != "floor"]
+        file.write_text(json.dumps(document))
+        assert any("aggregation.json does not list" in note for note in prepare(folder, tmp_path / "scene").notes)
+
+    @pytest.mark.parametrize("name", ["../../evil/1.png", "/etc/1.png", "C:\\1.png", "a\\..\\..\\1.png"])
+    def test_an_archive_that_reaches_out_is_refused(self, frames: list[RoomFrame], tmp_path: Path, name: str) -> None:
+        folder = write_scannet(tmp_path, frames[:1])
+        rewrite(folder / f"{SCENE}_2d-instance-filt.zip", {name: png(np.zeros((48, 64), np.uint8))})
+        with pytest.raises(InputError, match="within the archive"):
+            prepare(folder, tmp_path / "scene")
+        assert not (tmp_path / "scene").exists()
+
+    def test_half_downloaded(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames)
+        archive = folder / f"{SCENE}_2d-instance-filt.zip"
+        whole = archive.read_bytes()
+        archive.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(InputError, match="no readable zip"):
+            ScanNetScene.open(folder)
+        archive.unlink()
+        with pytest.raises(InputError, match="no such file"):
+            ScanNetScene.open(folder)
+        archive.write_bytes(whole)
+        (tmp_path / "scannetv2-labels.combined.tsv").rename(tmp_path / "elsewhere.tsv")
+        with pytest.raises(InputError, match="table of labels"):
+            ScanNetScene.open(folder)
+        assert ScanNetScene.open(folder, labels=tmp_path / "elsewhere.tsv").labels is not None
+        (folder / f"{SCENE}.sens").unlink()
+        with pytest.raises(InputError, match="neither a"):
+            ScanNetScene.open(folder)
+
+    def test_a_broken_table_of_labels(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames[:1])
+        for text, found in (("id\tname\n1\twall\n", "no column nyu40id"), ("id\tnyu40id\nx\t1\n", "no number"),
+                            ("id\tnyu40id\n3\t77\n", "77")):  # fmt: skip
+            (tmp_path / "scannetv2-labels.combined.tsv").write_text(text)
+            with pytest.raises(InputError, match=found):
+                ScanNetScene.open(folder)
+
+    def test_without_labels_there_is_no_truth(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames)
+        for path in (*folder.glob("*.zip"), *folder.glob("*.json")):
+            path.unlink()
+        done = prepare(folder, tmp_path / "scene")
+        assert any("no ground truth" in note for note in done.notes)
+        assert not (tmp_path / "scene" / "panoptic_gt").exists()
+        assert len(Scene.load(tmp_path / "scene").frames) == 6
+
+    def test_a_broken_mesh_is_said(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        folder = write_scannet(tmp_path, frames)
+        (folder / f"{SCENE}_vh_clean_2.ply").write_bytes(b"ply\nformat binary_little_endian 1.0\nelement vertex 9\n")
+        done = prepare(folder, tmp_path / "scene")
+        assert any("Seed points from depth" in note for note in done.notes)
+        assert done.points > 500
+
+    def test_exit_code_and_summary(
+        self, frames: list[RoomFrame], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        poses = [camera_to_world(frame.camera) for frame in frames]
+        poses[3][:] = np.inf
+        folder = write_scannet(tmp_path, frames, poses)
+        out = tmp_path / "scene"
+        with pytest.raises(SystemExit) as stopped:
+            main(["prepare", "scannet", str(folder), "--out", str(out), "--jobs", "1"])
+        assert stopped.value.code == 1
+        printed = capsys.readouterr().out
+        assert "Dropped 1 frames" in printed
+        assert "0003: its pose is not finite" in printed
+        assert read_json(out / "preparation.json")["dropped"].keys() == {"0003"}
+        with pytest.raises(SystemExit) as stopped:
+            main(["prepare", "scannet", str(folder), "--out", str(tmp_path / "b"), "--classes", "nyu41"])
+        assert stopped.value.code == 2
+        assert "Did you mean nyu40?" in capsys.readouterr().err
+        assert not (tmp_path / "b").exists()
+
+
+def rewrite(archive: Path, changes: dict[str, bytes | None]) -> None:
+    """Replace, add or remove entries of a zip."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            if name not in changes:
+                new.writestr(name, old.read(name))
+        for name, data in changes.items():
+            if data is not None:
+                new.writestr(name, data)
+    archive.write_bytes(buffer.getvalue())
