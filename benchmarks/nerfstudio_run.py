@@ -24,15 +24,19 @@ METHOD = "panst3r-ludvig"
 
 @dataclass(frozen=True)
 class NerfstudioRun:
-    """A training in ``folder``; every command's output goes to the terminal.
+    """A training in ``folder``; every command's output goes to the terminal, or to a log.
 
     Args:
         folder: receives ``training/``, ``renders/`` and ``scores.json``.
         console: where the commands are echoed.
+        log: a file that the commands and their output are appended to instead.
+        threads: of each command; by default as torch decides.
     """
 
     folder: Path
     console: Console
+    log: Path | None = None
+    threads: int | None = None
 
     @property
     def config(self) -> Path:
@@ -68,12 +72,31 @@ class NerfstudioRun:
                 maps[path.name.removesuffix(".npy.gz")] = np.load(file)[..., 0].astype(np.int32)
         return maps
 
-    def _call(self, command: str, *arguments: object) -> None:
-        words = [str(Path(sys.executable).with_name(command)), *map(str, arguments)]
-        self.console.print(f"[bold cyan]$ {command}[/] {shlex.join(words[1:])}", highlight=False, soft_wrap=True)
+    def call(self, words: Sequence[str]) -> None:
+        """Run a command with the environment that trainings have.
+
+        Raises:
+            InputError: it ended with another exit code than 0.
+        """
         # nerfstudio's dependencies deprecate what nerfstudio uses; those pages hide what a user wants to see.
         # torch's threads would spin after each operation, on cores that the kernels could use.
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONWARNINGS": "ignore"}
-        result = subprocess.run(words, stdin=subprocess.DEVNULL, env=environment, check=False)
+        if self.threads is not None:
+            environment["OMP_NUM_THREADS"] = str(self.threads)
+        command = Path(words[0]).name
+        if self.log is None:
+            self.console.print(f"[bold cyan]$ {command}[/] {shlex.join(words[1:])}", highlight=False, soft_wrap=True)
+            result = subprocess.run(words, stdin=subprocess.DEVNULL, env=environment, check=False)
+            mend = "Its own output above says why."
+        else:
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(f"$ {shlex.join([command, *words[1:]])}\n")
+                log.flush()
+                result = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                                        check=False)  # fmt: skip
+            mend = f"The end of {self.log} says why."
         if result.returncode != 0:
-            raise InputError(command, f"exit code {result.returncode}", "0", "Its own output above says why.")
+            raise InputError(command, f"exit code {result.returncode}", "0", mend)
+
+    def _call(self, command: str, *arguments: object) -> None:
+        self.call([str(Path(sys.executable).with_name(command)), *map(str, arguments)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -80,14 +80,16 @@ class LabelledPoints:
             views: camera, depth ``[H, W]`` along z (0 = none), category and segment maps ``[H, W]`` of each view.
             voxel: side of the cubes that hold at most one point, in world units.
         """
-        positions, labels = np.zeros((0, 3), np.float32), np.zeros((0, 2), np.int64)
+        positions, labels, known = np.zeros((0, 3), np.float32), np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
         for camera, depth, category, segment in views:
             valid = depth > 0
             points = back_project(camera, depth)[valid].astype(np.float32)
-            positions = np.concatenate([positions, points])
-            labels = np.concatenate([labels, np.stack([category[valid], segment[valid]], axis=1).astype(np.int64)])
-            _, first = np.unique(np.floor(positions / voxel).astype(np.int64), axis=0, return_index=True)
-            positions, labels = positions[np.sort(first)], labels[np.sort(first)]
+            cells, first = np.unique(_cells(points, voxel), return_index=True)
+            new = first[~np.isin(cells, known, assume_unique=True)]
+            known = np.union1d(known, cells)
+            positions = np.concatenate([positions, points[new]])
+            here = np.stack([category[valid][new], segment[valid][new]], axis=1)
+            labels = np.concatenate([labels, here.astype(np.int64)])
         return cls(positions, labels[:, 0], labels[:, 1])
 
 
@@ -100,6 +102,12 @@ def back_project(camera: Camera, depth: np.ndarray) -> np.ndarray:
     return (rays * depth[..., None] - viewmat[:3, 3]) @ viewmat[:3, :3]
 
 
+def _cells(points: np.ndarray, voxel: float) -> np.ndarray:
+    """One integer ``[P]`` for the voxel of each point, 21 bits an axis."""
+    x, y, z = (np.floor(points / voxel).astype(np.int64) & 0x1FFFFF).T
+    return (x << 42) | (y << 21) | z
+
+
 def transfer_labels(pred: LabelledPoints, positions: np.ndarray, max_distance: float) -> tuple[np.ndarray, np.ndarray]:
     """Category and segment ``[P]`` of each position's nearest labelled point; 0 where none is within ``max_distance``.
 
@@ -108,7 +116,7 @@ def transfer_labels(pred: LabelledPoints, positions: np.ndarray, max_distance: f
     source = pred.labelled()
     category, segment = (np.zeros(len(positions), dtype=np.int64) for _ in range(2))
     if len(source):
-        distance, nearest = cKDTree(source.positions).query(positions, distance_upper_bound=max_distance, workers=-1)
+        distance, nearest = KDTree(source.positions).query(positions, distance_upper_bound=max_distance, workers=-1)
         found = np.isfinite(distance)
         category[found], segment[found] = source.category[nearest[found]], source.segment[nearest[found]]
     return category, segment

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Regularisation × merge on procedural rooms: ``python -m benchmarks.ablation`` (PanSt3R's Table 5).
+
+The rooms' predictions are simulated raw query masks with duplicates, parts, unions, background and missed objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.command import main, plain
+from benchmarks.harness import Outcome, RunSettings, Task, run_tasks
+from benchmarks.predictions import PredictionSource
+from benchmarks.published import PUBLISHED_ABLATION
+from benchmarks.report import write_report
+from benchmarks.rooms import RoomOptions
+from benchmarks.table import write_between
+from benchmarks.variants import variants_of
+
+
+@dataclass(frozen=True)
+class Ablation(RoomOptions):
+    """Train procedural rooms with and without the panoptic colour loss, from masks merged by QUBO and by MaskFormer's
+    rules."""
+
+    out: Path = Path("outputs/ablation")
+    """Folder for scenes, runs and tables; finished runs in it are kept."""
+    rooms: int = 4
+    """Number of rooms; their seeds are 0, 1, …"""
+    level: str = "default"
+    """How wrong the simulated query masks are: none, low, default, high."""
+    ablate: tuple[str, ...] = ("regularisation", "merge")
+    """Any of regularisation, merge, views."""
+    seen: tuple[int, ...] = ()
+    """Numbers of training views, where views are ablated."""
+
+    def run(self) -> Outcome:
+        """Do what is not done yet, and write the tables."""
+        console = Console()
+        variants = variants_of(self.ablate, self.seen)
+        scenes = [self.scene(seed, console) for seed in range(self.rooms)]
+        tasks = [
+            Task(root.name, root, PredictionSource("simulated-queries", level=self.level), variant,
+                 self.out / "runs" / root.name / variant.slug)
+            for root in scenes
+            for variant in variants
+        ]  # fmt: skip
+        outcome = run_tasks(tasks, RunSettings(self.iterations, baselines=()), console, self.jobs)
+        if outcome.results:
+            published = {f"Published on {name.capitalize()}": rows for name, rows in PUBLISHED_ABLATION.items()}
+            settings = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+            text = write_report(self.out, "Regularisation × merge on procedural rooms", outcome, settings, console,
+                                published, ablation=True)  # fmt: skip
+            if self.write_docs is not None:
+                write_between(self.write_docs, "ablation", text)
+                console.print(f"Written into {self.write_docs}", soft_wrap=True)
+        return outcome
+
+
+if __name__ == "__main__":
+    main(Ablation)

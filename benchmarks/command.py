@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks' commands share: how they end, and how their options go into JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from panoptic_gs.cli.input_error import print_input_error
+from panoptic_gs.errors import InputError
+
+
+def main(command: type[Any]) -> None:
+    """Run a benchmark's command: exit code 1 where a run is missing, 2 for bad input."""
+    try:
+        outcome = tyro.cli(command).run()
+    except InputError as error:
+        print_input_error(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(1 if outcome.failures else 0)
+
+
+def plain(value: Any) -> Any:
+    """An option's value for JSON."""
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value

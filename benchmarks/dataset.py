@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks on public datasets share; each dataset is a small module with its scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from rich.console import Console
+
+from benchmarks.command import plain
+from benchmarks.harness import BASELINES, Outcome, RunSettings, Task, run_tasks
+from benchmarks.predictions import PredictionSource
+from benchmarks.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS, Published
+from benchmarks.report import write_report
+from benchmarks.variants import variants_of
+from panoptic_gs.errors import InputError
+
+
+@dataclass(frozen=True)
+class DatasetBenchmark:
+    """Predictions → training → held-out views → scores, over the scenes of a dataset."""
+
+    root: Path
+    """Folder of prepared scene folders; with --raw they are made there."""
+    predictions: str = "scene"
+    """Where predictions come from: 'scene' (raw/ or panoptic/ of each scene folder), a folder with one subfolder a scene,
+    or degraded truth: simulated[:LEVEL], simulated-queries[:LEVEL] with LEVEL none, low, default or high."""
+    out: Path | None = None
+    """Folder for runs and tables, by default outputs/DATASET; finished runs in it are kept."""
+    raw: Path | None = None
+    """Folder of raw scenes, to prepare those that --root lacks."""
+    layout: Literal["raw", "panoptic-lifting"] = "raw"
+    """Layout of --raw: the dataset's own, or Panoptic Lifting's processed one."""
+    prepare_options: tuple[str, ...] = ()
+    """More options of 'panoptic-gs prepare'."""
+    scenes: tuple[str, ...] = ()
+    """Names of scenes; by default the benchmark's."""
+    jobs: int = 1
+    """Runs at a time; each gets its share of the cores."""
+    iterations: int | None = None
+    """Training iterations; by default the method's own."""
+    train_options: tuple[str, ...] = ()
+    """More options of 'ns-train panst3r-ludvig'."""
+    ablate: tuple[str, ...] = ()
+    """Any of regularisation, merge (the paper's Table 5), views (Table 7, with --views)."""
+    views: tuple[int, ...] = ()
+    """Numbers of training views, where views are ablated."""
+    baselines: tuple[str, ...] = BASELINES
+    """Any of nearest-view, hard-labels, dense-eq7; of the full variant."""
+    predict_views: tuple[str, ...] = ()
+    """Predict on the rendered views, too: options of 'panoptic-gs predict --views'."""
+    seed: int = 0
+    """Of simulated predictions."""
+
+    name: ClassVar[str]
+    """As 'panoptic-gs prepare' and the published tables call it."""
+    benchmark_scenes: ClassVar[tuple[str, ...]] = ()
+    """The benchmark's scenes; where there are none, all of the folder."""
+    raw_folders: ClassVar[tuple[str, ...]] = ("{scene}",)
+    """Where a raw scene may lie under --raw."""
+
+    def run(self) -> Outcome:
+        """Do what is not done yet, and write the tables."""
+        console = Console()
+        out = self.out or Path("outputs") / self.name
+        variants = variants_of(self.ablate, self.views)
+        tasks: list[Task] = []
+        missing: dict[str, str] = {}
+        for scene in self.scene_names():
+            try:
+                root = self.scene_folder(scene, console)
+                source = PredictionSource.parse(self.predictions, root)
+            except InputError as error:
+                missing[scene] = str(error)
+                continue
+            if "merge" in self.ablate and not source.is_raw:
+                raise InputError(
+                    "--ablate merge",
+                    f"finished maps of {scene}",
+                    "raw predictions, which have yet to be merged",
+                    "Give raw predictions, or try it with --predictions simulated-queries.",
+                )
+            tasks += [Task(scene, root, source, v, out / "runs" / scene / v.slug) for v in variants]
+        if not tasks:
+            raise InputError(self.root, f"no scene of {len(missing)} that can be run", "prepared scene folders",
+                             f"The first: {next(iter(missing.values()), 'the folder is empty')}")  # fmt: skip
+        settings = RunSettings(self.iterations, self.train_options, self.baselines, self.predict_views, self.seed)
+        outcome = run_tasks(tasks, settings, console, self.jobs)
+        outcome = dataclasses.replace(outcome, failures={**missing, **outcome.failures})
+        if outcome.results:
+            options = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+            title = f"{self.name}, {'degraded truth' if self.predictions.startswith('simulated') else 'predictions'}"
+            write_report(out, title, outcome, options, console, self.published(), ablation=bool(self.ablate))
+        return outcome
+
+    def scene_names(self) -> Sequence[str]:
+        """The scenes that were asked for, the benchmark's, or all of the folder."""
+        if self.scenes or self.benchmark_scenes:
+            return self.scenes or self.benchmark_scenes
+        folder = self.root if self.raw is None else self.raw / self.raw_folders[-1].format(scene="")
+        if not folder.is_dir():
+            raise InputError(folder, "no such folder", "a folder of scenes", "Check the path.")
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+    def scene_folder(self, scene: str, console: Console) -> Path:
+        """The prepared scene folder, made from the raw scene where it is not there yet.
+
+        Raises:
+            InputError: it is not there and cannot be made.
+        """
+        root = self.root / scene
+        if (root / "transforms.json").is_file():
+            return root
+        if self.raw is None:
+            raise InputError(root, "no prepared scene", "a scene folder", f"Make it with 'panoptic-gs prepare "
+                             f"{self.name} RAW --out {root}', or pass --raw.")  # fmt: skip
+        candidates = [self.raw / pattern.format(scene=scene) for pattern in self.raw_folders]
+        source = next((candidate for candidate in candidates if candidate.is_dir()), None)
+        if source is None:
+            raise InputError(
+                candidates[0], "no such folder", f"the raw scene '{scene}'", "Download it, or check --raw."
+            )
+        layout = self.name if self.layout == "raw" else self.layout
+        console.print(f"Preparing {scene}", highlight=False)
+        command = [str(Path(sys.executable).with_name("panoptic-gs")), "prepare", layout, str(source), "--out",
+                   str(root), *self.prepare_options]  # fmt: skip
+        # Exit code 1 says that frames were dropped; the scene is there all the same.
+        subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+        if not (root / "transforms.json").is_file():
+            raise InputError(source, "a raw scene that could not be prepared", "a complete download",
+                             "The output of 'panoptic-gs prepare' above says why.")  # fmt: skip
+        return root
+
+    def published(self) -> Mapping[str, Sequence[Published]]:
+        """The published rows that stand below the tables."""
+        heading = f"Published on {self.name} (protocol panoptic-lifting)"
+        tables = {heading: PUBLISHED[self.name]}
+        if {"regularisation", "merge"} & set(self.ablate) and self.name in PUBLISHED_ABLATION:
+            tables[f"{heading}, ablation"] = PUBLISHED_ABLATION[self.name]
+        if "views" in self.ablate and self.name in PUBLISHED_VIEWS:
+            tables[f"{heading}, number of views"] = PUBLISHED_VIEWS[self.name]
+        return tables

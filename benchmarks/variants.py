@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The variants of a benchmark: what is switched off or replaced, and which of them make an ablation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.predictions import MergeMethod
+from panoptic_gs.errors import InputError
+
+FACTORS = ("regularisation", "merge", "views")
+MERGES: tuple[MergeMethod, ...] = ("qubo", "standard", "standard-v2")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train a scene."""
+
+    merge: MergeMethod = "qubo"
+    """How raw masks are merged; finished maps are taken as they are."""
+    regularisation: bool = True
+    """Whether the panoptic colour loss takes part in training."""
+    views: int | None = None
+    """How many training views are seen, evenly spaced; None: all."""
+
+    @property
+    def name(self) -> str:
+        """As in the tables: what differs from the full method."""
+        differences = [] if self.merge == "qubo" else [f"merge {self.merge}"]
+        differences += [] if self.regularisation else ["no regularisation"]
+        differences += [] if self.views is None else [f"{self.views} views"]
+        return ", ".join(differences) or "full"
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder."""
+        return self.name.replace(", ", "+").replace(" ", "-")
+
+
+def variants_of(factors: Sequence[str], views: Sequence[int] = ()) -> list[Variant]:
+    """The full method first; regularisation × merge where they are ablated (PanSt3R, Table 5), numbers of views beside
+    (Table 7).
+
+    Raises:
+        InputError: an unknown factor, or no numbers of views.
+    """
+    for factor in factors:
+        if factor not in FACTORS:
+            raise InputError("--ablate", f"'{factor}'", f"any of {', '.join(FACTORS)}", "Choose among these.")
+    if "views" in factors and not views:
+        raise InputError("--views", "no numbers", "how many training views, as in 10 25 50", "Pass --views.")
+    merges = MERGES if "merge" in factors else MERGES[:1]
+    losses = (True, False) if "regularisation" in factors else (True,)
+    product = [Variant(merge, loss) for merge, loss in itertools.product(merges, losses)]
+    return product + ([Variant(views=number) for number in views] if "views" in factors else [])
