@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from panoptic_gs import kernels
 from panoptic_gs.errors import InputError
 
 UNIT = 2.0**-34
@@ -69,7 +70,8 @@ class Overlaps:
             raise InputError("mask_logits", "NaN", "logits before the sigmoid", "Export the predictions again.")
         pixels = shape[1] * shape[2]
         self._count(pixels)
-        self.sums += _blockwise(mask_logits.detach().reshape(shape[0], pixels)).to(self.sums.device)
+        logits = mask_logits.detach().reshape(shape[0], pixels)
+        self.sums += _sums_of(logits).to(self.sums.device)
 
     def merge(self, other: Overlaps) -> Overlaps:
         """The sums of both sets of views together.
@@ -150,18 +152,33 @@ def overlaps(
     return table.means()
 
 
+def _sums_of(
+    logits: Tensor,  # [Q, P]
+) -> Tensor:  # [Q, Q] int64
+    """Sums of minima in units of 2⁻³⁴."""
+    if logits.device.type != "cpu":
+        return _blockwise(logits)
+    sums = torch.zeros(len(logits), len(logits), dtype=torch.int64)
+    kernels.add_overlaps(sums, logits if logits.dtype == torch.float16 else _probabilities(logits))
+    return sums
+
+
 def _blockwise(
     logits: Tensor,  # [Q, P]
 ) -> Tensor:  # [Q, Q] int64
-    """Sums of minima in units of 2⁻³⁴, in bounded memory."""
+    """The same through torch, in bounded memory."""
     queries, pixels = logits.shape
     sums = torch.zeros(queries, queries, dtype=torch.float64, device=logits.device)
     width = max(1, min(pixels, 4096))
     rows = max(1, _BLOCK_BYTES // (4 * queries * width))
     for start in range(0, pixels, width):
-        masks = logits[:, start : start + width].float().sigmoid()
+        masks = _probabilities(logits[:, start : start + width])
         for row in range(0, queries, rows):
             minima = torch.minimum(masks[row : row + rows, None], masks[None, row:])
             sums[row : row + rows, row:] += minima.sum(-1, dtype=torch.float64)
     upper = (sums / UNIT).round().to(torch.int64).triu()
     return upper + upper.triu(1).T
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return (logits if logits.dtype == torch.float64 else logits.float()).sigmoid().float()
