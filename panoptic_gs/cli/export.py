@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``panoptic-gs export``: a labelled scene for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from tyro.conf import Positional
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import replacing_folder, require_replaceable, write_json
+from panoptic_gs.panoptic import PanopticScene
+
+if TYPE_CHECKING:
+    from panoptic_gs.camera import Camera
+    from panoptic_gs.uplift import LabelledScene
+    from panoptic_gs.viewer.objects import ObjectTable
+
+Format = Literal["splats", "objects", "points", "boxes", "graph", "maps", "video"]
+_STILL: tuple[Format, ...] = ("splats", "objects", "points", "boxes", "graph")
+_ALONG_PATH: tuple[Format, ...] = ("maps", "video")
+_INDEX = "export.json"
+
+
+@dataclass(frozen=True)
+class Export:
+    """Take a labelled scene to other programs.
+
+    splats: one PLY with segment_id, category_id and confidence, which any 3DGS viewer opens. objects: one such PLY for
+    each object. points: a point cloud with colour, instance and semantic ids. boxes: a GLB of named, upright boxes.
+    graph: a JSON of objects, boxes in metres and what stands on what. maps: COCO panoptic maps along a camera path.
+    video: an MP4 of the path with colour and panoptic side by side.
+    """
+
+    labelled: Positional[Path]
+    """Folder made by 'panoptic-gs uplift' or 'panoptic-gs view', or a training's folder or config.yml."""
+    out: Path
+    """New folder."""
+    formats: tuple[Format, ...] = ()
+    """What to write; by default everything, maps and video where --path is given."""
+    path: Path | None = None
+    """Cameras for maps and video: a scene folder, or a path exported from nerfstudio's viewer."""
+    split: str = "all"
+    """Which of a scene folder's cameras: a split of splits.json, or 'all'."""
+    interpolate: int = 1
+    """Frames from one camera of a scene folder to the next."""
+    fps: float = 24.0
+    """Frames a second of the video."""
+    up: Literal["auto", "x", "y", "z", "-x", "-y", "-z"] = "auto"
+    """Direction away from the ground, in which boxes stand; by default that of the path's
+    cameras, else of the segment named floor, else z."""
+    meters_per_unit: float = 1.0
+    """Size of the scene's unit, for boxes and graph."""
+    contact: float = 0.05
+    """Largest gap between objects that touch, in metres."""
+    rasterize_mode: Literal["classic", "antialiased"] = "classic"
+    """How the splats were trained."""
+    overwrite: bool = False
+    """Replace the output folder if it has content."""
+
+    def run(self) -> None:
+        from panoptic_gs.export import load_camera_path
+        from panoptic_gs.viewer.opening import open_scene
+
+        console = Console()
+        formats = self.formats or (_STILL if self.path is None else (*_STILL, *_ALONG_PATH))
+        if self.path is None and set(formats) & set(_ALONG_PATH):
+            raise InputError("--path", "none", "cameras for maps and video", "Pass a scene folder with --path.")
+        for name, value in (("--meters-per-unit", self.meters_per_unit), ("--contact", self.contact)):
+            if not value > 0:
+                raise InputError(name, f"{value}", "a positive length", "Correct it.")
+        require_replaceable(self.out, overwrite=self.overwrite, known_by=_INDEX)
+        scene = open_scene(self.labelled).scene
+        path = {} if self.path is None else load_camera_path(self.path, self.split, self.interpolate)
+        written: dict[str, str] = {}
+        with replacing_folder(self.out, overwrite=self.overwrite, known_by=_INDEX) as folder:
+            if set(formats) & set(_STILL):
+                written |= self._write_still(folder, scene, path, formats)
+            if set(formats) & set(_ALONG_PATH):
+                written |= self._write_path(folder, scene, path, formats, console)
+            write_json(folder / _INDEX, {"source": self.labelled.name, "files": written})
+        for name, what in written.items():
+            console.print(f"{self.out / name}  [dim]{what}", highlight=False, soft_wrap=True)
+
+    def _write_still(
+        self, folder: Path, scene: LabelledScene, path: Mapping[str, Camera], formats: Sequence[Format]
+    ) -> dict[str, str]:
+        from panoptic_gs import export
+        from panoptic_gs.uplift import save_labelled_scene
+        from panoptic_gs.viewer.objects import ObjectTable
+
+        written = {}
+        table = ObjectTable(scene)
+        up = self._up(table, scene, path)
+        objects = export.placed_objects(table, up)
+        if not objects:
+            raise InputError(self.labelled, "no Gaussian with a label", "labelled splats", "Uplift the labels again.")
+        if "splats" in formats:
+            meaning = PanopticScene(scene.categories, scene.segments, {}, source=self.labelled.name)
+            save_labelled_scene(folder / "splats", scene.splats, scene.labels, meaning)
+            written["splats/splats.ply"] = f"{len(scene.splats):,} Gaussians with segment_id, category_id, confidence"
+        if "objects" in formats:
+            files = export.write_objects(folder / "objects", scene, objects)
+            written["objects/"] = f"{len(files)} PLYs, one for each object"
+        if "points" in formats:
+            count = export.write_point_cloud(folder / "points.ply", scene)
+            written["points.ply"] = f"{count:,} points with colour, instance, semantic, confidence"
+        if "boxes" in formats:
+            export.write_boxes(folder / "boxes.glb", objects, self.meters_per_unit)
+            written["boxes.glb"] = f"{len(objects)} named boxes"
+        if "graph" in formats:
+            relations = export.relate_objects(scene.splats, objects, up, self.contact / self.meters_per_unit)
+            export.write_scene_graph(folder / "scene_graph.json", objects, relations, up, self.meters_per_unit,
+                                     source=self.labelled.name)  # fmt: skip
+            written["scene_graph.json"] = f"{len(objects)} objects, {len(relations)} relations"
+        return written
+
+    def _write_path(
+        self,
+        folder: Path,
+        scene: LabelledScene,
+        path: Mapping[str, Camera],
+        formats: Sequence[Format],
+        console: Console,
+    ) -> dict[str, str]:
+        from panoptic_gs import export
+
+        maps: dict[str, np.ndarray] = {}
+        with ExitStack() as stack:
+            video = None
+            if "video" in formats:
+                video = stack.enter_context(export.VideoWriter(folder / "video.mp4", self.fps))
+            views = export.render_path(scene, path, self.rasterize_mode)
+            for view in track(views, total=len(path), description="Rendering", console=console):
+                if video is not None:
+                    video.add(export.side_by_side(view))
+                if "maps" in formats:
+                    maps[view.name] = view.ids
+        written = {}
+        if "maps" in formats:
+            source = f"rendered from {self.labelled.name}"
+            PanopticScene(scene.categories, scene.segments, maps, source).save(folder / "panoptic")
+            written["panoptic/"] = f"{len(path)} COCO panoptic maps"
+        if "video" in formats:
+            written["video.mp4"] = f"{len(path)} frames, {len(path) / self.fps:.1f} s"
+        return written
+
+    def _up(self, table: ObjectTable, scene: LabelledScene, path: Mapping[str, Camera]) -> np.ndarray:
+        from panoptic_gs.viewer.orientation import up_direction
+
+        if self.up != "auto":
+            return np.eye(3)["xyz".index(self.up[-1])] * (-1 if self.up[0] == "-" else 1)
+        return up_direction(table, scene.splats.means.numpy(), list(path.values()))

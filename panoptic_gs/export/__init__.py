@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled scenes for other programs: splats, point clouds, boxes, a scene graph, label maps and videos."""
+
+from panoptic_gs.export.clouds import write_objects, write_point_cloud
+from panoptic_gs.export.objects import PlacedObject, placed_objects
+from panoptic_gs.export.paths import interpolate_cameras, load_camera_path
+from panoptic_gs.export.relations import Relation, relate_objects
+from panoptic_gs.export.scene_graph import write_boxes, write_scene_graph
+from panoptic_gs.export.video import RenderedView, VideoWriter, render_path, side_by_side
+
+__all__ = [
+    "PlacedObject",
+    "Relation",
+    "RenderedView",
+    "VideoWriter",
+    "interpolate_cameras",
+    "load_camera_path",
+    "placed_objects",
+    "relate_objects",
+    "render_path",
+    "side_by_side",
+    "write_boxes",
+    "write_objects",
+    "write_point_cloud",
+    "write_scene_graph",
+]

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects and point clouds as PLY files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from plyfile import PlyData, PlyElement
+
+from panoptic_gs.export.objects import PlacedObject
+from panoptic_gs.files import replacing
+from panoptic_gs.splats import SH_C0
+from panoptic_gs.uplift import LabelledScene
+
+_OPAQUE = 0.1  # Gaussians below this opacity are no points of a surface
+
+
+def file_name(entry: PlacedObject) -> str:
+    """A name for a file of this object that every file system takes, without ending."""
+    return f"{entry.id:04d}_{re.sub(r'[^A-Za-z0-9]+', '_', entry.object.name).strip('_')[:40] or 'object'}"
+
+
+def write_objects(folder: Path, scene: LabelledScene, objects: Sequence[PlacedObject]) -> list[Path]:
+    """One 3DGS PLY for each object, with the confidence of each Gaussian."""
+    _, share = scene.labels.best()
+    paths = []
+    for entry in objects:
+        rows = torch.from_numpy(entry.members)
+        paths.append(folder / f"{file_name(entry)}.ply")
+        extra = {
+            "segment_id": np.full(len(rows), entry.id, dtype=np.int32),
+            "category_id": np.full(len(rows), entry.object.category.id, dtype=np.int32),
+            "confidence": share[rows].numpy(),
+        }
+        scene.splats.subset(rows).save_ply(paths[-1], extra=extra)
+    return paths
+
+
+def write_point_cloud(path: Path, scene: LabelledScene) -> int:
+    """Write the centres of all opaque Gaussians with colour, ``instance``, ``semantic`` and ``confidence``.
+
+    ``instance`` is the segment id and ``semantic`` the category id, 0 where there is none.
+
+    Returns:
+        The number of points.
+    """
+    solid = scene.splats.opacities >= _OPAQUE
+    best, share = scene.labels.best()
+    category_of = {segment.id: segment.category_id for segment in scene.segments} | {0: 0}
+    ids = best[solid].numpy()
+    known, inverse = np.unique(ids, return_inverse=True)
+    colors = (scene.splats.sh[solid, 0] * SH_C0 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8).numpy()
+    vertices = np.empty(len(ids), dtype=[
+        ("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"),
+        ("instance", "i4"), ("semantic", "i4"), ("confidence", "f4"),
+    ])  # fmt: skip
+    for axis, name in enumerate("xyz"):
+        vertices[name] = scene.splats.means[solid, axis].numpy()
+    for channel, name in enumerate(("red", "green", "blue")):
+        vertices[name] = colors[:, channel]
+    vertices["instance"] = ids
+    vertices["semantic"] = np.array([category_of[int(value)] for value in known], dtype=np.int32)[inverse]
+    vertices["confidence"] = share[solid].numpy()
+    with replacing(path) as temporary:
+        PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
+    return len(ids)

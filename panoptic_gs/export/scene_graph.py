@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects and their boxes for robots and 3D programs: a JSON scene graph, a GLB of named boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from trimesh.exchange.gltf import export_glb
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from panoptic_gs.export.clouds import file_name
+from panoptic_gs.export.objects import PlacedObject
+from panoptic_gs.export.relations import Relation
+from panoptic_gs.files import replacing, write_json
+from panoptic_gs.palette import PanopticPalette
+
+_BOX_ALPHA = 90
+
+
+def write_scene_graph(
+    path: Path,
+    objects: Sequence[PlacedObject],
+    relations: Sequence[Relation],
+    up: np.ndarray,
+    meters_per_unit: float = 1.0,
+    source: str = "",
+) -> None:
+    """Write objects, their oriented boxes in metres and what touches what as JSON.
+
+    A box's ``axes`` are three unit vectors, the last of them up; ``size`` are the full edge lengths along them.
+    ``center``, ``size`` and ``distance`` are in metres in the scene's axes: world units times ``meters_per_unit``.
+    """
+    named = {entry.id: entry.label for entry in objects}
+    write_json(path, {
+        "info": {"source": source, "units": "metres", "meters_per_world_unit": meters_per_unit, "up": _rounded(up)},
+        "objects": [_node(entry, meters_per_unit) for entry in objects],
+        "relations": [
+            {
+                "subject": r.subject, "relation": r.relation, "object": r.object,
+                "distance": round(r.distance * meters_per_unit, 4),
+                "text": f"{named[r.subject]} {r.relation} {named[r.object]}",
+            }
+            for r in relations
+        ],
+    })  # fmt: skip
+
+
+def write_boxes(path: Path, objects: Sequence[PlacedObject], meters_per_unit: float = 1.0) -> None:
+    """Write a GLB of translucent boxes, one named node an object, in the scene's axes and in metres.
+
+    Each node's ``extras`` hold id, category and score. glTF programs take +y for up; the boxes keep the scene's axes so
+    that they lie on its splats.
+    """
+    colors = PanopticPalette([entry.id for entry in objects]).colorize(np.array([entry.id for entry in objects]))
+    scene = trimesh.Scene()
+    for entry, color in zip(objects, colors):
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = entry.box.axes, entry.box.center * meters_per_unit
+        mesh = trimesh.creation.box(extents=np.maximum(entry.box.size, 1e-4) * meters_per_unit)
+        material = PBRMaterial(
+            name=file_name(entry), baseColorFactor=[*(int(255 * c) for c in color), _BOX_ALPHA], alphaMode="BLEND",
+            doubleSided=True, metallicFactor=0.0, roughnessFactor=1.0,
+        )  # fmt: skip
+        mesh.visual = TextureVisuals(material=material)
+        extras = {"id": entry.id, "category": entry.object.category.name, "isthing": entry.object.category.isthing}
+        if entry.object.segment.score is not None:
+            extras["score"] = round(entry.object.segment.score, 4)
+        scene.add_geometry(mesh, node_name=entry.label, geom_name=file_name(entry), transform=pose,
+                           metadata=extras)  # fmt: skip
+    with replacing(path) as temporary:
+        temporary.write_bytes(bytes(export_glb(scene)))
+
+
+def _node(entry: PlacedObject, meters_per_unit: float) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "name": entry.object.name,
+        "category": {"id": entry.object.category.id, "name": entry.object.category.name},
+        "isthing": entry.object.category.isthing,
+        "score": None if entry.object.segment.score is None else round(entry.object.segment.score, 4),
+        "confidence": round(entry.object.confidence, 4),
+        "gaussians": entry.object.count,
+        "box": {
+            "center": _rounded(entry.box.center * meters_per_unit),
+            "axes": [_rounded(axis) for axis in entry.box.axes.T],
+            "size": _rounded(entry.box.size * meters_per_unit),
+        },
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 5) for value in values]

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Views of a labelled scene along a path, as label maps and as a video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import replacing
+from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.rasterize import rasterization
+from panoptic_gs.uplift import LabelledScene, render_panoptic
+
+
+class RenderedView(NamedTuple):
+    """One view: its name, colours, panoptic colours and segment ids."""
+
+    name: str
+    rgb: np.ndarray  # [H, W, 3] uint8
+    panoptic: np.ndarray  # [H, W, 3] uint8
+    ids: np.ndarray  # [H, W] int32
+
+
+def render_path(
+    scene: LabelledScene, path: Mapping[str, Camera], rasterize_mode: Literal["classic", "antialiased"] = "classic"
+) -> Iterator[RenderedView]:
+    """Render one view after the other."""
+    splats = scene.splats
+    palette = PanopticPalette([segment.id for segment in scene.segments])
+    for name, camera in path.items():
+        with torch.no_grad():
+            colors, _, _ = rasterization(
+                splats.means, splats.quats, splats.scales, splats.opacities, splats.sh, camera.viewmat[None],
+                camera.K[None], camera.width, camera.height, sh_degree=splats.sh_degree, rasterize_mode=rasterize_mode,
+            )  # fmt: skip
+        ids = render_panoptic(splats, scene.labels, camera, rasterize_mode=rasterize_mode).ids
+        yield RenderedView(name, _to_bytes(colors[0]), _to_bytes(palette.colorize(ids)), ids.int().cpu().numpy())
+
+
+class VideoWriter:
+    """Frames to an MP4 (H.264) that browsers and phones play; nothing is left behind on failure.
+
+    Args:
+        path: the file.
+        fps: frames a second.
+
+    Raises:
+        InputError: the folder cannot be written, or the frame rate is not positive.
+    """
+
+    def __init__(self, path: Path, fps: float = 24.0) -> None:
+        if not fps > 0:
+            raise InputError("fps", f"{fps}", "a positive number of frames a second", "Correct --fps.")
+        self._rate = Fraction(fps).limit_denominator(1000)
+        self._replacing = replacing(path)
+        self._container = self._stream = None
+
+    def __enter__(self) -> VideoWriter:
+        import av
+
+        self._container = av.open(str(self._replacing.__enter__()), mode="w", format="mp4")
+        return self
+
+    def add(self, pixels: np.ndarray) -> None:
+        """Append a frame ``[H, W, 3]`` uint8; all frames have the size of the first."""
+        import av
+
+        assert self._container is not None
+        height, width = (side // 2 * 2 for side in pixels.shape[:2])  # H.264 halves the resolution of colour
+        if self._stream is None:
+            self._stream = self._container.add_stream("h264", rate=self._rate)
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self._stream.options = {"crf": "18"}
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._container is not None
+        try:
+            if kind is None and self._stream is not None:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+        finally:
+            self._replacing.__exit__(kind, error, trace)
+
+
+def side_by_side(view: RenderedView) -> np.ndarray:
+    """Colour on the left, panoptic colours on the right ``[H, 2W, 3]``."""
+    return np.concatenate([view.rgb, view.panoptic], axis=1)
+
+
+def _to_bytes(values: torch.Tensor) -> np.ndarray:
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

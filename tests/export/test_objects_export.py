@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from furnished_room import BOXES
+from plyfile import PlyData
+
+from panoptic_gs import Splats, export
+from panoptic_gs.uplift import LabelledScene
+from panoptic_gs.viewer.objects import ObjectTable
+
+UP = np.array([0.0, 0.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def placed(furnished: LabelledScene) -> list[export.PlacedObject]:
+    return export.placed_objects(ObjectTable(furnished), UP)
+
+
+def test_boxes_are_those_of_the_objects(placed: list[export.PlacedObject]) -> None:
+    assert {entry.id for entry in placed} == set(BOXES)
+    for entry in placed:
+        center, size = BOXES[entry.id]
+        np.testing.assert_allclose(entry.box.center, center, atol=0.02)
+        up_size = entry.box.size[2]
+        np.testing.assert_allclose(up_size, size[2], atol=0.02)
+        np.testing.assert_allclose(np.sort(entry.box.size[:2]), np.sort(size[:2]), atol=0.1)
+
+
+def test_what_stands_on_what(furnished: LabelledScene, placed: list[export.PlacedObject]) -> None:
+    found = {(r.subject, r.relation, r.object) for r in export.relate_objects(furnished.splats, placed, UP)}
+    expected = {(2, "on", 1), (6, "on", 1), (3, "on", 2), (5, "hangs from", 4), (2, "next to", 6)}
+    assert found == expected
+
+
+def test_relations_do_not_depend_on_the_frame(furnished: LabelledScene, placed: list[export.PlacedObject]) -> None:
+    expected = export.relate_objects(furnished.splats, placed, UP)
+    turn = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])  # z to x
+    splats = furnished.splats
+    turned = Splats(splats.means @ turn.T + 7, splats.quats, splats.scales, splats.opacities, splats.sh)
+    scene = furnished._replace(splats=turned)
+    up = turn.double().numpy() @ UP
+    found = export.relate_objects(turned, export.placed_objects(ObjectTable(scene), up), up)
+    assert [(r.subject, r.relation, r.object) for r in found] == [(r.subject, r.relation, r.object) for r in expected]
+
+
+def test_a_gap_parts_objects(furnished: LabelledScene, placed: list[export.PlacedObject]) -> None:
+    splats = furnished.splats
+    lifted = splats.means.clone()
+    cup = next(entry for entry in placed if entry.id == 3)
+    lifted[torch.from_numpy(cup.members), 2] += 0.2
+    moved = Splats(lifted, splats.quats, splats.scales, splats.opacities, splats.sh)
+    objects = export.placed_objects(ObjectTable(furnished._replace(splats=moved)), UP)
+    assert not [r for r in export.relate_objects(moved, objects, UP) if 3 in (r.subject, r.object)]
+    touching = [r for r in export.relate_objects(moved, objects, UP, contact=0.25) if 3 in (r.subject, r.object)]
+    assert [(r.relation, r.object) for r in touching] == [("on", 2)]
+    assert 0.13 < touching[0].distance < 0.21
+
+
+def test_scene_graph_is_in_metres(tmp_path: Path, furnished: LabelledScene, placed: list[export.PlacedObject]) -> None:
+    relations = export.relate_objects(furnished.splats, placed, UP)
+    export.write_scene_graph(tmp_path / "g.json", placed, relations, UP, meters_per_unit=2.0, source="test")
+    graph = json.loads((tmp_path / "g.json").read_text())
+    cup = next(entry for entry in graph["objects"] if entry["name"] == "cup")
+    np.testing.assert_allclose(cup["box"]["center"], 2 * np.array(BOXES[3][0]), atol=0.04)
+    assert (cup["category"], cup["isthing"], cup["score"]) == ({"id": 3, "name": "cup"}, True, 0.9)
+    assert "cup 3 on table 2" in [relation["text"] for relation in graph["relations"]]
+
+
+def test_glb_has_a_named_box_an_object(tmp_path: Path, placed: list[export.PlacedObject]) -> None:
+    export.write_boxes(tmp_path / "boxes.glb", placed)
+    scene = trimesh.load(tmp_path / "boxes.glb")
+    assert isinstance(scene, trimesh.Scene)
+    assert set(scene.graph.nodes_geometry) == {entry.label for entry in placed}
+    for entry in placed:
+        pose, geometry = scene.graph[entry.label]
+        corners = trimesh.transform_points(scene.geometry[geometry].vertices, pose)
+        for corner in entry.box.corners():
+            assert np.linalg.norm(corners - corner, axis=1).min() < 1e-4
+    content = (tmp_path / "boxes.glb").read_bytes()
+    document = json.loads(content[20 : 20 + struct.unpack("<I", content[12:16])[0]])
+    extras = {node["name"]: node["extras"] for node in document["nodes"] if "extras" in node}
+    assert extras["cup 3"] == {"id": 3, "category": "cup", "isthing": True, "score": 0.9}
+
+
+def test_one_splat_file_an_object(tmp_path: Path, furnished: LabelledScene, placed: list[export.PlacedObject]) -> None:
+    paths = export.write_objects(tmp_path, furnished, placed)
+    assert [path.name for path in paths][:2] == [f"{placed[0].id:04d}_{placed[0].object.name}.ply",
+                                                  f"{placed[1].id:04d}_{placed[1].object.name}.ply"]  # fmt: skip
+    assert sum(len(Splats.load_ply(path)) for path in paths) == len(furnished.splats)
+    for path, entry in zip(paths, placed):
+        np.testing.assert_allclose(
+            Splats.load_ply(path).means, furnished.splats.means[torch.from_numpy(entry.members)], atol=1e-6
+        )
+
+
+def test_point_cloud_carries_ids_and_colours(tmp_path: Path, furnished: LabelledScene) -> None:
+    assert export.write_point_cloud(tmp_path / "points.ply", furnished) == len(furnished.splats)
+    points = PlyData.read(tmp_path / "points.ply")["vertex"]
+    cup = points["instance"] == 3
+    np.testing.assert_array_equal(points["semantic"][cup], 3)
+    assert [int(points[name][cup][0]) for name in ("red", "green", "blue")] == [220, 30, 30]
+    np.testing.assert_allclose(points["z"], furnished.splats.means[:, 2])
