@@ -161,6 +161,19 @@ def read_rgb(path: Path) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., :3])
 
 
+def read_grey(path: Path) -> np.ndarray:
+    """Read an image of one value a pixel, ``[H, W]`` as it is stored: depth, class ids, instance ids.
+
+    Raises:
+        InputError: it is missing, truncated, no image, or in colour.
+    """
+    pixels = read_image(path)
+    if pixels.ndim != 2:
+        found = f"{pixels.shape[2]} values a pixel"
+        raise InputError(path, found, "one value a pixel", "Export the image again without colour.")
+    return pixels
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height from an image's header.
 

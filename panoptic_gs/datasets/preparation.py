@@ -342,4 +342,5 @@ class _TruthMaps(Mapping[str, np.ndarray]):
 
 def _count_notes(frames: Sequence[PreparedFrame]) -> list[str]:
     counts = Counter(note for frame in frames for note in frame.notes)
-    return [note if count == len(frames) else f"{count} frames: {note}" for note, count in counts.items()]
+    number = {len(frames): "all frames", 1: "1 frame"}
+    return [f"{number.get(count, f'{count} frames')}: {note}" for note, count in counts.items()]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.classes import ClassList
@@ -45,7 +46,7 @@ class PreparedFrame:
     def camera(self) -> Camera:
         """The frame's camera."""
         viewmat, K, size = self._get("viewmat", "K", "size")
-        return Camera(viewmat, K, int(size[0]), int(size[1]))
+        return Camera(torch.from_numpy(viewmat), torch.from_numpy(K), int(size[0]), int(size[1]))
 
     @cached_property
     def image(self) -> str:

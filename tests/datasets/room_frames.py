@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def render_frames(
         origin, rays = camera_rays(camera)
         rays = rays.reshape(3, -1)
         depth, surface = renderer.cast(np.repeat(origin, rays.shape[1], axis=1), rays)
-        rgb = _paint(origin + rays * depth, surface)
+        rgb = paint(origin + rays * depth, surface)
         depth, surface = (values.reshape(height, width) for values in (depth.astype(np.float32), surface))
         classes, segments = renderer.room.surface_categories[surface], renderer.room.surface_segments[surface]
         instances = np.where(things[classes], segments, 0).astype(np.int64)
@@ -68,10 +68,17 @@ def render_frames(
     return frames
 
 
-def _paint(points: np.ndarray, surface: np.ndarray) -> np.ndarray:
+def paint(points: np.ndarray, surface: np.ndarray) -> np.ndarray:
     """A smooth colour [n, 3] uint8 of every point [3, n]: cheaper than the room's light, and the same from any view."""
     tint = 40 * np.sin(surface[:, None] * [1.0, 2.3, 3.7])
     return np.rint(128 + 60 * np.sin(2 * points.T) + tint).astype(np.uint8)
+
+
+def with_void(frame: RoomFrame) -> RoomFrame:
+    """The frame with an unlabelled corner."""
+    classes, instances = frame.classes.copy(), frame.instances.copy()
+    classes[:6, :9] = instances[:6, :9] = 0
+    return replace(frame, classes=classes, instances=instances)
 
 
 def camera_to_world(camera: Camera) -> np.ndarray:

@@ -63,7 +63,7 @@ def test_the_scene_folder_gives_back_the_frames(raw: RoomScene, tmp_path: Path) 
     done = prepare_scene(raw, tmp_path / "scene")
     scene = assert_gives_back_the_room(tmp_path / "scene", list(raw.frames.values()))
     assert scene.splits == {"train": ("0001", "0002", "0004", "0005"), "test": ("0000", "0003")}
-    assert (done.frames, done.dropped, done.notes) == (6, (), ("as rendered",))
+    assert (done.frames, done.dropped, done.notes) == (6, (), ("all frames: as rendered",))
     assert [path.name for path in tmp_path.iterdir()] == ["scene"]
 
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processed layout of Panoptic Lifting (Siddiqui et al., CVPR 2023), in which the PanLift benchmark is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from panoptic_gs.camera import Camera
+from panoptic_gs.datasets.classes import REDUCED21, ClassList
+from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
+from panoptic_gs.datasets.seed_points import Points
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_grey, read_json, read_rgb
+
+_PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True, eq=False)
+class PanopticLiftingScene:
+    """``color/``, ``depth/`` (uint16 millimetres), ``pose/`` (camera to world, OpenCV axes), ``intrinsic/``,
+    ``rs_semantics/`` (the 21 reduced classes), ``rs_instance/`` (scene-wide, 0 = none), ``splits.json``.
+
+    ``segmentation_data.pkl`` is never opened: unpickling runs code, and the classes are known.
+    """
+
+    root: Path
+    photos: Mapping[str, Path]
+    dropped: tuple[Dropped, ...]
+    splits: Mapping[str, tuple[str, ...]] | None
+    test_every: int
+    classes: ClassList = REDUCED21
+    notes: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Layout and scene."""
+        return f"Panoptic Lifting {self.root.resolve().name}"
+
+    @property
+    def stems(self) -> Sequence[str]:
+        """The photos' names, sorted by number."""
+        return sorted(self.photos, key=_order)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Where it is read from."""
+        return {"layout": "panoptic-lifting", "raw": str(self.root.resolve())}
+
+    @classmethod
+    def open(cls, root: Path, test_every: int = 5) -> PanopticLiftingScene:
+        """List the frames.
+
+        Args:
+            root: the scene's folder.
+            test_every: without ``splits.json``, every how many frames one is a test view.
+
+        Raises:
+            InputError: no photos, or a ``splits.json`` without ``train`` and ``test``.
+        """
+        photos = {path.stem: path for path in sorted((root / "color").glob("*"))
+                  if path.suffix.lower() in _PHOTO_ENDINGS and not path.name.startswith(".")}  # fmt: skip
+        if not photos:
+            raise InputError(
+                root / "color", "no photos", "color/, depth/, pose/, intrinsic/, rs_semantics/ and rs_instance/",
+                "Give the folder of one processed scene.",
+            )  # fmt: skip
+        posed = {path.stem for path in (root / "pose").glob("*.txt")}
+        listed = _read_splits(root / "splits.json")
+        missing = sorted((posed | {stem for members in (listed or {}).values() for stem in members}) - set(photos))
+        dropped = tuple(Dropped(stem, f"color/{stem}.jpg is missing") for stem in missing)
+        return cls(root, photos, dropped, listed, test_every)
+
+    def read(self, stem: str) -> RawFrame:
+        """Read one frame.
+
+        Raises:
+            InputError: a file is missing or malformed.
+        """
+        photo = self.photos[stem]
+        rgb = read_rgb(photo)
+        height, width = rgb.shape[:2]
+        pose = _read_matrix(self.root / "pose" / f"{stem}.txt", "a 4×4 camera-to-world pose")
+        K = _read_matrix(self.root / "intrinsic" / "intrinsic_color.txt", "4×4 intrinsics")[:3, :3]
+        depth = read_grey(self.root / "depth" / f"{stem}.png").astype(np.float32) / 1000
+        classes = read_grey(self.root / "rs_semantics" / f"{stem}.png").astype(np.int64)
+        instances = read_grey(self.root / "rs_instance" / f"{stem}.png").astype(np.int64)
+        camera = Camera(torch.as_tensor(np.linalg.inv(pose)), torch.as_tensor(K), width, height)
+        return RawFrame(camera, rgb, depth, classes, instances, photo.read_bytes(), photo.suffix)
+
+    def seed_points(self, count: int) -> Points | None:
+        """None: they come from the depth."""
+        return None
+
+
+def _read_splits(file: Path) -> dict[str, tuple[str, ...]] | None:
+    if not file.is_file():
+        return None
+    document = read_json(file)
+    if not isinstance(document, dict) or not all(isinstance(document.get(name), list) for name in ("train", "test")):
+        raise InputError(
+            file, "no lists 'train' and 'test'", '{"train": [names], "test": [names]}', "Mend or remove it."
+        )
+    return {name: tuple(str(stem) for stem in document[name]) for name in ("train", "test")}
+
+
+def _read_matrix(path: Path, expected: str) -> np.ndarray:
+    try:
+        matrix = np.array([[float(v) for v in line.split()] for line in path.read_text().splitlines() if line.strip()])
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"an unreadable file ({error})", expected, "Download it again.") from error
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+        found = "NaN or infinite entries" if matrix.shape == (4, 4) else f"shape {list(matrix.shape)}"
+        raise InputError(path, found, expected, "Leave the frame out: its pose was not found.")
+    return matrix
+
+
+def _order(stem: str) -> tuple[int, int, str]:
+    """By number where the name is one; ``0_0007`` is frame 7 of camera 0."""
+    digits = stem.replace("_", "")
+    return (0, int(digits), stem) if digits.isdecimal() else (1, 0, stem)
