@@ -11,6 +11,7 @@ import tyro
 from panoptic_gs.cli.evaluate import Evaluate
 from panoptic_gs.cli.evaluate_points import EvaluatePoints
 from panoptic_gs.cli.input_error import print_input_error
+from panoptic_gs.cli.predict import Predict
 from panoptic_gs.cli.prepare import Prepare
 from panoptic_gs.cli.render import Render
 from panoptic_gs.cli.synth import Synth
@@ -20,6 +21,7 @@ from panoptic_gs.errors import InputError
 Command = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[Synth, tyro.conf.subcommand("synth")],
     Annotated[Prepare, tyro.conf.subcommand("prepare")],
+    Annotated[Predict, tyro.conf.subcommand("predict")],
     Annotated[Uplift, tyro.conf.subcommand("uplift")],
     Annotated[Render, tyro.conf.subcommand("render")],
     Annotated[Evaluate, tyro.conf.subcommand("evaluate")],

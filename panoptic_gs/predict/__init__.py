@@ -1,6 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networks predict, before it becomes label maps."""
+"""What networks predict, before it becomes label maps; running them on photos."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from panoptic_gs.predict.raw import RawImage, RawPredictions
 
-__all__ = ["RawImage", "RawPredictions"]
+if TYPE_CHECKING:
+    from panoptic_gs.predict.keyframes import Keyframes
+    from panoptic_gs.predict.network import (
+        NetworkInput,
+        NetworkOptions,
+        NetworkOutput,
+        PanopticPredictor,
+        PointMapNetwork,
+    )
+    from panoptic_gs.predict.photos import Photo
+
+__all__ = [
+    "Keyframes",
+    "NetworkInput",
+    "NetworkOptions",
+    "NetworkOutput",
+    "PanopticPredictor",
+    "Photo",
+    "PointMapNetwork",
+    "RawImage",
+    "RawPredictions",
+]
+
+_HOMES = {"Keyframes": "keyframes", "Photo": "photos"}
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever only reads saved predictions does not need what runs networks.
+    if name in __all__:
+        return getattr(importlib.import_module(f"panoptic_gs.predict.{_HOMES.get(name, 'network')}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

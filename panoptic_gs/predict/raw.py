@@ -7,7 +7,7 @@ and reads one view at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,6 +117,16 @@ class RawPredictions:
         """Each image with its mask logits [Q, h, w], one view in memory at a time."""
         for index, image in enumerate(self.images):
             yield image, self.mask_logits[index]
+
+    def require_images(self, stems: Collection[str]) -> None:
+        """Check that every predicted image is one of a scene's.
+
+        Raises:
+            InputError: an image whose name (without ending) is not among ``stems``.
+        """
+        for image in self.images:
+            if image.stem not in stems:
+                raise self._error("images", f"'{image.name}', which is no image of the scene", "the scene's images")
 
     def save(self, folder: Path | str) -> None:
         """Write ``predictions.safetensors`` and ``predictions.json`` into a folder, which is made where missing.

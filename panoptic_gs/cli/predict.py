@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``panoptic-gs predict``: run a panoptic network on photos or renders, and write what training or scoring needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from tyro.conf import Positional
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import replacing_folder, require_replaceable
+
+if TYPE_CHECKING:
+    from panoptic_gs.camera import Camera
+    from panoptic_gs.panoptic import Category
+    from panoptic_gs.predict import Keyframes, NetworkOptions, PanopticPredictor, Photo, RawPredictions
+    from panoptic_gs.predict.scene_folder import Alignment
+    from panoptic_gs.scene import Scene
+
+_KNOWN_BY = "predictions/predictions.json"
+_POOR_CENTER, _POOR_ANGLE = 0.1, 5.0  # median error over the spread of the centres, and in degrees
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict panoptic masks, cameras and shape from photos: a scene folder ready for ns-train. No poses needed.
+
+    Runs official PanSt3R where it is installed (non-commercial licence), or a network of your own; see
+    docs/predicting.md. Writes predictions/ (raw query masks), panoptic/ (one merged map a photo), images/,
+    transforms.json and points3D.ply. With --views, rendered images are labelled instead and only predictions/ and
+    panoptic/ are written.
+    """
+
+    images: Positional[Path | None] = None
+    """Folder of at least two photos of one scene. May be left out with --cameras: that scene's photos are taken."""
+    classes: str = ""
+    """What to look for: 'wall:stuff,floor:stuff,chair:thing', a .txt or .json file, a scene folder whose categories are
+    taken, or reduced21, nyu40, scannet20."""
+    out: Path = Path()
+    """New scene folder."""
+    views: Path | None = None
+    """Instead of photos: what 'panoptic-gs render' or 'ns-render dataset' wrote. The maps can be given to
+    'panoptic-gs evaluate'; take --classes from the scene."""
+    cameras: Path | None = None
+    """Scene folder whose cameras are known: they are kept, and the point map is aligned to them."""
+    split: str = "all"
+    """With --cameras: predict on the photos of this split of its splits.json only."""
+    network: str = "panst3r"
+    """panst3r, or a class of your own as package.module:Class."""
+    checkpoint: Path | None = None
+    """The network's weights."""
+    trust_checkpoint: bool = False
+    """Allow the checkpoint to be opened. Loading one of PanSt3R evaluates strings found in it: it is code."""
+    device: str = "auto"
+    """cuda, cpu, …; by default CUDA where there is a GPU."""
+    amp: Literal["off", "fp16", "bf16"] = "off"
+    """Automatic mixed precision: less memory on a GPU."""
+    num_keyframes: int = 50
+    """Most photos the network's memory is built from; all others are predicted against it. Fewer take less memory."""
+    keyframes: Literal["even", "similarity"] = "even"
+    """Keyframes evenly spaced in order, or far apart in looks (farthest-point sampling; PanSt3R: its retrieval)."""
+    shared_focal: bool = False
+    """One focal length for all photos: taken with one camera, unzoomed."""
+    seed_points: int = 50_000
+    """Most seed points."""
+    merge: Literal["qubo", "standard", "standard-v2"] = "qubo"
+    """How query masks become one labelling; 'panoptic-gs merge' does it anew from predictions/."""
+    overwrite: bool = False
+    """Replace an earlier output."""
+
+    def run(self) -> None:
+        from panoptic_gs.merge import merge_predictions
+        from panoptic_gs.predict.class_names import read_classes
+        from panoptic_gs.predict.keyframes import Keyframes
+        from panoptic_gs.predict.network import load_network
+        from panoptic_gs.predict.raw import RawPredictions
+        from panoptic_gs.scene import Scene
+
+        console = Console(soft_wrap=True, highlight=False)
+        self._check_arguments()
+        require_replaceable(self.out, overwrite=self.overwrite, known_by=_KNOWN_BY)
+        classes = read_classes(self.classes)
+        keyframes = Keyframes(self.num_keyframes, self.keyframes)
+        known = Scene.load(self.cameras) if self.cameras else None
+        photos = self._photos(known)
+        network = load_network(self.network, self._options())
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with (
+            replacing_folder(self.out, overwrite=self.overwrite, known_by=_KNOWN_BY) as folder,
+            Progress(*columns, console=console, transient=True) as progress,
+        ):
+            task = progress.add_task(f"Predicting on {len(photos)} images", total=None)
+            raw = _predict(network, photos, classes, keyframes)
+            progress.update(task, total=1, completed=1)
+            notes = [f"network       {raw.network} at {raw.network_size[0]}×{raw.network_size[1]}, "
+                     f"{keyframes.number(len(photos))} keyframes"]  # fmt: skip
+            notes += _crop_notes(photos, raw)
+            if self.views is None:
+                raw, lines = self._write_scene(folder, raw, photos, known, progress)
+                notes += lines
+            raw.save(folder / "predictions")
+            # From here on masks are read from their file, one view at a time.
+            raw = replace(raw, mask_logits=RawPredictions.load(folder / "predictions").mask_logits)
+            stages = _Stages(progress)
+            merged = merge_predictions(raw, self.merge, progress=stages)
+            merged.save(folder / "panoptic", progress=stages)
+        isthing = {category.id: category.isthing for category in merged.categories}
+        things = sum(isthing[segment.category_id] for segment in merged.segments)
+        notes.append(f"labels        {things} things and {len(merged.segments) - things} stuff classes ({self.merge})")
+        console.print(f"[bold]{self.out}[/]: {len(photos)} images")
+        for note in notes:
+            console.print(f"  {note}")
+        if self.views is None:
+            console.print(f"Written: {self.out}/transforms.json, images, points3D.ply, panoptic, predictions")
+            console.print(f"Train it: ns-train panst3r-ludvig --data {self.out}")
+        else:
+            console.print(f"Written: {self.out}/panoptic, predictions")
+            console.print(f"Score it: panoptic-gs evaluate {self.out} SCENE")
+
+    def _check_arguments(self) -> None:
+        mend = "Say 'panoptic-gs predict PHOTOS --classes wall:stuff,chair:thing --out SCENE'."
+        if not self.classes.strip():
+            raise InputError("--classes", "none", "what to look for", mend)
+        if self.out == Path():
+            raise InputError("--out", "none", "a new folder", mend)
+        if self.views is not None and (self.images is not None or self.cameras is not None):
+            raise InputError("--views", "photos or cameras, too", "rendered views alone", "Leave one of them out.")
+        if self.images is None and self.views is None and self.cameras is None:
+            raise InputError("predict", "no images", "a folder of photos, --views or --cameras", mend)
+        if self.split != "all" and self.cameras is None:
+            raise InputError("--split", "no --cameras", "a scene that has this split", "Give it with --cameras.")
+        if self.seed_points < 0:
+            raise InputError("--seed-points", str(self.seed_points), "0 or more", "Choose a larger number.")
+
+    def _photos(self, known: Scene | None) -> tuple[Photo, ...]:
+        from panoptic_gs.predict.photos import Photo, find_photos, find_renders
+
+        if self.views is not None:
+            source, photos = self.views, find_renders(self.views)
+        elif self.images is None:
+            assert known is not None
+            assert self.cameras is not None
+            frames = known.split(self.split)
+            source, photos = self.cameras, tuple(Photo.open(frame.image_path, upright=False) for frame in frames)
+        else:
+            source, photos = self.images, find_photos(self.images)
+            if known is not None:
+                for photo in photos:
+                    known.frame(photo.stem)
+                chosen = {frame.stem for frame in known.split(self.split)}
+                photos = tuple(photo for photo in photos if photo.stem in chosen)
+        if len(photos) < 2:
+            raise InputError(source, f"{len(photos)} image", "at least two images of one scene", "Add more.")
+        for path in [photo.path for photo in photos] + [frame.image_path for frame in (known.frames if known else ())]:
+            if self.out.resolve() in path.resolve().parents:
+                raise InputError(
+                    self.out, f"{path.name}, which is read", "another folder than the input's", "Choose another --out."
+                )
+        return photos
+
+    def _options(self) -> NetworkOptions:
+        import torch
+
+        from panoptic_gs.predict.network import NetworkOptions
+
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return NetworkOptions(
+            self.checkpoint, self.trust_checkpoint, device, self.amp,
+            estimate_cameras=self.views is None, shared_focal=self.shared_focal,
+        )  # fmt: skip
+
+    def _write_scene(
+        self, folder: Path, raw: RawPredictions, photos: Sequence[Photo], known: Scene | None, progress: Progress
+    ) -> tuple[RawPredictions, list[str]]:
+        """Photos, cameras and seed points; the predictions with the cameras that were written, and what to tell."""
+        from panoptic_gs.predict.scene_folder import (
+            photo_cameras,
+            seed_points_of,
+            with_known_cameras,
+            write_estimated_scene,
+            write_known_scene,
+        )
+
+        stages = _Stages(progress)
+
+        def copied(share: float) -> None:
+            stages("Writing photos", share)
+
+        if known is not None:
+            raw, alignment = with_known_cameras(raw, photos, known)
+            points = seed_points_of(raw, photos, self.seed_points)
+            write_known_scene(folder, known, points, copied)
+            notes = [_alignment_note(alignment)]
+            if points is None and known.points is not None:
+                notes.append(f"seed points   {len(known.points[0]):,}, the scene's own")
+        else:
+            cameras = photo_cameras(raw)
+            points = seed_points_of(raw, photos, self.seed_points)
+            write_estimated_scene(folder, photos, cameras, points, copied)
+            notes = [_camera_note(cameras)]
+        if points is not None:
+            notes.append(f"seed points   {len(points[0]):,}")
+        return raw, notes
+
+
+class _Stages:
+    """A progress bar for each stage that is reported."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, share: float) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=1.0)
+        self._progress.update(self._tasks[stage], completed=share)
+
+
+def _predict(
+    network: PanopticPredictor, photos: Sequence[Photo], classes: Sequence[Category], keyframes: Keyframes
+) -> RawPredictions:
+    import torch
+
+    try:
+        raw = network.predict(photos, classes, keyframes)
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            "network",
+            f"not enough GPU memory for {keyframes.number(len(photos))} keyframes ({error})",
+            "a network and photos that fit",
+            "Lower --num-keyframes, or use --amp fp16.",
+        ) from error
+    if [image.stem for image in raw.images] != [photo.stem for photo in photos]:
+        raise InputError(
+            f"output of {raw.network}",
+            "predictions of other images",
+            "one for each photo, in order",
+            "Let 'predict' list the photos that it was given.",
+        )
+    return raw
+
+
+def _crop_notes(photos: Sequence[Photo], raw: RawPredictions) -> list[str]:
+    from panoptic_gs.predict.crop import share_seen
+
+    notes = []
+    sizes = Counter((photo.width, photo.height) for photo in photos)
+    if len(sizes) > 1:
+        listed = ", ".join(f"{count} of {width}×{height}" for (width, height), count in sizes.most_common(4))
+        notes.append(f"photo sizes   {len(sizes)}: {listed}")
+    shares = [share_seen(photo, raw.network_size) for photo in photos]
+    worst = photos[int(np.argmin(shares))]
+    if min(shares) < 0.98:
+        notes.append(f"seen          {100 * np.mean(shares):.0f}% of the photos' area; the rest has no labels "
+                     f"(least: {worst.path.name}, {100 * min(shares):.0f}%)")  # fmt: skip
+    return notes
+
+
+def _camera_note(cameras: Sequence[Camera]) -> str:
+    focals = sorted(float(camera.K[0, 0]) for camera in cameras)
+    return (f"cameras       estimated; focal lengths {focals[0]:.0f}–{focals[-1]:.0f} pixels, median "
+            f"{focals[len(focals) // 2]:.0f}")  # fmt: skip
+
+
+def _alignment_note(alignment: Alignment | None) -> str:
+    if alignment is None:
+        return "cameras       the known ones"
+    poor = alignment.center_error > _POOR_CENTER or alignment.angle_error > _POOR_ANGLE
+    off = f"{100 * alignment.center_error:.2g}% of their spread and {alignment.angle_error:.2g}°"
+    note = f"cameras       the known ones; the network's differ by {off}"
+    return f"[yellow]{note}: the seed points may be off[/]" if poor else note

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photos as they are to be seen: found in a folder, upright, in RGB."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import image_size, read_rgb
+from panoptic_gs.predict.raw import RawImage
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+_ORIENTATION_TAG = 0x0112
+# What EXIF's orientations 1 … 8 ask for: quarter turns counterclockwise, then a mirroring left to right.
+_TURNS = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}  # fmt: skip  # noqa: E501
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An image file with its upright size in pixels; ``orientation`` is EXIF's, 1 where nothing has to be turned."""
+
+    path: Path
+    width: int
+    height: int
+    orientation: int = 1
+
+    @property
+    def stem(self) -> str:
+        """The name without ending, as cameras and label maps are matched by."""
+        return self.path.stem
+
+    @property
+    def raw_image(self) -> RawImage:
+        """How raw predictions list it."""
+        return RawImage(self.path.name, self.width, self.height)
+
+    def read(self) -> np.ndarray:
+        """The upright pixels ``[H, W, 3]`` uint8; alpha is dropped."""
+        turns, mirrored = _TURNS[self.orientation]
+        pixels = np.rot90(read_rgb(self.path), turns)
+        return np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
+
+    @classmethod
+    def open(cls, path: Path, *, upright: bool = True) -> Photo:
+        """Read an image's header; without ``upright`` its pixels stay as they are stored, whatever EXIF says.
+
+        Raises:
+            InputError: the file is missing or no image.
+        """
+        width, height = image_size(path)
+        orientation = exif_orientation(path) if upright else 1
+        if orientation >= 5:
+            width, height = height, width
+        return cls(path, width, height, orientation)
+
+
+def exif_orientation(path: Path) -> int:
+    """How an image is to be turned, 1 … 8, from its header; 1 where it does not say."""
+    try:
+        with Image.open(path) as image:
+            # Pillow turns TIFFs by itself, and would decode a whole PNG in search of EXIF that it does not have.
+            stated = "exif" in image.info and image.format != "TIFF"
+            orientation = int(image.getexif().get(_ORIENTATION_TAG, 1)) if stated else 1
+    except (OSError, SyntaxError, ValueError, TypeError):
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def find_photos(folder: Path) -> tuple[Photo, ...]:
+    """The photos of a folder, or of its ``images/``, in the order of the numbers in their names.
+
+    Raises:
+        InputError: there is no such folder, it holds no image, an image is unreadable or two have one name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "a folder of photos", "Check the path.")
+    files = _images(folder) or _images(folder / "images")
+    if not files:
+        others = Counter(path.suffix.lower() for path in folder.iterdir() if path.is_file() and path.suffix)
+        found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(4)) or "no files"
+        raise InputError(
+            folder,
+            f"no image ({found})",
+            f"photos ending in {', '.join(ENDINGS)}",
+            "Check the path; convert other formats to JPEG or PNG first, and cut videos into frames.",
+        )
+    return unique_names([Photo.open(path) for path in files])
+
+
+def find_renders(folder: Path) -> tuple[Photo, ...]:
+    """The rendered colour images that ``panoptic-gs render`` or ``ns-render dataset`` left in a folder.
+
+    The former writes ``rgb/``, the latter ``<split>/rgb/``.
+
+    Raises:
+        InputError: there are none, or there are several splits to choose from.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "a folder of rendered views", "Check the path.")
+    for candidate in (folder / "rgb", folder):
+        if files := _images(candidate):
+            return unique_names([Photo.open(path) for path in files])
+    splits = [path for path in sorted(folder.glob("*/rgb")) if _images(path)]
+    if len(splits) != 1:
+        raise InputError(
+            folder,
+            f"{len(splits)} folders */rgb with images" if splits else "no rendered colour images",
+            "rgb/*.png as 'panoptic-gs render' writes them, or <split>/rgb/* as 'ns-render dataset' does",
+            f"Give one of them: {', '.join(str(path.parent) for path in splits)}."
+            if splits
+            else "Render first; with ns-render, --rendered-output-names has to include rgb.",
+        )
+    return find_renders(splits[0].parent)
+
+
+def unique_names(photos: Sequence[Photo]) -> tuple[Photo, ...]:
+    """The photos, which must not share a name.
+
+    Raises:
+        InputError: two have the same name apart from their endings.
+    """
+    seen: dict[str, Photo] = {}
+    for photo in photos:
+        if photo.stem in seen:
+            raise InputError(
+                photo.path.parent,
+                f"{seen[photo.stem].path.name} and {photo.path.name}",
+                "one image a name",
+                "Rename or remove one; label maps are matched by name without ending.",
+            )
+        seen[photo.stem] = photo
+    return tuple(photos)
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    files = [p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and p.is_file() and not p.name.startswith(".")]
+    return sorted(files, key=lambda path: [(int(d or 0), t) for d, t in re.findall(r"(\d*)(\D*)", path.name)])
