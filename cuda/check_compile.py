@@ -39,9 +39,10 @@ def kernel_table(report: str) -> list[tuple[str, int, int, int]]:
         spilled = sum(int(n) for n in re.findall(r"(\d+) bytes spill (?:stores|loads)", block))
         registers = re.search(r"Used (\d+) registers", block)
         shared = re.search(r"(\d+) bytes smem", block)
-        demangled = re.search(r"(\d+)(\w+?_kernel)(I?\w{0,4})", name)
+        demangled = re.search(r"\d([a-z_]+_kernel)(?:ILb([01])E)?", name)
+        weighted = {"0": "<false>", "1": "<true>", None: ""}[demangled.group(2) if demangled else None]
         rows.append((
-            demangled.group(2) + demangled.group(3) if demangled else name,
+            demangled.group(1) + weighted if demangled else name,
             int(registers.group(1)) if registers else -1,
             spilled,
             int(shared.group(1)) if shared else 0,

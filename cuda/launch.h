@@ -7,6 +7,12 @@
 
 namespace panoptic_gs::device {
 
+// Where a kernel is launched: the device that holds its arguments, which stays current, and a cudaStream_t of it.
+struct Queue {
+    int device;
+    void* stream;
+};
+
 // One view's Gaussians, sorted by tile and depth, as gsplat's isect_tiles and isect_offset_encode leave them
 // (16 x 16 tiles).
 struct TileLists {
@@ -35,7 +41,24 @@ struct VoteSlots {
 };
 
 const char* add_label_votes(const TileLists& lists, const int32_t* label_map, const float* weights, VoteSlots slots,
-                            void* stream);
+                            Queue queue);
+
+// Some of the channels of a feature map.
+struct FeatureChannels {
+    const float* values;   // [H, W, channels]
+    const float* weights;  // [H, W] or nullptr: factors of the blending weights
+    int channels;
+    int first, count;    // the channels summed here
+    const float* scale;  // [1] a sum's units in one; a power of two that leaves room for all pixels
+};
+
+// Sums over pixels of blending weight x feature, as integers: no order of blocks changes them.
+struct FeatureSums {
+    unsigned long long* sums;    // [N, count] two's complement, added to
+    unsigned long long* totals;  // [N] units of 2^-34 of the weights' sum, added to; or nullptr
+};
+
+const char* add_feature_votes(const TileLists& lists, FeatureChannels features, FeatureSums sums, Queue queue);
 
 // Sparse label rows over compact labels (ranks of the label ids in ascending order).
 struct LabelRows {
@@ -47,6 +70,10 @@ struct LabelRows {
 
 // ranks [H, W]: the winning rank, or -1 where no labelled weight lands.
 const char* render_panoptic(const TileLists& lists, const LabelRows& labels, int32_t* ranks, float* confidence,
-                            float* accumulation, void* stream);
+                            float* accumulation, Queue queue);
+
+// Adds 1 to pseudo-random counters `rounds` times in each of `threads` threads (rounded up to whole blocks): what the
+// device's atomics can do, for benchmarks. The number of counters is a power of two.
+const char* atomic_adds(unsigned long long* counters, unsigned num_counters, int64_t threads, int rounds, Queue queue);
 
 }  // namespace panoptic_gs::device

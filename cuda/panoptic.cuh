@@ -3,7 +3,8 @@
 //
 // A tile's labels are found first: a bit for each label of its Gaussians, numbered by counting bits, so that numbers
 // ascend with labels. The tile is then blended once for every kPlanes of them, each thread adding to its own column of
-// the planes in shared memory. Most tiles hold few labels and are blended once.
+// the planes in shared memory. Most tiles hold few labels and are blended once. The first entries of the Gaussians' rows
+// that fall into the planes are put into shared memory with them, so that threads seldom look at rows themselves.
 #pragma once
 
 #include "traverse.cuh"
@@ -12,6 +13,7 @@ namespace panoptic_gs::device {
 
 constexpr int kPlanes = 16;
 constexpr int kRenderBatch = 64;
+constexpr int kStaged = 4;    // entries of a row in shared memory
 constexpr int kWords = 1024;  // of 32 labels, at a time
 
 // A window of kWords * 32 consecutive ranks, and which of them the tile holds.
@@ -70,9 +72,43 @@ __device__ inline int rank_of(const TileRanks& ranks, int words, int number) {
     return low * 32 + __ffs(static_cast<int>(bits)) - 1;
 }
 
-__global__ void __launch_bounds__(kThreads)
+// Which entries of a Gaussian's row belong to the planes.
+struct StagedRow {
+    int count;
+    int plane[kStaged];
+    float share[kStaged];
+    int64_t rest, end;  // entries that did not fit, or belong to other planes
+};
+
+// The plane of a rank, counted from the first of the planes at hand; negative or kPlanes and more for other ranks.
+__device__ inline int plane_of(const TileRanks& ranks, int rank, int window, int words, int first_number) {
+    const int word = (rank >> 5) - window;
+    if (word < 0 || word >= words) return -1;
+    const uint32_t below = ranks.present[word] & ((1u << (rank & 31)) - 1u);
+    return ranks.before[word] + __popc(below) - first_number;
+}
+
+__device__ inline void stage_row(const LabelRows& labels, const TileRanks& ranks, int64_t gaussian, int window,
+                                 int words, int first_number, StagedRow& row) {
+    int count = 0;
+    int64_t entry = labels.indptr[gaussian];
+    const int64_t end = labels.indptr[gaussian + 1];
+    for (; entry < end && count < kStaged; ++entry) {
+        const int plane = plane_of(ranks, labels.rank[entry], window, words, first_number);
+        if (plane < 0 || plane >= kPlanes) continue;
+        row.plane[count] = plane;
+        row.share[count++] = labels.weight[entry];
+    }
+    row.count = count;
+    row.rest = entry;
+    row.end = end;
+}
+
+// At least 4 blocks a multiprocessor: without that number the compiler aims at more, and spills.
+__global__ void __launch_bounds__(kThreads, 4)
     panoptic_kernel(TileLists lists, LabelRows labels, int32_t* winners, float* confidence, float* accumulation) {
     __shared__ Footprint batch[kRenderBatch];
+    __shared__ StagedRow rows[kRenderBatch];
     __shared__ TileRanks ranks;
     __shared__ float planes[kPlanes][kThreads];
 
@@ -94,18 +130,19 @@ __global__ void __launch_bounds__(kThreads)
             for (int first = place.first; first < place.end; first += kRenderBatch) {
                 if (__syncthreads_count(done) == kThreads) break;
                 const int count = min(kRenderBatch, place.end - first);
-                if (thread < count) batch[thread] = load_footprint(lists, first + thread);
+                if (thread < count) {
+                    batch[thread] = load_footprint(lists, first + thread);
+                    stage_row(labels, ranks, batch[thread].id, window, words, first_number, rows[thread]);
+                }
                 __syncthreads();
                 for (int i = 0; i < count; ++i) {
                     if (__all_sync(kFullWarp, done)) break;
                     const float weight = blend(batch[i], place.px(), place.py(), transmittance, done);
                     if (!__any_sync(kFullWarp, weight > 0.0f)) continue;
-                    const int64_t last = labels.indptr[batch[i].id + 1];
-                    for (int64_t entry = labels.indptr[batch[i].id]; entry < last; ++entry) {
-                        const int rank = labels.rank[entry], word = (rank >> 5) - window;
-                        if (word < 0 || word >= words) continue;
-                        const uint32_t below = ranks.present[word] & ((1u << (rank & 31)) - 1u);
-                        const int plane = ranks.before[word] + __popc(below) - first_number;
+                    const StagedRow& row = rows[i];
+                    for (int k = 0; k < row.count; ++k) planes[row.plane[k]][thread] += weight * row.share[k];
+                    for (int64_t entry = row.rest; entry < row.end; ++entry) {
+                        const int plane = plane_of(ranks, labels.rank[entry], window, words, first_number);
                         if (plane >= 0 && plane < kPlanes) planes[plane][thread] += weight * labels.weight[entry];
                     }
                 }

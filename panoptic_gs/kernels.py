@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one door to the compiled module: typed functions over contiguous CPU tensors, checked here.
+"""The compiled module's host kernels: typed functions over contiguous CPU tensors, checked here.
 
 Nothing in the compiled module knows torch; tensors cross as DLPack. Functions ending in ``_gradient`` are the
 vector-Jacobian products of those without; :mod:`panoptic_gs.rasterize` ties them into autograd.
@@ -412,28 +412,6 @@ def render_panoptic(
     return ids, confidence, accumulation
 
 
-class TileLists(NamedTuple):
-    """One view's Gaussians on a CUDA device, sorted by tile and depth as gsplat's ``isect_tiles`` does."""
-
-    width: int
-    height: int
-    offsets: Tensor  # [tile_height, tile_width] int32, from isect_offset_encode; tiles of 16 × 16 pixels
-    flatten_ids: Tensor  # [n_isects] int32, of one camera, not packed
-    means2d: Tensor  # [N, 2]
-    conics: Tensor  # [N, 3]
-    opacities: Tensor  # [N]
-
-
-class VoteSlots(NamedTuple):
-    """Where votes on a CUDA device go; see :class:`panoptic_gs.uplift.device.DeviceVotes`."""
-
-    labels: Tensor  # [N, S] int32, -1 = free
-    sums: Tensor  # [N, S] int64, units of 2⁻³⁴
-    overflow_keys: Tensor  # [capacity] int64, Gaussian · 2³² + label
-    overflow_sums: Tensor  # [capacity] int64
-    overflow_count: Tensor  # [1] int32, counts on beyond the capacity
-
-
 def require_cuda() -> None:
     """See that the compiled module has device kernels.
 
@@ -445,38 +423,6 @@ def require_cuda() -> None:
             "panoptic_gs", "kernels that were built without CUDA", "a build with CUDA for CUDA tensors",
             "Install again with nvcc on PATH (-C cmake.define.PANOPTIC_GS_CUDA=ON), or pass CPU tensors.",
         )  # fmt: skip
-
-
-def cuda_add_label_votes(
-    lists: TileLists, labels: Tensor, weights: Tensor | None, slots: VoteSlots, overflow_only: bool = False
-) -> None:
-    """Add a view's votes on torch's current stream: ``labels [H, W]`` int32, ``weights [H, W]`` up to 1024."""
-    require_cuda()
-    with torch.cuda.device(labels.device):
-        _kernels.cuda_add_label_votes(*lists, labels, weights, *slots, overflow_only, _stream(labels))
-
-
-def cuda_render_panoptic(
-    lists: TileLists,
-    indptr: Tensor,  # [N + 1] int64
-    rank: Tensor,  # [nnz] int32, ascending in a row
-    weight: Tensor,  # [nnz]
-    num_ranks: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The rank with the largest blended weight ``[H, W]`` int32 (-1: none), its share ``[H, W]``, alpha ``[H, W]``."""
-    require_cuda()
-    size = (lists.height, lists.width)
-    winners = torch.empty(size, dtype=torch.int32, device=indptr.device)
-    confidence, accumulation = torch.empty(size, device=indptr.device), torch.empty(size, device=indptr.device)
-    with torch.cuda.device(indptr.device):
-        _kernels.cuda_render_panoptic(
-            *lists, indptr, rank, weight, num_ranks, winners, confidence, accumulation, _stream(indptr)
-        )
-    return winners, confidence, accumulation
-
-
-def _stream(tensor: Tensor) -> int:
-    return torch.cuda.current_stream(tensor.device).cuda_stream
 
 
 def _gaussians(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor) -> tuple[Tensor, ...]:

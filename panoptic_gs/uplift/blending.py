@@ -74,7 +74,7 @@ def label_map_of(camera: Camera, labels: np.ndarray | Tensor, device: torch.devi
         lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
         to_int32 = lambda: torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int32))
     elif isinstance(labels, Tensor) and not labels.dtype.is_floating_point and labels.dtype != torch.bool:
-        lowest, highest = (int(bound) for bound in labels.aminmax()) if labels.numel() else (0, 0)
+        lowest, highest = torch.stack(labels.aminmax()).tolist() if labels.numel() else (0, 0)
         to_int32 = lambda: labels.to(torch.int32)
     else:
         raise InputError(source, f"values of type {labels.dtype}", "integers", "Pass ids, 0 for void.")
@@ -95,7 +95,7 @@ def pixel_weights_of(camera: Camera, weights: np.ndarray | Tensor, device: torch
         InputError: not of the camera's size, negative, NaN or above :data:`LARGEST_WEIGHT`.
     """
     _require_size("weights", weights, (camera.height, camera.width), camera)
-    values = torch.as_tensor(weights).to(device, torch.float32).contiguous()
+    values = torch.as_tensor(weights).detach().to(device, torch.float32).contiguous()
     if not ((values >= 0) & (values <= LARGEST_WEIGHT)).all():
         raise InputError(
             "weights",

@@ -14,6 +14,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift.blending import Blending, pixel_weights_of
+from panoptic_gs.uplift.device import DeviceFeatures, tile_lists
 
 
 def uplift_features(
@@ -31,10 +32,10 @@ def uplift_features(
 
     .. math:: f_i = \sum_{(n,u)} w_i(n,u)\, F_n(u) / Z_i, \qquad Z_i = \sum_{(n,u)} w_i(n,u)
 
-    with :math:`w_i(n,u) = α_i(u) T_i(u)` the blending weight of Gaussian i at pixel u of view n. Sums are taken in
-    float32 in a fixed order (tiles within a view, views as they come), so a result does not depend on threads or the
-    run; another order of views may change the last digits. Besides the result, one view and at most 128 MB are held,
-    whatever D (16 channels of a view where those alone are more).
+    with :math:`w_i(n,u) = α_i(u) T_i(u)` the blending weight of Gaussian i at pixel u of view n. Sums are taken in a
+    fixed order (tiles within a view, views as they come) in float32, on CUDA as integers within a view, so a result
+    does not depend on threads, blocks or the run; another order of views may change the last digits. Besides the
+    result, one view and at most 128 MB are held, whatever D (16 channels of a view where those alone are more).
 
     Args:
         splats: N Gaussians.
@@ -50,25 +51,27 @@ def uplift_features(
     """
     blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
     device = splats.means.device
-    if device.type != "cpu":
-        raise InputError(
-            "splats",
-            f"splats on {device}",
-            "splats on the CPU, where features are uplifted",
-            "Pass splats.to('cpu'); labels can be uplifted on CUDA.",
-        )
     sums: Tensor | None = None
     totals = torch.zeros(len(splats), device=device)
+    on_device: DeviceFeatures | None = None
     in_order = iter(weights) if weights is not None else None
     for camera, features in views:
         values = _features_of(camera, features, sums, device)
-        if sums is None:
-            sums = torch.zeros(len(splats), values.shape[2], device=device)
         factors = next(in_order, None) if in_order is not None else None
-        kernels.add_feature_votes(blending.view_of(splats, camera), sums, totals, values,
-                                  None if factors is None else pixel_weights_of(camera, factors, device))  # fmt: skip
+        factors = None if factors is None else pixel_weights_of(camera, factors, device)
+        if device.type == "cuda":
+            if on_device is None:
+                on_device = DeviceFeatures(len(splats), values.shape[2], device)
+                sums = on_device.sums
+            on_device.add(tile_lists(splats, camera, blending), values, factors)
+            continue
+        if sums is None:
+            sums = torch.zeros(len(splats), values.shape[2])
+        kernels.add_feature_votes(blending.view_of(splats, camera), sums, totals, values, factors)
     if sums is None:
         raise InputError("views", "no views", "at least one view", "Pass the cameras and their feature maps.")
+    if on_device is not None:
+        totals = on_device.totals
     return torch.where(totals[:, None] > 0, sums / totals[:, None].clamp_min(1e-30), 0.0)
 
 
@@ -82,7 +85,7 @@ def _features_of(camera: Camera, features: np.ndarray | Tensor, sums: Tensor | N
             f"[{camera.height}, {camera.width}, {channels or 'D'}] (height, width, channels)",
             "Resample the features to the camera's size, or resize the camera.",
         )
-    values = values.to(device, torch.float32).contiguous()
+    values = values.detach().to(device, torch.float32).contiguous()
     if not torch.isfinite(values).all():
         raise InputError(
             "feature map",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from panoptic_gs import kernels
+from panoptic_gs import cuda_kernels, kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
@@ -71,7 +71,7 @@ def render_panoptic(
     blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
     if splats.means.device.type == "cuda":
         known, rank = labels.ranks
-        winners, confidence, accumulation = kernels.cuda_render_panoptic(
+        winners, confidence, accumulation = cuda_kernels.render_panoptic(
             tile_lists(splats, camera, blending), labels.indptr, rank, labels.weight, len(known)
         )
         names = torch.cat([known.new_zeros(1), known]).long()  # winner -1 is void

@@ -58,8 +58,8 @@ class LabelVotes:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the sums take."""
-        return self._store.num_bytes
+        """Memory that the sums take, on all devices."""
+        return self._store.num_bytes + sum(votes.num_bytes for votes in self._on_devices.values())
 
     def add(self, splats: Splats, camera: Camera, label_map: Map, weights: Map | None = None) -> None:
         """Add the votes of one view.

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device kernels compiled for the host, behind the functions of :mod:`panoptic_gs.kernels`."""
+"""The device kernels, on a GPU where there is one, and compiled for the host everywhere.
+
+Tests that take ``machine`` run on both: they call :mod:`panoptic_gs.cuda_kernels` with tensors on ``machine.device``,
+and on the host its launches are carried out by the emulation under ``tests/cuda_emulation``.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from panoptic_gs import kernels
+from panoptic_gs import cuda_kernels, kernels
 from panoptic_gs.camera import Camera
+from panoptic_gs.cuda_kernels import TileLists
 from panoptic_gs.splats import Splats
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,14 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
 i32, u32, pointer = ctypes.c_int, ctypes.c_uint, ctypes.c_void_p
 
 
-class TileLists(ctypes.Structure):
+class TileListsStruct(ctypes.Structure):
     _fields_ = (
         [(name, i32) for name in ("width", "height", "tile_width", "tile_height", "num_intersections")]
         + [(name, pointer) for name in ("offsets", "flatten_ids", "means2d", "conics", "opacities")]
     )  # fmt: skip
 
 
-class VoteSlots(ctypes.Structure):
+class VoteSlotsStruct(ctypes.Structure):
     _fields_ = (
         [("slots", i32)]
         + [(name, pointer) for name in ("labels", "sums", "overflow_keys", "overflow_sums", "overflow_count")]
@@ -37,41 +42,77 @@ class VoteSlots(ctypes.Structure):
     )
 
 
-class LabelRows(ctypes.Structure):
+class FeatureChannelsStruct(ctypes.Structure):
+    _fields_ = (
+        [(name, pointer) for name in ("values", "weights")]
+        + [(name, i32) for name in ("channels", "first", "count")]
+        + [("scale", pointer)]
+    )  # fmt: skip
+
+
+class FeatureSumsStruct(ctypes.Structure):
+    _fields_ = [(name, pointer) for name in ("sums", "totals")]
+
+
+class LabelRowsStruct(ctypes.Structure):
     _fields_ = [(name, pointer) for name in ("indptr", "rank", "weight")] + [("num_ranks", i32)]
 
 
-def _lists(lists: kernels.TileLists) -> TileLists:
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _struct(lists: TileLists) -> TileListsStruct:
     rows, columns = lists.offsets.shape
-    tensors = (lists.offsets, lists.flatten_ids, lists.means2d, lists.conics, lists.opacities)
-    return TileLists(lists.width, lists.height, columns, rows, len(lists.flatten_ids), *(t.data_ptr() for t in tensors))
+    return TileListsStruct(lists.width, lists.height, columns, rows, len(lists.flatten_ids), *map(_address, lists[2:]))
 
 
-class Emulated:
-    """Stands in for the functions of :mod:`panoptic_gs.kernels` that launch device kernels; takes CPU tensors."""
+class Machine:
+    """Where kernels run."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def lists(self, lists: TileLists) -> TileLists:
+        """The lists on this machine's device."""
+        return TileLists(lists.width, lists.height, *(tensor.to(self.device) for tensor in lists[2:]))
+
+
+class Emulated(Machine):
+    """Carries out launches on the host, blocks and warps in an order that ``seed`` decides."""
 
     seed = 0
 
     def __init__(self, library: ctypes.CDLL) -> None:
+        super().__init__(torch.device("cpu"))
         self._library = library
 
-    def cuda_add_label_votes(self, lists, labels, weights, slots, overflow_only=False) -> None:
-        arguments = VoteSlots(slots.labels.shape[1], *(tensor.data_ptr() for tensor in slots),
-                              len(slots.overflow_keys), overflow_only)  # fmt: skip
-        self._library.emulated_add_label_votes(
-            u32(self.seed), ctypes.byref(_lists(lists)), pointer(labels.data_ptr()),
-            pointer(None if weights is None else weights.data_ptr()), ctypes.byref(arguments),
-        )  # fmt: skip
+    def launch(self, name: str, device: torch.device, lists: TileLists | None, *arguments) -> None:
+        getattr(self, name)(lists, *arguments)
 
-    def cuda_render_panoptic(self, lists, indptr, rank, weight, num_ranks) -> tuple[Tensor, Tensor, Tensor]:
-        winners = torch.full((lists.height, lists.width), -9, dtype=torch.int32)
-        confidence, accumulation = torch.full(winners.shape, -9.0), torch.full(winners.shape, -9.0)
-        rows = LabelRows(indptr.data_ptr(), rank.data_ptr(), weight.data_ptr(), num_ranks)
-        self._library.emulated_render_panoptic(
-            u32(self.seed), ctypes.byref(_lists(lists)), ctypes.byref(rows), pointer(winners.data_ptr()),
-            pointer(confidence.data_ptr()), pointer(accumulation.data_ptr()),
-        )  # fmt: skip
-        return winners, confidence, accumulation
+    def cuda_add_label_votes(self, lists, labels, weights, *rest) -> None:
+        slots, overflow_only = rest[:-1], rest[-1]
+        struct = VoteSlotsStruct(slots[0].shape[1], *map(_address, slots), len(slots[2]), overflow_only)
+        self._call("emulated_add_label_votes", _struct(lists), _address(labels), _address(weights), struct)
+
+    def cuda_add_feature_votes(self, lists, features, weights, first, scale, sums, totals) -> None:
+        channels = FeatureChannelsStruct(_address(features), _address(weights), features.shape[2], first,
+                                         sums.shape[1], _address(scale))  # fmt: skip
+        self._call("emulated_add_feature_votes", _struct(lists), channels,
+                   FeatureSumsStruct(_address(sums), _address(totals)))  # fmt: skip
+
+    def cuda_render_panoptic(self, lists, indptr, rank, weight, num_ranks, *out) -> None:
+        rows = LabelRowsStruct(*map(_address, (indptr, rank, weight)), num_ranks)
+        self._call("emulated_render_panoptic", _struct(lists), rows, *map(_address, out))
+
+    def cuda_atomic_adds(self, lists, counters, threads, rounds) -> None:
+        self._library.emulated_atomic_adds(
+            u32(self.seed), pointer(counters.data_ptr()), u32(len(counters)), u32(-(-threads // 256)), i32(rounds)
+        )
+
+    def _call(self, name: str, *arguments) -> None:
+        given = [ctypes.byref(value) if isinstance(value, ctypes.Structure) else pointer(value) for value in arguments]
+        getattr(self._library, name)(u32(self.seed), *given)
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +122,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         pytest.skip("no C++ compiler to build the emulated kernels with")
     target = tmp_path_factory.mktemp("emulation") / "emulated.so"
     folders = [f"-I{ROOT / name}" for name in ("cuda", "cpp", "tests/cuda_emulation")]
-    subprocess.run([compiler, "-std=gnu++20", "-O1", "-g", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", *folders,
+    subprocess.run([compiler, "-std=gnu++20", "-O1", "-g", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror",
+                    "-Wno-unknown-pragmas", *folders,
                     str(ROOT / "tests/cuda_emulation/emulated.cpp"), "-o", str(target)], check=True)  # fmt: skip
     return ctypes.CDLL(str(target))
 
@@ -89,25 +131,49 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 @pytest.fixture
 def emulated(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Emulated:
     stand_in = Emulated(library)
-    for name in ("cuda_add_label_votes", "cuda_render_panoptic"):
-        monkeypatch.setattr(kernels, name, getattr(stand_in, name))
+    monkeypatch.setattr(cuda_kernels, "_launch", stand_in.launch)
     return stand_in
 
 
-@pytest.fixture
-def lists_of() -> Callable[[Splats, Camera], kernels.TileLists]:
-    """The tile lists of the host's own projection, in the layout of gsplat's."""
+@pytest.fixture(params=["emulated", "device"])
+def machine(request: pytest.FixtureRequest) -> Machine:
+    if request.param == "emulated":
+        return request.getfixturevalue("emulated")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    if not kernels._kernels.with_cuda:
+        pytest.skip("panoptic_gs was built without CUDA")
+    return Machine(torch.device("cuda", torch.cuda.current_device()))
 
-    def make(splats: Splats, camera: Camera, antialiased: bool = False) -> kernels.TileLists:
-        projected = kernels.project(
-            splats.means, splats.quats, splats.scales, splats.opacities, camera.viewmat, camera.K, camera.width,
-            camera.height, antialiased=antialiased,
-        )  # fmt: skip
-        view = projected.view
-        ids, ranks = torch.from_numpy(view.ids.copy()), torch.from_numpy(view.tile_ranks.astype("int64"))
-        offsets = torch.from_numpy(view.tile_offsets[:-1].astype("int32")).reshape(view.tiles_y, view.tiles_x)
-        opacities = splats.opacities * (1 if projected.compensations is None else projected.compensations)
-        return kernels.TileLists(camera.width, camera.height, offsets, ids[ranks].int(), projected.means2d,
-                                 projected.conics, opacities)  # fmt: skip
+
+@pytest.fixture
+def lists_of(machine: Machine) -> Callable[..., TileLists]:
+    """:func:`host_lists` on the machine."""
+
+    def make(splats: Splats, camera: Camera, antialiased: bool = False) -> TileLists:
+        return machine.lists(host_lists(splats, camera, antialiased))
 
     return make
+
+
+def host_lists(splats: Splats, camera: Camera, antialiased: bool = False) -> TileLists:
+    """The host's projection, sorted by tile, depth and index."""
+    projected = kernels.project(
+        splats.means, splats.quats, splats.scales, splats.opacities, camera.viewmat, camera.K, camera.width,
+        camera.height, antialiased=antialiased,
+    )  # fmt: skip
+    side = cuda_kernels.TILE_SIZE
+    columns, rows = -(-camera.width // side), -(-camera.height // side)
+    first = ((projected.means2d - projected.radii) / side).floor().int().clamp_min(0)
+    end = ((projected.means2d + projected.radii) / side).ceil().int()
+    met = sorted(
+        (y * columns + x, float(projected.depths[i]), i)
+        for i in projected.radii.amin(dim=1).nonzero()[:, 0].tolist()
+        for y in range(int(first[i, 1]), min(int(end[i, 1]), rows))
+        for x in range(int(first[i, 0]), min(int(end[i, 0]), columns))
+    )
+    tiles = torch.tensor([tile for tile, _, _ in met], dtype=torch.int64)
+    offsets = torch.searchsorted(tiles, torch.arange(rows * columns)).int().reshape(rows, columns)
+    opacities = splats.opacities * (1 if projected.compensations is None else projected.compensations)
+    ids = torch.tensor([i for _, _, i in met], dtype=torch.int32)
+    return TileLists(camera.width, camera.height, offsets, ids, projected.means2d, projected.conics, opacities)

@@ -30,6 +30,11 @@
 #define __shared__ static
 #define __launch_bounds__(...)
 
+struct dim3 {
+    unsigned x = 1, y = 1, z = 1;
+    dim3(unsigned columns, unsigned rows = 1) : x(columns), y(rows) {}
+};
+
 using std::max;
 using std::min;
 
@@ -166,13 +171,13 @@ private:
 };
 
 template <class Kernel, class... Arguments>
-void launch(unsigned seed, unsigned blocks, unsigned threads, Kernel kernel, Arguments... arguments) {
+void launch(unsigned seed, dim3 blocks, unsigned threads, Kernel kernel, Arguments... arguments) {
     std::mt19937 random(seed);
-    std::vector<unsigned> order(blocks);
+    std::vector<unsigned> order(blocks.x * blocks.y);
     std::iota(order.begin(), order.end(), 0u);
     std::shuffle(order.begin(), order.end(), random);
     for (unsigned index : order) {
-        Block::current().block_index.x = index;
+        Block::current().block_index = {index % blocks.x, index / blocks.x, 0};
         Block::current().run(threads, [&] { kernel(arguments...); }, random);
     }
 }
@@ -221,6 +226,7 @@ inline uint32_t __reduce_add_sync(unsigned, uint32_t value) {
     return sum;
 }
 
+inline long long __float2ll_rn(float value) { return std::llrint(value); }
 inline int __ffs(int value) { return value == 0 ? 0 : std::countr_zero(static_cast<unsigned>(value)) + 1; }
 inline int __popc(unsigned value) { return std::popcount(value); }
 
