@@ -29,8 +29,8 @@ class DatasetBenchmark:
     root: Path
     """Folder of prepared scene folders; with --raw they are made there."""
     predictions: str = "scene"
-    """Where predictions come from: 'scene' (raw/ or panoptic/ of each scene folder), a folder with one subfolder a scene,
-    or degraded truth: simulated[:LEVEL], simulated-queries[:LEVEL] with LEVEL none, low, default or high."""
+    """Where predictions come from: 'scene' (raw/ or panoptic/ of each scene folder), a folder with one subfolder for
+    each scene, or degraded truth: simulated[:LEVEL], simulated-queries[:LEVEL] with LEVEL none, low, default, high."""
     out: Path | None = None
     """Folder for runs and tables, by default outputs/DATASET; finished runs in it are kept."""
     raw: Path | None = None

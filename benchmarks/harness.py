@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -120,9 +121,11 @@ def run_tasks(
                 number = f"[{len(finished) + len(failures) + 1}/{len(tasks)}]"
                 try:
                     finished[task] = future.result()
-                except InputError as error:
-                    failures[task.label] = str(error)
-                    console.print(f"{number} {task.label}: {error}", style="red", markup=False, highlight=False)
+                except Exception as error:
+                    # Hours of other runs must not be lost, whatever went wrong in this one.
+                    failures[task.label] = _failure(task, error)
+                    message = f"{number} {task.label}: {failures[task.label]}"
+                    console.print(message, style="red", markup=False, highlight=False)
                     continue
                 console.print(f"{number} {task.label}: {_summary(finished[task])}", markup=False, highlight=False)
         except KeyboardInterrupt:
@@ -227,6 +230,16 @@ def link_scene(scene: Scene, folder: Path, train: Sequence[str]) -> Path:
             (folder / entry.name).symlink_to(entry.resolve(), target_is_directory=entry.is_dir())
     write_json(folder / "splits.json", {"train": list(train), "test": list(scene.splits["test"])})
     return folder
+
+
+def _failure(task: Task, error: Exception) -> str:
+    """What to say of a run that failed; of other errors than bad input, the log has the whole trace."""
+    if isinstance(error, InputError):
+        return str(error)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with (task.folder / "log.txt").open("a", encoding="utf-8") as log:
+        log.writelines(traceback.format_exception(error))
+    return f"{type(error).__name__}: {error}. The end of {task.folder / 'log.txt'} says where."
 
 
 def _summary(result: Mapping[str, Any]) -> str:

@@ -15,8 +15,10 @@ class Hypersim(DatasetBenchmark):
     """Score scenes of Hypersim, next to the published rows."""
 
     name: ClassVar[str] = "hypersim"
-    benchmark_scenes: ClassVar[tuple[str, ...]] = ("ai_001_003", "ai_001_006", "ai_001_008", "ai_001_010", "ai_004_006", "ai_008_004", "ai_010_005", "ai_027_008",
-                         "ai_035_001", "ai_048_008")  # fmt: skip
+    benchmark_scenes: ClassVar[tuple[str, ...]] = (
+        "ai_001_003", "ai_001_006", "ai_001_008", "ai_001_010", "ai_004_006", "ai_008_004", "ai_010_005", "ai_027_008",
+        "ai_035_001", "ai_048_008",
+    )  # fmt: skip
     """Candidates: which scenes the published tables took is not known; --scenes gives another list."""
     raw_folders: ClassVar[tuple[str, ...]] = ("{scene}",)
 

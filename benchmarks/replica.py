@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replica, as rendered for Semantic-NeRF: ``python -m benchmarks.replica --root SCENES``; every 4th view is held out."""
+"""Replica by Semantic-NeRF: ``python -m benchmarks.replica --root SCENES``; every 4th view is held out."""
 
 from __future__ import annotations
 

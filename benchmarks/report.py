@@ -17,8 +17,8 @@ from benchmarks.table import Result, markdown, method_rows, print_methods, publi
 from panoptic_gs.files import replacing, write_json
 
 LEGEND = (
-    "In percent, but PSNR in dB and minutes of a run. Protocol panoptic-lifting; with an asterisk strict; AP50, AP25 and "
-    "3D mIoU of the labelled Gaussians against the truth's depth maps. Means over scenes."
+    "In percent, but PSNR in dB and minutes of a run. Protocol panoptic-lifting; with an asterisk strict; AP50, AP25 "
+    "and 3D mIoU of the labelled Gaussians against the truth's depth maps. Means over scenes."
 )
 
 
