@@ -77,10 +77,7 @@ class PrepareScanNet(PrepareScene):
 
 @dataclass(frozen=True)
 class PrepareScanNetPP(PrepareScene):
-    """ScanNet++: a scene's folder with scans/ and dslr/ or iphone/; metadata/semantic_benchmark/ is looked for above it.
-
-    The truth is rasterised from the annotated mesh.
-    """
+    """ScanNet++: a scene's folder with scans/ and dslr/ or iphone/. The truth is rasterised from the annotated mesh."""
 
     classes: str = "scannetpp100"
     """Classes of the truth: scannetpp100 (the semantic benchmark's) or reduced21 (the 21 of the PanLift benchmark)."""

@@ -32,8 +32,12 @@ class ColmapModel:
     points: tuple[np.ndarray, np.ndarray] | None
 
 
-def read_colmap(folder: Path) -> ColmapModel:
+def read_colmap(folder: Path, points: bool = True) -> ColmapModel:
     """Read ``cameras``, ``images`` and ``points3D`` (.bin, else .txt).
+
+    Args:
+        folder: holds the three files.
+        points: whether to read the points, too.
 
     Raises:
         InputError: a missing or truncated file, or a camera model other than the pinhole, radial, OpenCV and
@@ -51,7 +55,7 @@ def read_colmap(folder: Path) -> ColmapModel:
         file = files["images"]
         entries = list(_images_binary(file) if binary else _images_text(file))
         file = files["points3D"]
-        points = (_points_binary(file) if binary else _points_text(file)) if file.is_file() else None
+        cloud = (_points_binary if binary else _points_text)(file) if points and file.is_file() else None
     except (struct.error, ValueError, IndexError, KeyError) as error:
         raise InputError(
             file, f"a truncated or malformed file ({error})", "a COLMAP sparse model", "Copy or export the model again."
@@ -70,7 +74,7 @@ def read_colmap(folder: Path) -> ColmapModel:
             images.append((name, Camera.from_colmap(quaternion, translation, K, width, height), lens))
         except InputError as error:
             raise InputError(f"{files['images']}, image '{name}'", error.found, error.expected, error.mend) from error
-    return ColmapModel(images, points)
+    return ColmapModel(images, cloud)
 
 
 _Intrinsics = tuple[np.ndarray, Distortion, int, int]

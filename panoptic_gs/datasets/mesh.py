@@ -133,8 +133,10 @@ def _draw(
     low, high = np.zeros(len(row)), np.full(len(row), float(width))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for edge in range(3):
-            slope = edges[triangle, edge, 0]
-            offset = edges[triangle, edge, 1] * y + edges[triangle, edge, 2]
+            slope, downwards, constant = edges[triangle, edge].T
+            offset = downwards * y + constant
+            # A horizontal edge through the pixel's centre: only the triangle below it holds the pixel.
+            offset[(slope == 0) & (offset == 0) & (downwards < 0)] = -1
             _bound(low, high, slope, offset)
         slope = inverse_depth[triangle, 0]
         offset = inverse_depth[triangle, 1] * y + inverse_depth[triangle, 2]

@@ -91,13 +91,13 @@ def read_label_table(path: Path) -> dict[int, int]:
     expected = f"{LABEL_TABLE} with the columns id and nyu40id"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t")
-            missing = {"id", "nyu40id"} - set(rows.fieldnames or ())
-            if missing:
-                raise InputError(path, f"no column {', '.join(sorted(missing))}", expected, "Download it again.")
-            table = {int(row["id"]): int(row["nyu40id"] or 0) for row in rows if row["id"]}
-    except (OSError, UnicodeDecodeError) as error:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, f"an unreadable file ({error})", expected, "Download it again.") from error
+    try:
+        table = {int(row["id"]): int(row["nyu40id"] or 0) for row in rows if row["id"]}
+    except KeyError as error:
+        raise InputError(path, f"no column {error}", expected, "Download it again.") from error
     except (TypeError, ValueError) as error:
         raise InputError(path, f"an id that is no number ({error})", expected, "Download it again.") from error
     beyond = {nyu40 for nyu40 in table.values() if not 0 <= nyu40 <= len(NYU40.categories)}

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The photos and cameras of a ScanNet++ scene: DSLR, undistorted or fisheye, and iPhone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from panoptic_gs.camera import Camera, Distortion
+from panoptic_gs.datasets.colmap import read_colmap
+from panoptic_gs.datasets.raw_scene import Dropped
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_json
+
+# nerfstudio turns COLMAP's world, which is the mesh's, into (y, x, -z) or, in later versions, (x, z, -y).
+_TRANSFORMS_WORLDS = {
+    "(y, x, -z)": np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]]),
+    "(x, y, z)": np.eye(3),
+    "(x, z, -y)": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+}
+_CENTRES_AGREE = 0.01  # metres
+_MEND = "Download the scene's cameras again."
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo's file and the camera that took it, in the world of the mesh."""
+
+    path: Path
+    camera: Camera = field(repr=False)
+    lens: Distortion = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """The photos of one camera by stem, those that cannot be used, and the split, if the dataset has one."""
+
+    description: str
+    photos: Mapping[str, Photo]
+    dropped: tuple[Dropped, ...]
+    splits: Mapping[str, tuple[str, ...]] | None
+
+    @classmethod
+    def open(cls, root: Path, device: Literal["dslr", "iphone"]) -> Capture:
+        """Find the photos and cameras of a device.
+
+        DSLR: ``transforms_undistorted.json`` with ``resized_undistorted_images/``, else ``transforms.json`` (fisheye)
+        with ``resized_images/``. iPhone: ``nerfstudio/transforms.json``, else ``colmap/``, with ``rgb/``.
+
+        Raises:
+            InputError: no cameras or no photos, malformed cameras, or cameras that contradict the COLMAP model.
+        """
+        folder = root / device
+        if device == "iphone":
+            candidates = [("nerfstudio/transforms.json", "rgb"), ("colmap", "rgb")]
+        else:
+            candidates = [
+                ("nerfstudio/transforms_undistorted.json", "resized_undistorted_images"),
+                ("nerfstudio/transforms.json", "resized_images"),
+            ]
+        for cameras, images in candidates:
+            if (folder / cameras).exists() and (folder / images).is_dir():
+                break
+        else:
+            raise InputError(
+                folder,
+                "no cameras with photos",
+                " or ".join(f"{cameras} with {images}/" for cameras, images in candidates),
+                "Download them; frames of iphone/rgb.mp4 have to be extracted to iphone/rgb first.",
+            )
+        colmap = _colmap_photos(folder / "colmap", folder / images)
+        if cameras == "colmap":
+            if not colmap:
+                raise InputError(folder / "colmap", "no registered images", "a COLMAP model", _MEND)
+            capture = cls(f"{device}, cameras of COLMAP", colmap, (), None)
+        else:
+            capture = _read_transforms(folder, cameras, images, colmap, device)
+        missing = [stem for stem, photo in capture.photos.items() if not photo.path.is_file()]
+        kept = {stem: photo for stem, photo in sorted(capture.photos.items()) if photo.path.is_file()}
+        absent = [Dropped(stem, f"{images}/{capture.photos[stem].path.name} is missing") for stem in missing]
+        dropped = sorted([*capture.dropped, *absent], key=lambda entry: entry.stem)
+        return replace(capture, photos=kept, dropped=tuple(dropped))
+
+
+def _read_transforms(folder: Path, cameras: str, images: str, colmap: Mapping[str, Photo], device: str) -> Capture:
+    file = folder / cameras
+    document: Any = read_json(file)
+    photos: dict[str, Photo] = {}
+    dropped: list[Dropped] = []
+    lists: dict[str, list[str]] = {"train": [], "test": []}
+    try:
+        entries = [("train", entry) for entry in document["frames"]]
+        entries += [("test", entry) for entry in document.get("test_frames", ())]
+        K, lens, size = _intrinsics(document)
+        for name, entry in entries:
+            path = folder / images / Path(entry["file_path"]).name
+            lists[name].append(path.stem)
+            if entry.get("is_bad", False):
+                dropped.append(Dropped(path.stem, f"{file.name} marks it as bad"))
+                continue
+            try:
+                pose = np.array(entry["transform_matrix"], dtype=np.float64)
+                photos[path.stem] = Photo(path, Camera.from_opengl(pose, K, *size), lens)
+            except InputError as error:
+                dropped.append(Dropped(path.stem, f"an unusable camera: {error.found}"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            file, f"a missing or malformed field ({error})", "nerfstudio's transforms.json with fl_x, w, frames", _MEND
+        ) from error
+    world = _world(file, document, photos, colmap)
+    photos = {stem: replace(photo, camera=_turned(photo.camera, world)) for stem, photo in photos.items()}
+    splits = None
+    if device == "dslr":
+        splits, unposed = _splits(folder / "train_test_lists.json", lists)
+        known = {*photos, *(entry.stem for entry in dropped)}
+        dropped += [Dropped(stem, f"{unposed} lists it, {file.name} does not") for members in splits.values()
+                    for stem in members if stem not in known]  # fmt: skip
+        splits = {name: tuple(members) for name, members in splits.items()} if splits["test"] else None
+    kind = "undistorted photos" if not lens else f"photos with {lens.model} distortion, taken out"
+    return Capture(f"{device}, {kind}", photos, tuple(dropped), splits)
+
+
+def _intrinsics(document: Mapping[str, Any]) -> tuple[np.ndarray, Distortion, tuple[int, int]]:
+    fx = float(document["fl_x"])
+    K = np.array(
+        [[fx, 0, float(document["cx"])], [0, float(document.get("fl_y", fx)), float(document["cy"])], [0, 0, 1]]
+    )
+    fisheye = document.get("camera_model") == "OPENCV_FISHEYE"
+    coefficients = {name: float(document.get(name) or 0.0) for name in ("k1", "k2", "k3", "k4", "p1", "p2")}
+    lens = Distortion(**coefficients, model="fisheye" if fisheye else "opencv")
+    return K, lens, (int(document["w"]), int(document["h"]))
+
+
+def _world(
+    file: Path, document: Mapping[str, Any], photos: Mapping[str, Photo], colmap: Mapping[str, Photo]
+) -> np.ndarray:
+    """The rotation ``[3, 3]`` from the mesh's world to that of the transforms.
+
+    The dataset's transforms are in nerfstudio's world. Where the COLMAP model, which is in the mesh's world, lies
+    beside them, it decides.
+    """
+    common = sorted(set(photos) & set(colmap))
+    if common:
+        here = np.stack([photos[stem].camera.center.double().numpy() for stem in common])
+        there = np.stack([colmap[stem].camera.center.double().numpy() for stem in common])
+        errors = {
+            name: float(np.linalg.norm(there @ world.T - here, axis=1).max())
+            for name, world in _TRANSFORMS_WORLDS.items()
+        }
+        best = min(errors, key=errors.__getitem__)
+        if errors[best] > _CENTRES_AGREE:
+            raise InputError(
+                file,
+                f"cameras up to {errors[best]:.3g} m from those of the COLMAP model",
+                "the same cameras, perhaps in nerfstudio's axes",
+                "Download both again, or remove colmap/ if the transforms are right.",
+            )
+        return _TRANSFORMS_WORLDS[best]
+    if "applied_transform" in document:
+        return np.array(document["applied_transform"], dtype=np.float64)[:3, :3]
+    return _TRANSFORMS_WORLDS["(y, x, -z)"]
+
+
+def _turned(camera: Camera, world: np.ndarray) -> Camera:
+    viewmat = camera.viewmat.double().clone()
+    viewmat[:3, :3] = viewmat[:3, :3] @ viewmat.new_tensor(world)
+    return Camera(viewmat, camera.K, camera.width, camera.height)
+
+
+def _colmap_photos(folder: Path, images: Path) -> dict[str, Photo]:
+    """The registered images of a COLMAP model; none where there is no model."""
+    if not any((folder / f"images.{ending}").is_file() for ending in ("bin", "txt")):
+        return {}
+    model = read_colmap(folder, points=False)
+    return {Path(name).stem: Photo(images / Path(name).name, camera, lens) for name, camera, lens in model.images}
+
+
+def _splits(file: Path, lists: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], str]:
+    """Train and test stems, and the file that lists them."""
+    if not file.is_file():
+        return {name: list(members) for name, members in lists.items()}, "test_frames"
+    document: Any = read_json(file)
+    try:
+        return {name: [Path(entry).stem for entry in document[name]] for name in ("train", "test")}, file.name
+    except (KeyError, TypeError) as error:
+        raise InputError(file, f"a missing or malformed field ({error})", "lists 'train' and 'test'", _MEND) from error
