@@ -101,6 +101,11 @@ class Predict:
             progress.update(task, total=1, completed=1)
             notes = [f"network       {raw.network} at {raw.network_size[0]}×{raw.network_size[1]}, "
                      f"{keyframes.number(len(photos))} keyframes"]  # fmt: skip
+            lost = [photo.path.name for photo in photos if photo.stem not in {image.stem for image in raw.images}]
+            if lost:
+                notes.append(f"[yellow]left out      {len(lost)} whose cameras were not found: {', '.join(lost[:10])}"
+                             f"{' …' if len(lost) > 10 else ''}[/]")  # fmt: skip
+                photos = tuple(photo for photo in photos if photo.path.name not in lost)
             notes += _crop_notes(photos, raw)
             if self.views is None:
                 raw, lines = self._write_scene(folder, raw, photos, known, progress)
@@ -239,12 +244,13 @@ def _predict(
             "a network and photos that fit",
             "Lower --num-keyframes, or use --amp fp16.",
         ) from error
-    if [image.stem for image in raw.images] != [photo.stem for photo in photos]:
+    predicted = {image.stem for image in raw.images}
+    if [image.stem for image in raw.images] != [photo.stem for photo in photos if photo.stem in predicted]:
         raise InputError(
             f"output of {raw.network}",
-            "predictions of other images",
-            "one for each photo, in order",
-            "Let 'predict' list the photos that it was given.",
+            "predictions of other images, or in another order",
+            "the photos that it was given",
+            "Let 'predict' list them in order; it may leave some out.",
         )
     return raw
 

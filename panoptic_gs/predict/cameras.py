@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from panoptic_gs.predict.registration import DegenerateError, Similarity, regist
 _MAX_POINTS = 30_000  # a view has far more than two numbers need
 _MIN_POINTS = 50
 _MAX_RESIDUAL = 0.25  # of the depth; a pose from such points is worth nothing
+_LEAVE_OUT = "Leave this image out: the network did not find where it belongs."
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +24,12 @@ class EstimatedCameras:
     Args:
         viewmats: ``[N, 4, 4]`` float64, world to camera, OpenCV axes.
         Ks: ``[N, 3, 3]`` float64, pixels of the point maps.
+        failures: view → why its camera cannot be told; its matrices are NaN.
     """
 
     viewmats: np.ndarray
     Ks: np.ndarray
+    failures: Mapping[int, InputError]
 
 
 def estimate_cameras(
@@ -44,61 +47,78 @@ def estimate_cameras(
         points_local: ``[N, H, W, 3]`` the same points in the camera's frame, OpenCV axes, at the same scale.
         confidence: ``[N, H, W]``, weights of the points; not positive or NaN where there is none.
         shared_focal: one focal length for all views (their median), for photos of one camera and zoom.
-
-    Raises:
-        InputError: a view without enough points, with points behind the camera or all on a line.
     """
     count, height, width = confidence.shape
     pixels = np.stack(np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2), axis=-1)
-    viewmats, focals = np.tile(np.eye(4), (count, 1, 1)), np.empty(count)
+    viewmats, focals = np.full((count, 4, 4), np.nan), np.full(count, np.nan)
+    failures: dict[int, InputError] = {}
     for index, name in enumerate(names):
-        valid = valid_points(points[index], confidence[index]) & np.isfinite(points_local[index]).all(axis=-1)
-        in_front = valid & (points_local[index][..., 2] > 0)
-        rows = np.flatnonzero(in_front)
-        if len(rows) < max(_MIN_POINTS, 0.5 * np.count_nonzero(valid)):
-            raise InputError(
-                f"point map of '{name}'",
-                f"{np.count_nonzero(valid)} of {valid.size} points finite and of positive confidence, "
-                f"{len(rows)} of them before the camera",
-                f"at least {_MIN_POINTS}, most of them before the camera (z forward)",
-                "Leave this image out: the network did not find where it belongs.",
-            )
-        rows = rows[:: -(-len(rows) // _MAX_POINTS)]
-        local, world = (maps[index].reshape(-1, 3)[rows].astype(np.float64) for maps in (points_local, points))
-        weights = confidence[index].ravel()[rows].astype(np.float64)
         try:
-            to_world, weights, residual = register_rigid(local, world, weights)
-        except DegenerateError as error:
-            raise InputError(
-                f"point map of '{name}'",
-                str(error),
-                "points that spread over a surface",
-                "Leave this image out: its pose cannot be told from them.",
-            ) from error
-        viewmats[index, :3, :3] = to_world.rotation.T
-        viewmats[index, :3, 3] = -to_world.rotation.T @ to_world.translation
-        share = residual / float(np.median(local[:, 2]))
-        if share > _MAX_RESIDUAL:
-            raise InputError(
-                f"point map of '{name}'",
-                f"global and local points that do not fit each other (median distance {100 * share:.0f}% of the depth)",
-                "the same points in two frames, at one scale",
-                "Leave this image out: the network did not find where it belongs.",
+            viewmats[index], focals[index] = estimate_camera(
+                name, pixels, points[index], points_local[index], confidence[index]
             )
-        focals[index] = focal_length(pixels.reshape(-1, 2)[rows], local, weights)
-        if not (np.isfinite(focals[index]) and focals[index] > 0):
-            raise InputError(
-                f"point map of '{name}'",
-                f"a focal length of {focals[index]:.4g} pixels",
-                "a positive one",
-                "The local points have to be in OpenCV axes: x right, y down, z forward.",
-            )
-    if shared_focal:
-        focals[:] = np.median(focals)
+        except InputError as error:
+            failures[index] = error
+    if shared_focal and len(failures) < count:
+        focals[np.isfinite(focals)] = np.nanmedian(focals)
     Ks = np.tile(np.eye(3), (count, 1, 1))
     Ks[:, 0, 0] = Ks[:, 1, 1] = focals
     Ks[:, 0, 2], Ks[:, 1, 2] = width / 2, height / 2
-    return EstimatedCameras(viewmats, Ks)
+    return EstimatedCameras(viewmats, Ks, failures)
+
+
+def estimate_camera(
+    name: str, pixels: np.ndarray, points: np.ndarray, points_local: np.ndarray, confidence: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """World to camera ``[4, 4]`` and focal length of one view.
+
+    Args:
+        name: of the view, for messages.
+        pixels: ``[H, W, 2]`` relative to the principal point.
+        points: ``[H, W, 3]`` in the world.
+        points_local: ``[H, W, 3]`` in the camera's frame.
+        confidence: ``[H, W]``.
+
+    Raises:
+        InputError: not enough points, points behind the camera or all on a line, two maps that do not fit.
+    """
+    source = f"point map of '{name}'"
+    valid = valid_points(points, confidence) & np.isfinite(points_local).all(axis=-1)
+    rows = np.flatnonzero(valid & (points_local[..., 2] > 0))
+    if len(rows) < max(_MIN_POINTS, 0.5 * np.count_nonzero(valid)):
+        raise InputError(
+            source,
+            f"{np.count_nonzero(valid)} of {valid.size} points finite and of positive confidence, "
+            f"{len(rows)} of them before the camera",
+            f"at least {_MIN_POINTS}, most of them before the camera (z forward)",
+            _LEAVE_OUT,
+        )
+    rows = rows[:: -(-len(rows) // _MAX_POINTS)]
+    local, world = (values.reshape(-1, 3)[rows].astype(np.float64) for values in (points_local, points))
+    try:
+        to_world, weights, residual = register_rigid(local, world, confidence.ravel()[rows])
+    except DegenerateError as error:
+        raise InputError(source, str(error), "points that spread over a surface", _LEAVE_OUT) from error
+    share = residual / float(np.median(local[:, 2]))
+    if share > _MAX_RESIDUAL:
+        raise InputError(
+            source,
+            f"global and local points that do not fit each other (median distance {100 * share:.0f}% of the depth)",
+            "the same points in two frames, at one scale",
+            _LEAVE_OUT,
+        )
+    focal = focal_length(pixels.reshape(-1, 2)[rows], local, weights)
+    if not (np.isfinite(focal) and focal > 0):
+        raise InputError(
+            source,
+            f"a focal length of {focal:.4g} pixels",
+            "a positive one",
+            "The local points have to be in OpenCV axes: x right, y down, z forward.",
+        )
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = to_world.rotation.T
+    viewmat[:3, 3] = -to_world.rotation.T @ to_world.translation
+    return viewmat, focal
 
 
 def focal_length(pixels: np.ndarray, points: np.ndarray, weights: np.ndarray, iterations: int = 50) -> float:

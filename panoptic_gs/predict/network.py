@@ -112,8 +112,10 @@ class PointMapNetwork(ABC):
     def predict(self, photos: Sequence[Photo], classes: Sequence[Category], keyframes: Keyframes) -> RawPredictions:
         """Crop the photos, run the network, estimate the cameras.
 
+        Photos whose cameras cannot be told are left out.
+
         Raises:
-            InputError: an unreadable photo, an output that does not fit the input, a view whose camera cannot be told.
+            InputError: an unreadable photo, an output that does not fit the input, cameras of less than half of them.
         """
         views = prepare(photos, self.sizes)
         with torch.inference_mode():
@@ -136,10 +138,13 @@ def raw_predictions(
 ) -> RawPredictions:
     """A network's output with the cameras that follow from its point maps, in a world that is upright.
 
+    Views whose cameras cannot be told are left out.
+
     Raises:
-        InputError: shapes that do not fit, only a part of the point maps, a view whose camera cannot be told.
+        InputError: shapes that do not fit, only a part of the point maps, cameras of less than half of the views.
     """
-    points = viewmats = Ks = None
+    points = confidence = viewmats = Ks = None
+    kept = list(range(len(views.images)))
     given = (output.points, output.points_local, output.confidence)
     count, (width, height) = len(views.images), views.size
     if all(tensor is not None for tensor in given):
@@ -152,10 +157,13 @@ def raw_predictions(
                     f"{[count, height, width, *last]}",
                     "One map for each view, at the size of the input.",
                 )
-        points = maps[0]
+        points, confidence = maps[0], maps[2]
         if options.estimate_cameras:
             estimated = estimate_cameras([i.stem for i in views.images], *maps, shared_focal=options.shared_focal)
-            turn = upright(estimated.viewmats)
+            kept = [index for index in kept if index not in estimated.failures]
+            if len(kept) < max(2, count / 2):
+                raise next(iter(estimated.failures.values()))
+            turn = upright(estimated.viewmats[kept])
             points, viewmats, Ks = turn(points), turn.move_viewmats(estimated.viewmats), estimated.Ks
     elif any(tensor is not None for tensor in given):
         raise InputError(
@@ -164,18 +172,27 @@ def raw_predictions(
             "all three, or none where cameras are known",
             "Give all of them.",
         )
+    masks = output.mask_logits.detach().cpu().to(torch.float16)
+    if len(masks) != count:
+        raise InputError(
+            f"output of {network}, mask_logits", f"{len(masks)} views", f"{count}", "Give masks for every view."
+        )
+
+    def chosen(values: np.ndarray | None) -> Tensor | None:
+        return None if values is None else torch.from_numpy(values[kept]).float()
+
     return RawPredictions(
-        output.mask_logits.detach().cpu().to(torch.float16),
+        masks if len(kept) == count else masks[kept],
         output.class_logits.detach().float().cpu(),
-        views.images,
+        tuple(views.images[index] for index in kept),
         tuple(classes),
         network,
         views.size,
-        points=None if points is None else torch.from_numpy(points),
-        confidence=None if output.confidence is None else output.confidence.detach().float().cpu(),
-        viewmats=None if viewmats is None else torch.from_numpy(viewmats).float(),
-        Ks=None if Ks is None else torch.from_numpy(Ks).float(),
-        to_original=torch.from_numpy(views.to_original).float(),
+        points=chosen(points),
+        confidence=chosen(confidence),
+        viewmats=chosen(viewmats),
+        Ks=chosen(Ks),
+        to_original=chosen(views.to_original),
         source=f"output of {network}",
     )
 

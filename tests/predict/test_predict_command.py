@@ -278,6 +278,19 @@ def test_point_maps_that_give_no_pose_name_the_photo(room, photos, tmp_path, cap
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_photo_whose_camera_is_not_found_is_left_out(room, photos, tmp_path, capsys):
+    out = predict(room, tmp_path / "out", photos, spoilt="unsure", only="0003")
+    assert "1 whose cameras were not found: 0003.png" in capsys.readouterr().out
+    scene = Scene.load(out)
+    stems = [frame.stem for frame in scene.frames]
+    assert len(stems) == VIEWS - 1
+    assert "0003" not in stems
+    assert scene.load_panoptic().stems == stems
+    _, angle, center, _ = compare_cameras(scene, Scene.load(room))
+    assert angle < 0.02
+    assert center < 1e-3
+
+
 def test_bad_photos_are_named(room, photos, tmp_path, capsys):
     def refused(folder: Path) -> str:
         with pytest.raises(SystemExit):

@@ -68,11 +68,11 @@ class PanSt3R:
             K = np.linalg.inv(crop_to_original(true.width, true.height, (width, height))) @ true.K.double().numpy()
             camera = Camera(true.viewmat, torch.from_numpy(K), width, height)
             first = camera if first is None else first
-            geometry.append(self._geometry(camera, first, rng))
+            geometry.append(self._geometry(stem, camera, first, rng))
             masks.append(self._masks(camera, query_of))
         return geometry, {"pred_logits": logits, "pred_masks": masks, "out_queries": torch.zeros(1, QUERIES, 8)}
 
-    def _geometry(self, camera: Camera, first: Camera, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def _geometry(self, stem: str, camera: Camera, first: Camera, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         origin, rays = camera_rays(camera)
         depth, _ = self.renderer._cast_image(camera, origin, rays)
         world = (origin[:, :, None] + rays * depth).transpose(1, 2, 0)
@@ -82,7 +82,8 @@ class PanSt3R:
         for points in (local, own):
             points *= SHRUNK
             points += rng.normal(0, self.truth.get("noise", 0.0), points.shape) * SHRUNK * depth[..., None]
-        if spoilt := self.truth.get("spoilt"):
+        spoilt = self.truth.get("spoilt")
+        if spoilt and self.truth.get("only", stem) == stem:
             own[:], confidence[:] = {"nan": (np.nan, 1.0), "unsure": (own, 0.0), "line": (np.array([1.0, 2, 3]), 1.0)}[
                 spoilt
             ]
