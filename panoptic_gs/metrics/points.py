@@ -117,7 +117,7 @@ def transfer_labels(pred: LabelledPoints, positions: np.ndarray, max_distance: f
     category, segment = (np.zeros(len(positions), dtype=np.int64) for _ in range(2))
     if len(source):
         distance, nearest = KDTree(source.positions).query(positions, distance_upper_bound=max_distance, workers=-1)
-        found = np.isfinite(distance)
+        nearest, found = np.asarray(nearest), np.isfinite(distance)
         category[found], segment[found] = source.category[nearest[found]], source.segment[nearest[found]]
     return category, segment
 
