@@ -23,3 +23,7 @@ class InputError(ValueError):
     def __init__(self, source: str | Path, found: str, expected: str, mend: str) -> None:
         self.source, self.found, self.expected, self.mend = str(source), found, expected, mend
         super().__init__(f"{source}: found {found}; expected {expected}. {mend}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        # Exceptions are pickled by their message alone; this one has to reach the parent of a worker process whole.
+        return type(self), (self.source, self.found, self.expected, self.mend)

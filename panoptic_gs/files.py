@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def replacing(path: Path) -> Iterator[Path]:
             "Choose another output folder or mend its permissions.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder itself is none, that is what has to be said
+            temporary.unlink(missing_ok=True)
 
 
 def require_replaceable(folder: Path, *, overwrite: bool, known_by: str) -> None:

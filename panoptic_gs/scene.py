@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from plyfile import PlyData, PlyElement
@@ -19,6 +18,7 @@ from panoptic_gs.camera import Camera, Distortion, undistort_nearest
 from panoptic_gs.confidence import FOLDER as CONFIDENCE
 from panoptic_gs.confidence import ConfidenceMaps
 from panoptic_gs.datasets.colmap import read_colmap
+from panoptic_gs.datasets.transforms import write_transforms
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size, read_json, read_rgb, replacing, write_json, write_png
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
@@ -151,18 +151,12 @@ def write_scene(
         points: seed points, positions and colours.
         splits: ``train`` and ``test`` → stems.
     """
-    frames: list[dict[str, Any]] = []
-    for stem, camera in cameras.items():
+    for stem in cameras:
         write_png(root / "images" / f"{stem}.png", images[stem])
-        K = camera.K.tolist()
-        frames.append({
-            "file_path": f"images/{stem}.png", "w": camera.width, "h": camera.height,
-            "fl_x": K[0][0], "fl_y": K[1][1], "cx": K[0][2], "cy": K[1][2],
-            "transform_matrix": camera.to_opengl().tolist(),
-        })  # fmt: skip
     write_points(root / "points3D.ply", points)
     write_json(root / "splits.json", dict(splits))
-    write_json(root / "transforms.json", {"camera_model": "OPENCV", "ply_file_path": "points3D.ply", "frames": frames})
+    frames = {stem: (f"images/{stem}.png", camera) for stem, camera in cameras.items()}
+    write_transforms(root / "transforms.json", frames, points="points3D.ply")
 
 
 def write_points(path: Path, points: Points) -> None:

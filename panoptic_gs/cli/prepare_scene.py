@@ -72,15 +72,20 @@ class PrepareScene:
 @contextmanager
 def _progress(console: Console) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Progress(*columns, console=console, transient=True)
+    tasks: dict[str, TaskID] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(_STAGES[stage], total=total)
-            bars.update(tasks[stage], completed=done)
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            bars.start()  # not before there is something to show
+            tasks[stage] = bars.add_task(_STAGES[stage], total=total)
+        bars.update(tasks[stage], completed=done)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def _print_summary(console: Console, out: Path, done: Preparation) -> None:

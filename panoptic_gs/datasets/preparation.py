@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from panoptic_gs.datasets.classes import ClassList, class_list
-from panoptic_gs.datasets.prepared_frame import RECORDS, PreparedFrame
+from panoptic_gs.datasets.prepared_frame import RECORDS, PreparedFrame, reduce_classes
 from panoptic_gs.datasets.raw_scene import Dropped, RawScene
 from panoptic_gs.datasets.seed_points import Points, thin_evenly
 from panoptic_gs.datasets.segment_ids import SegmentIds
@@ -224,12 +225,15 @@ class _FrameTask:
     """Frame → number of candidates for seed points."""
 
     def run(self, stem: str) -> str | None:
-        """Prepare a frame; the reason where it cannot be used."""
+        """Prepare a frame; the reason where it cannot be used. That it cannot be written is no such reason."""
         try:
             frame = self.raw.read(stem)
-            PreparedFrame.write(self.work, stem, frame, self.raw.classes, self.target, self.candidates.get(stem, 0))
+            classes = None
+            if frame.classes is not None:
+                classes = reduce_classes(frame.classes, self.raw.classes, self.target)
         except InputError as error:
             return str(error)
+        PreparedFrame.write(self.work, stem, frame, classes, self.candidates.get(stem, 0))
         return None
 
 
@@ -241,6 +245,7 @@ def _start_worker(task: _FrameTask) -> None:
 
     global _worker_task
     _worker_task = task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
 
 

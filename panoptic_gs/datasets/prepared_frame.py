@@ -85,7 +85,7 @@ class PreparedFrame:
         return frame if complete else None
 
     @classmethod
-    def write(cls, folder: Path, stem: str, frame: RawFrame, classes: ClassList, target: ClassList,
+    def write(cls, folder: Path, stem: str, frame: RawFrame, classes: np.ndarray | None,
               candidates: int) -> PreparedFrame:  # fmt: skip
         """Write the photo and the depth, then the record, which says that the frame is done.
 
@@ -93,17 +93,15 @@ class PreparedFrame:
             folder: the scene that is being prepared.
             stem: the frame's name.
             frame: what was read.
-            classes: what the frame's class ids mean.
-            target: the classes to reduce them to.
+            classes: ``[H, W]`` the frame's classes as :func:`reduce_classes` gives them, or None.
             candidates: how many candidates for seed points to take from the depth.
 
         Raises:
-            InputError: a class id that ``classes`` does not list.
+            InputError: the folder cannot be written to.
         """
         pairs, index = np.zeros((0, 3), np.int64), np.zeros((0, 0), np.uint16)
-        if frame.classes is not None:
-            reduced = _reduce(frame.classes, classes, target)
-            pairs, index = count_pairs(reduced, frame.instances)
+        if classes is not None:
+            pairs, index = count_pairs(classes, frame.instances)
         suffix = ".png" if frame.encoded is None else frame.suffix
         if frame.encoded is None:
             write_png(folder / "images" / f"{stem}.png", frame.rgb)
@@ -133,7 +131,12 @@ def depth_to_millimetres(depth: np.ndarray) -> np.ndarray:
     return np.where((millimetres > 0) & (millimetres <= MAX_DEPTH_MM), millimetres, 0).astype(np.uint16)
 
 
-def _reduce(ids: np.ndarray, classes: ClassList, target: ClassList) -> np.ndarray:
+def reduce_classes(ids: np.ndarray, classes: ClassList, target: ClassList) -> np.ndarray:
+    """A map of ids of one class list → ids of another, 0 = void.
+
+    Raises:
+        InputError: an id that ``classes`` does not list.
+    """
     table = {0: 0, **classes.to(target)}
     values, index = np.unique(ids, return_inverse=True)
     for value in values.tolist():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -121,6 +122,18 @@ def test_processes_give_the_same_scene(raw: RoomScene, tmp_path: Path) -> None:
     one, two = ({path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
                 for root in (tmp_path / "1", tmp_path / "2"))  # fmt: skip
     assert one == two
+
+
+def test_a_full_disk_stops_the_run_instead_of_dropping_frames(raw: RoomScene, tmp_path: Path) -> None:
+    def block(stage: str, done: int, total: int) -> None:
+        shutil.rmtree(tmp_path / ".scene.preparing" / "images", ignore_errors=True)
+        (tmp_path / ".scene.preparing" / "images").write_text("no folder can be made here")
+
+    with pytest.raises(InputError, match="cannot be written") as error:
+        prepare_scene(raw, tmp_path / "scene", PrepareOptions(max_frames=2), progress=block)
+    # It comes whole out of a worker process, too.
+    assert pickle.loads(pickle.dumps(error.value)).mend == error.value.mend
+    assert not (tmp_path / "scene").exists()
 
 
 def test_one_run_at_a_time(raw: RoomScene, tmp_path: Path) -> None:
