@@ -86,7 +86,7 @@ def shaded(colors: np.ndarray, photo: np.ndarray) -> np.ndarray:
 
 def spotlit(colors: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Colours ``[N, 3]`` uint8 with the chosen Gaussians ``[N]`` bool brightened and all others grey and dark."""
-    grey = (colors @ np.array([0.299, 0.587, 0.114], dtype=np.float32) * 0.35 + 10).astype(np.uint8)
+    grey = (colors @ np.array([0.299, 0.587, 0.114], dtype=np.float32) * 0.45 + 22).astype(np.uint8)
     result = np.repeat(grey[:, None], 3, axis=1)
     result[chosen] = (255 - (255 - colors[chosen].astype(np.float32)) * 0.75).astype(np.uint8)
     return result

@@ -6,8 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
+from scipy import ndimage
+from scipy.spatial import ConvexHull, KDTree, QhullError
 
+_CELLS = 40  # of the grid in which clusters are found, along the longest side
+_CLUSTER = 0.1  # share of an object's Gaussians that a cluster must have to belong to it
 _STRAY = 0.01  # share of an object's Gaussians that may lie beyond each side of its box
 
 
@@ -47,12 +50,14 @@ def upright_axes(up: np.ndarray) -> np.ndarray:
 def fit_box(points: np.ndarray, up: np.ndarray) -> Box | None:
     """The upright box of least ground area around the points ``[N, 3]``, or None where there are none.
 
-    The outermost 1 % of the points on each side are left out, since a few Gaussians of every object sit elsewhere. The
-    rectangle of least area has a side along an edge of the convex hull (Freeman and Shapira, 1975).
+    A few Gaussians of every object sit elsewhere. Left out are clusters with less than a tenth of the points, and the
+    outermost 1 % of the rest on each side. The rectangle of least area has a side along an edge of the convex hull
+    (Freeman and Shapira, 1975).
     """
     if len(points) == 0:
         return None
     axes = upright_axes(up)
+    points = points[_in_large_clusters(points)]
     local = (points - points.mean(axis=0)) @ axes
     local = local[_without_strays(local)]
     ground = local[:, :2]
@@ -70,6 +75,20 @@ def fit_box(points: np.ndarray, up: np.ndarray) -> Box | None:
     inside = (points - points.mean(axis=0)) @ axes
     low, high = np.quantile(inside, [_STRAY, 1 - _STRAY], axis=0)
     return Box(points.mean(axis=0) + axes @ ((low + high) / 2), axes, high - low)
+
+
+def _in_large_clusters(points: np.ndarray) -> np.ndarray:
+    """Which points ``[N]`` bool lie in clusters of some size: touching cells of a grid over the points."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    some = points[:: max(1, len(points) // 1000)]
+    spacing = float(np.median(np.asarray(KDTree(points).query(some, k=2)[0])[:, 1])) if len(points) > 1 else 0.0
+    cell = max(float((high - low).max()) / _CELLS, 2 * spacing, 1e-9)  # a surface with gaps is one cluster all the same
+    index = ((points - low) / cell).astype(np.int64)
+    taken = np.zeros(index.max(axis=0) + 1, dtype=bool)
+    taken[tuple(index.T)] = True
+    cluster = ndimage.label(taken, structure=np.ones((3, 3, 3)))[0][tuple(index.T)]
+    counts = np.bincount(cluster)
+    return counts[cluster] >= min(_CLUSTER * len(points), counts.max())
 
 
 def _without_strays(local: np.ndarray) -> np.ndarray:

@@ -90,9 +90,9 @@ class ObjectTable:
         return self._by_id.get(segment_id)
 
     def search(self, text: str) -> list[SceneObject]:
-        """The objects whose name, category or id has all words of ``text``; all of them for an empty one."""
+        """The objects with Gaussians whose name, category or id has all words of ``text``; all for an empty one."""
         words = text.casefold().split()
-        return [row for row in self if row.matches(words)]
+        return [row for row in self if row.count and row.matches(words)]
 
     def members(self, segment_id: int) -> np.ndarray:
         """The Gaussians ``[M]`` of an object."""

@@ -12,7 +12,7 @@ from panoptic_gs.viewer.boxes import upright_axes
 from panoptic_gs.viewer.objects import ObjectTable
 
 _FLOORS = ("floor", "rug", "carpet", "ground", "mat")
-_SHELL = ("wall", "floor", "ceiling")
+_SHELL = ("wall", "ceiling")
 
 
 class Standpoint(NamedTuple):
@@ -34,11 +34,12 @@ def up_direction(table: ObjectTable, means: np.ndarray, cameras: list[Camera]) -
         if np.linalg.norm(mean) > 0.2:
             return _tidied(mean / np.linalg.norm(mean))
     floors = [row.id for row in table if any(word in row.category.name.casefold() for word in _FLOORS)]
-    floor = means[np.isin(table.segment_of, floors)].astype(np.float64)
+    on_floor = np.isin(table.segment_of, floors)
+    floor = means[on_floor].astype(np.float64)
     if len(floor) >= 50:
         normal = np.linalg.eigh(np.cov((floor - np.median(floor, axis=0)).T))[1][:, 0]
-        above = np.median((means - np.median(floor, axis=0)) @ normal) > 0
-        return _tidied(normal if above else -normal)
+        side = np.median((means[~on_floor] - np.median(floor, axis=0)) @ normal) if not on_floor.all() else normal[2]
+        return _tidied(normal if side > 0 else -normal)
     return np.array([0.0, 0.0, 1.0])
 
 
@@ -53,7 +54,7 @@ def first_standpoint(table: ObjectTable, means: np.ndarray, up: np.ndarray, came
     if any(word in row.category.name.casefold() for row in table for word in _SHELL):
         corner = axes @ (low + extent * np.array([0.12, 0.12, 0.68]))
         return Standpoint(corner, axes @ (low + extent * np.array([0.6, 0.6, 0.32])))
-    return Standpoint(center + axes @ (np.array([1.0, 1.0, 0.6]) * float(np.linalg.norm(extent))), center)
+    return Standpoint(center + axes @ (np.array([0.8, 0.45, 0.4]) * float(np.linalg.norm(extent))), center)
 
 
 def _tidied(up: np.ndarray) -> np.ndarray:

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``panoptic-gs view``: a labelled scene in the browser."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from tyro.conf import Positional
+
+
+
+@dataclass(frozen=True)
+class View:
+    """Look at a labelled scene in the browser: click its objects, filter, recolour, and mend its labels.
+
+    The page is served to this machine only. Over ssh, forward the port: ssh -L 8080:127.0.0.1:8080 MACHINE. Edits are
+    saved as a new labelled scene inside the scene's folder; the original stays as it is.
+    """
+
+    scene: Positional[Path]
+    """Folder made by 'panoptic-gs uplift', or config.yml of a panst3r-ludvig training."""
+    data: Path | None = None
+    """The scene folder with its photos, to show cameras, photos and predicted maps."""
+    out: Path | None = None
+    """Where edits are saved: a new folder inside the scene's, by default 'edited'."""
+    host: str = "127.0.0.1"
+    """Address to listen on. 0.0.0.0 lets everybody in the network see and edit the scene."""
+    port: int = 8080
+    """Port to listen on."""
+    max_gaussians: int | None = None
+    """Look at an even sample of this many Gaussians (without edits), for scenes larger than memory."""
+    up: Literal["auto", "x", "y", "z", "-x", "-y", "-z"] = "auto"
+    """The world's up; 'auto' takes it from the cameras, else from what is called floor, else z."""
+    open_browser: Annotated[bool, tyro.conf.arg(name="open")] = True
+    """Open the page in this machine's browser."""
+
+    def run(self) -> None:
+        import webbrowser
+
+        from panoptic_gs.viewer.start import start_viewer
+
+        console = Console()
+        with console.status("Opening the scene"):
+            page, url = start_viewer(self.scene, self.data, out=self.out, host=self.host, port=self.port,
+                                     max_gaussians=self.max_gaussians, up=self.up)  # fmt: skip
+        session = page.session
+        console.print(
+            f"{len(session.table.segment_of):,} Gaussians, {len(session.table)} objects from "
+            f"{escape(str(self.scene))}. Edits are saved in {escape(str(session.out))}.",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        console.print(f"[bold]{url}[/]   (Ctrl+C stops)", highlight=False)
+        if self.host not in ("127.0.0.1", "localhost", "::1"):
+            console.print("[yellow]Anybody who reaches this address can see and edit the scene.[/]")
+        if self.open_browser:
+            webbrowser.open(url)
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            if session.history.unsaved:
+                console.print("[yellow]Edits that were not saved are lost.[/]")
+        finally:
+            page.server.stop()

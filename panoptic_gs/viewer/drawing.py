@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splats, boxes and clicks in viser 0.2 (which nerfstudio 1.1 pins) and in viser 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import viser
+
+from panoptic_gs.camera import rotation_from_quaternion
+from panoptic_gs.splats import Splats
+from panoptic_gs.viewer.boxes import Box
+
+_EDGES = np.array([[a, a | 1 << axis] for axis in range(3) for a in range(8) if not a & 1 << axis])  # [12, 2]
+
+
+class SplatNode:
+    """Gaussians in the browser. Whatever changes, what is drawn is sent anew: viser 0.2 knows no smaller change.
+
+    Args:
+        server: the viewer.
+        splats: the Gaussians; colours come with each :meth:`draw`.
+    """
+
+    def __init__(self, server: viser.ViserServer, splats: Splats) -> None:
+        self._server = server
+        self._number = 0
+        self._shown: Any = None
+        self.take(splats)
+
+    def take(self, splats: Splats) -> None:
+        """Draw other Gaussians from now on."""
+        self._means = np.ascontiguousarray(splats.means.numpy(), dtype=np.float32)
+        self._opacities = (splats.opacities.numpy()[:, None] * 255).round().astype(np.uint8)
+        self._covariances = _covariances(splats)
+        self._buffer: np.ndarray | None = None
+
+    def draw(self, colors: np.ndarray, visible: np.ndarray) -> int:
+        """Draw the visible ``[N]`` bool Gaussians in colours ``[N, 3]`` uint8. Gives the bytes that are sent."""
+        scene: Any = self._server.scene
+        if hasattr(scene, "add_gaussian_splats"):
+            self._shown = scene.add_gaussian_splats(
+                "/splats",
+                centers=self._means[visible],
+                covariances=self._covariances[visible],
+                rgbs=colors[visible],
+                opacities=self._opacities[visible],
+            )
+            return 32 * int(visible.sum())
+        return self._draw_in_viser_0_2(colors, visible)
+
+    def _draw_in_viser_0_2(self, colors: np.ndarray, visible: np.ndarray) -> int:
+        from viser._messages import GaussianSplatsMessage  # has no public door in 0.2
+        from viser._scene_handles import GaussianSplatHandle
+
+        if self._buffer is None:
+            self._buffer = np.zeros((len(self._means), 8), dtype=np.uint32)
+            self._buffer[:, :3] = self._means.view(np.uint32)
+            self._buffer[:, 4:7] = _cholesky(self._covariances).astype(np.float16).view(np.uint32)
+        self._buffer[:, 7] = np.concatenate([colors, self._opacities], axis=1).view(np.uint32)[:, 0]
+        rows = self._buffer[visible] if not visible.all() else self._buffer.copy()
+        # The page ignores another buffer under a name that it knows, so names take turns.
+        self._number += 1
+        name = f"/splats/{self._number % 2}"
+        with self._server.atomic():
+            message = GaussianSplatsMessage(name=name, buffer=rows)  # pyright: ignore[reportCallIssue]
+            self._server.scene._websock_interface.queue_message(message)
+            if self._shown is not None:
+                self._shown.remove()
+            still = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), True
+            self._shown = GaussianSplatHandle._make(self._server.scene, name, *still)  # pyright: ignore
+        return rows.nbytes
+
+
+class BoxNode:
+    """The edges of a box, or of none.
+
+    Args:
+        server: the viewer.
+        name: of the scene node.
+        color: red, green and blue in 0 … 255.
+    """
+
+    def __init__(self, server: viser.ViserServer, name: str, color: tuple[int, int, int]) -> None:
+        self._scene: Any = server.scene
+        self._name, self._color = name, color
+        self._shown: list[Any] = []
+
+    def draw(self, box: Box | None) -> None:
+        """Draw this box instead of the last one."""
+        for handle in self._shown:
+            handle.remove()
+        self._shown = []
+        if box is None:
+            return
+        edges = box.corners()[_EDGES].astype(np.float32)  # [12, 2, 3]
+        if hasattr(self._scene, "add_line_segments"):
+            self._shown = [self._scene.add_line_segments(self._name, edges, self._color)]
+            return
+        for number, (start, end) in enumerate(edges):
+            points = np.stack([start, end])
+            self._shown.append(self._scene.add_spline_catmull_rom(
+                f"{self._name}/{number}", points, color=self._color, line_width=2.0, segments=1,
+            ))  # fmt: skip
+
+
+def on_click(server: viser.ViserServer, callback: Callable[[Any], None]) -> None:
+    """Call back with viser's event (``client``, ``ray_origin``, ``ray_direction``) for each click into the scene."""
+    scene: Any = server.scene
+    if hasattr(scene, "on_click"):
+        scene.on_click()(callback)
+    else:
+        scene.on_pointer_event("click")(callback)
+
+
+def plain(text: str) -> str:
+    """Any text as markdown that shows just this text.
+
+    viser's markdown is MDX: braces, tags, ``import`` and ``export`` in it are run as JavaScript, and pictures are read
+    from this machine's disk. So every character is written as a reference, which means nothing but itself.
+    """
+    return "".join(f"&#{ord(character)};" for character in text)
+
+
+def unmarked(text: str, longest: int = 60) -> str:
+    """Text without control and formatting characters, for labels that are shown as they are; shortened in the middle."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[-(longest // 2 - 1) :]}"
+
+
+def _covariances(splats: Splats) -> np.ndarray:
+    """``[N, 3, 3]`` float32."""
+    axes = rotation_from_quaternion(splats.quats) * splats.scales[:, None, :]
+    return torch.einsum("nij,nkj->nik", axes, axes).numpy()
+
+
+def _cholesky(covariances: np.ndarray) -> np.ndarray:
+    """The upper triangle ``[N, 6]`` of each Cholesky factor's transpose, row by row; flat Gaussians are thickened."""
+    c = covariances.astype(np.float64)
+    least = 1e-7
+    a = np.sqrt(c[:, 0, 0] + least)
+    b, d = c[:, 1, 0] / a, c[:, 2, 0] / a
+    e = np.sqrt(np.maximum(c[:, 1, 1] + least - b * b, least))
+    f = (c[:, 2, 1] - d * b) / e
+    g = np.sqrt(np.maximum(c[:, 2, 2] + least - d * d - f * f, least))
+    return np.stack([a, b, d, e, f, g], axis=1)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A viser server that only its own pages can talk to.
+
+viser answers anybody. A web site that a user visits could so reach a viewer on the same machine (by DNS rebinding, or by
+a websocket, which browsers let cross origins), and older versions serve any readable file to a path with ``..``. Here
+every request passes a check of its path, its ``Host`` and its ``Origin`` before viser sees it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http
+import importlib
+import inspect
+import ipaddress
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import viser
+import viser.infra
+from websockets.datastructures import Headers
+
+from panoptic_gs.errors import InputError
+
+_SAFE_PATH = re.compile(r"/(?:[A-Za-z0-9_\-.,~]+/?)*")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HEADERS = {
+    # viser's page compiles its sorter and its markdown at run time; it needs nothing from elsewhere.
+    "Content-Security-Policy": (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws://{host} wss://{host} "
+        "data: blob:; frame-ancestors 'none'; object-src 'none'; base-uri 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_PAGE_ADDITIONS = Path(__file__).with_name("page_additions.html")
+_patching = threading.Lock()
+
+
+class RequestGuard:
+    """Decides which requests a viewer answers.
+
+    Args:
+        host: the address that the viewer listens on. On all addresses (``0.0.0.0``, ``::``) it may be called by any
+            numeric address and by this machine's name, which a foreign page cannot take for its own.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._names = {*_LOOPBACK, host.casefold()}
+        self._any_address = host in ("0.0.0.0", "::", "")
+        if self._any_address:
+            self._names.add(socket.gethostname().casefold())
+
+    def refusal(self, path: str, headers: Headers) -> str | None:
+        """Why a request is refused, or None where it may pass."""
+        where = path.partition("?")[0]
+        if not _SAFE_PATH.fullmatch(where) or ".." in where:
+            return "This path is not served."
+        hosts = headers.get_all("Host")
+        if len(hosts) != 1 or not self._is_mine(hosts[0]):
+            return "This viewer does not answer to that host name."
+        for origin in headers.get_all("Origin"):
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or parts.netloc.casefold() != hosts[0].casefold():
+                return "This viewer answers its own pages only."
+        return None
+
+    def _is_mine(self, host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").casefold()
+        except ValueError:
+            return False
+        return name in self._names or (self._any_address and _is_address(name))
+
+
+def guarded_server(host: str, port: int) -> viser.ViserServer:
+    """A viser server behind a :class:`RequestGuard`.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on, exactly this one; 0 for any that is free.
+
+    Raises:
+        InputError: the port is in use, or the address is not this machine's.
+    """
+    listener = _listen(host, port)
+    guard = RequestGuard(host)
+    try:
+        # viser prints a banner that names 0.0.0.0 and the like; the command prints an address of its own.
+        with _serving(listener, guard), redirect_stdout(StringIO()):
+            server = viser.ViserServer(host=host, port=listener.getsockname()[1], verbose=False)
+    except BaseException:
+        listener.close()
+        raise
+    # Whoever sees the page could ask for a public tunnel to it.
+    server.request_share_url = lambda *_, **__: None
+    return server
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+    except (OSError, OverflowError) as error:
+        in_use = isinstance(error, OSError) and error.errno in (48, 98, 10048)
+        raise InputError(
+            f"{host}:{port}",
+            "a port that is in use" if in_use else f"an address that cannot be listened on ({error})",
+            "a free port of this machine",
+            f"Another viewer may be running there. Choose another one, as in --port {port + 1 if in_use else 8080}."
+            if in_use
+            else "Use --host 127.0.0.1, or an address of this machine.",
+        ) from error
+
+
+@contextmanager
+def _serving(listener: socket.socket, guard: RequestGuard) -> Iterator[None]:
+    """While viser starts, have it serve on ``listener`` and through ``guard``.
+
+    viser has no hook for either, so the function by which it starts websockets' server is wrapped meanwhile: the legacy
+    one up to viser 0.2, the asyncio one later. It calls it in a thread of its own before its constructor returns.
+    """
+    names = ("websockets.asyncio.server", "websockets.legacy.server")
+    modules = [importlib.import_module(name) for name in names]
+    patched = [(module, "serve", module.serve) for module in modules]
+    alias = getattr(viser.infra._infra.websockets, "server", None)  # websockets.server, which viser 0.2 goes through
+    if alias is not None and alias not in modules:
+        patched.append((alias, "serve", alias.serve))
+    with _patching:
+        for module, name, serve in patched:
+            setattr(module, name, _guarded(serve, listener, guard))
+        try:
+            yield
+        finally:
+            for module, name, serve in patched:
+                setattr(module, name, serve)
+
+
+def _guarded(serve: Callable[..., Any], listener: socket.socket, guard: RequestGuard) -> Callable[..., Any]:
+    def guarded(handler: Any, host: str, port: int, *, process_request: Callable[..., Any], **options: Any) -> Any:
+        # Without compression: it is most of the time that a large scene takes, and gains nothing on one machine.
+        options["compression"] = None
+        legacy = len(inspect.signature(process_request).parameters) == 2 and "legacy" in serve.__module__
+        wrap = _legacy_check if legacy else _check
+        return serve(handler, None, None, sock=listener, process_request=wrap(process_request, guard), **options)
+
+    return guarded
+
+
+def _check(inner: Callable[..., Any], guard: RequestGuard) -> Callable[..., Any]:
+    """Of websockets' asyncio server: ``process_request(connection, request)`` gives a response or None."""
+
+    async def process_request(connection: Any, request: Any) -> Any:
+        refusal = guard.refusal(request.path, request.headers)
+        if refusal is not None:
+            return connection.respond(http.HTTPStatus.FORBIDDEN, refusal + "\n")
+        answer = inner(connection, request)
+        response = await answer if inspect.isawaitable(answer) else answer
+        if response is not None:
+            body = _page(request.path, response.headers, response.body or b"")
+            response.body = body
+            for name, value in {"Content-Length": str(len(body)), **_answer_headers(request.headers)}.items():
+                del response.headers[name]
+                response.headers[name] = value
+        return response
+
+    return process_request
+
+
+def _legacy_check(inner: Callable[..., Any], guard: RequestGuard) -> Callable[..., Any]:
+    """Of websockets' legacy server: ``process_request(path, headers)`` gives status, headers and body, or None."""
+
+    async def process_request(path: str, headers: Headers) -> Any:
+        refusal = guard.refusal(path, headers)
+        if refusal is not None:
+            return http.HTTPStatus.FORBIDDEN, {"Content-Type": "text/plain"}, refusal.encode() + b"\n"
+        response = await inner(path, headers)
+        if response is None:
+            return None
+        status, given, body = response
+        answer = Headers(given)
+        body = _page(path, answer, body)
+        for name, value in _answer_headers(headers).items():
+            answer[name] = value
+        return status, answer, body
+
+    return process_request
+
+
+def _answer_headers(request: Headers) -> dict[str, str]:
+    return {name: value.format(host=request["Host"]) for name, value in _HEADERS.items()}
+
+
+def _page(path: str, headers: Headers, body: bytes) -> bytes:
+    """The start page with our title and additions, and without the visitor counter of viser 0.2; others as they are."""
+    if path.partition("?")[0] not in ("/", "/index.html"):
+        return body
+    if headers.get("Content-Encoding") == "gzip":
+        body = gzip.decompress(body)
+        del headers["Content-Encoding"]
+    page = body.decode("utf-8")
+    page = re.sub(r"<!-- Google tag.*?</script>\s*<script>.*?</script>", "", page, count=1, flags=re.DOTALL)
+    page = re.sub(r"<title>.*?</title>", "<title>panoptic-gs view</title>", page, count=1)
+    additions = _PAGE_ADDITIONS.read_text(encoding="utf-8")
+    return page.replace("</head>", additions + "</head>", 1).encode("utf-8")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

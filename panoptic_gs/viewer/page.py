@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a viewer: splats, what is lit up, and the panel beside them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import viser
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.scene import Scene
+from panoptic_gs.viewer.appearance import COLOR_MODES
+from panoptic_gs.viewer.camera_panel import CameraPanel
+from panoptic_gs.viewer.drawing import BoxNode, SplatNode, on_click, plain, unmarked
+from panoptic_gs.viewer.edit_panel import EditPanel
+from panoptic_gs.viewer.gui_events import by_visitor
+from panoptic_gs.viewer.look_panel import LookPanel
+from panoptic_gs.viewer.object_panel import ObjectPanel
+from panoptic_gs.viewer.orientation import first_standpoint, up_direction
+from panoptic_gs.viewer.selection_panel import SelectionPanel
+from panoptic_gs.viewer.session import Session
+
+_SPOTLIGHT = (255, 214, 70)
+
+
+class Page:
+    """Puts a session on a viser server and keeps both in step.
+
+    viser calls back on many threads; all that touches the session holds ``lock``. Drawing happens on a thread of its
+    own that always draws the latest state, so a slider that is dragged never queues up work.
+
+    Args:
+        server: a server without content.
+        session: the scene.
+        data: the scene folder that the scene was made from, for its cameras; optional.
+        up: the world's up ``[3]``; found out by default.
+    """
+
+    def __init__(
+        self, server: viser.ViserServer, session: Session, data: Scene | None = None, up: np.ndarray | None = None
+    ) -> None:
+        self.server, self.session, self.data = server, session, data
+        self.lock = threading.RLock()
+        self.clicked_camera = 0.0
+        """When a camera was clicked last; the same click reaches the scene behind it."""
+        cameras = [] if data is None else [frame.camera for frame in data.frames]
+        means = session.scene.splats.means.numpy()
+        self.up = up if up is not None else up_direction(session.table, means, cameras)
+        self._standpoint = first_standpoint(session.table, means, self.up, cameras)
+        self._splats = SplatNode(server, session.scene.splats)
+        self._box = BoxNode(server, "/selected/box", _SPOTLIGHT)
+        self._label: Any = None
+        self._geometry: Any = session.scene.splats
+        self._stale = threading.Event()
+        self.draws = 0
+        """How often the splats were sent."""
+
+        server.gui.configure_theme(dark_mode=True, control_layout="collapsible", control_width="large",
+                                   show_logo=False, show_share_button=False, brand_color=(66, 120, 190))  # fmt: skip
+        server.gui.set_panel_label("panoptic-gs")
+        server.scene.set_up_direction(tuple(float(v) for v in self.up))  # pyright: ignore[reportArgumentType]
+        self._header = server.gui.add_markdown("")
+        self._add_mode()
+        self.selection = SelectionPanel(self)
+        tabs = server.gui.add_tab_group()
+        with tabs.add_tab("Objects"):
+            self.objects = ObjectPanel(self)
+        with tabs.add_tab("Look"):
+            self.looks = LookPanel(self)
+        with tabs.add_tab("Edit"):
+            self.edit = EditPanel(self)
+        with tabs.add_tab("Cameras"):
+            self.cameras = CameraPanel(self)
+        server.on_client_connect(self._welcome)
+        on_click(server, self._clicked)
+        self.refresh()
+        threading.Thread(target=self._keep_drawing, daemon=True).start()
+
+    # For the panels
+
+    @contextmanager
+    def change(self, client: Any = None) -> Iterator[Session]:
+        """Change the session and show what came of it; bad input becomes a message on the client's page."""
+        try:
+            with self.lock:
+                yield self.session
+        except InputError as error:
+            self.tell(client, f"Cannot do this: {error.found}", f"Expected {error.expected}. {error.mend}", "red")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Bring panels and picture up to the session's state."""
+        with self.lock:
+            session = self.session
+            table, look = session.table, session.look
+            name = unmarked(session.opened.folder.resolve().name)
+            sample = f" of {session.opened.num_gaussians:,}" if session.opened.thinned else ""
+            hidden = f", {len(look.hidden)} hidden" if look.hidden else ""
+            self._header.content = (
+                f"**{plain(name)}**  \n{len(table.segment_of):,}{sample} Gaussians, {len(table.search(''))} objects{hidden}"
+            )
+            for panel in (self.selection, self.objects, self.looks, self.edit):
+                panel.refresh()
+            self._light_up()
+        self._stale.set()
+
+    def tell(self, client: Any, title: str, body: str, color: str = "blue") -> None:
+        """Show a message for some seconds, to one client or to all."""
+        for one in [client] if client is not None else self.server.get_clients().values():
+            one.add_notification(unmarked(title), unmarked(body), color=color, auto_close=6000)
+
+    def settle(self, timeout: float = 10.0) -> None:
+        """Wait until everything that was asked for is sent."""
+        end = time.monotonic() + timeout
+        while self._stale.is_set() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    # Content
+
+    def _add_mode(self) -> None:
+        self._mode = self.server.gui.add_dropdown("Colour by", COLOR_MODES, initial_value=self.session.look.color_by)
+
+        @self._mode.on_update
+        @by_visitor
+        def _(event: Any) -> None:
+            with self.change() as session:
+                session.look.color_by = self._mode.value
+
+    def _light_up(self) -> None:
+        selected = self.session.look.selected
+        shown = selected and selected not in self.session.look.hidden
+        box = self.session.table.box(selected, self.up) if shown else None
+        self._box.draw(box)
+        if self._label is not None:
+            self._label.remove()
+            self._label = None
+        if box is not None:
+            top = box.center + box.axes[:, 2] * (0.5 * box.size[2] + 0.1 * float(np.linalg.norm(box.size)))
+            text = unmarked(self.session.table[selected].title)
+            self._label = self.server.scene.add_label("/selected/label", text, position=tuple(map(float, top)))
+
+    def _keep_drawing(self) -> None:
+        while True:
+            self._stale.wait()
+            with self.lock:
+                splats = self.session.scene.splats
+                colors, visible = self.session.colors(), self.session.visible()
+            if splats is not self._geometry:
+                self._splats.take(splats)
+                self._geometry = splats
+            self._stale.clear()
+            self._splats.draw(colors, visible)
+            self.draws += 1
+
+    # Events
+
+    def _welcome(self, client: Any) -> None:
+        eye, target = self._standpoint
+        with client.atomic():
+            client.camera.up_direction = tuple(map(float, self.up))
+            client.camera.position = tuple(map(float, eye))
+            client.camera.look_at = tuple(map(float, target))
+
+    def _clicked(self, event: Any) -> None:
+        if event.ray_origin is None:
+            return
+        if self.cameras.shown:
+            time.sleep(0.1)
+            if time.monotonic() - self.clicked_camera < 0.5:
+                return
+        with self.change(event.client) as session:
+            found = session.pick(np.array(event.ray_origin), np.array(event.ray_direction), event.client.camera.fov)
+            session.select(0 if found == session.look.selected else found)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The panel that tells what is selected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from panoptic_gs.viewer.drawing import plain, unmarked
+from panoptic_gs.viewer.gui_events import button_row, by_visitor
+
+if TYPE_CHECKING:
+    from panoptic_gs.viewer.page import Page
+
+_NOTHING = "– none –"
+
+
+class SelectionPanel:
+    """Choose an object by name, read about it, hide it, show it alone, go to it."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        gui = page.server.gui
+        self._ids: dict[str, int] = {}
+        self._choice = gui.add_dropdown("Object", (_NOTHING,), hint="Click an object in the scene, or choose it here.")
+        self._about = gui.add_markdown("")
+        self._actions = button_row(gui, "Selected", ("Hide", "Isolate", "Go to", "Clear"))
+        self._show_all = gui.add_button("Show all objects")
+
+        @self._choice.on_update
+        @by_visitor
+        def _(event: Any) -> None:
+            with page.change() as session:
+                session.select(self._ids.get(self._choice.value, 0))
+
+        @self._actions.on_click
+        def _(event: Any) -> None:
+            self._act(self._actions.value, event.client)
+
+        @self._show_all.on_click
+        def _(event: Any) -> None:
+            with page.change() as session:
+                session.show_all()
+
+    def refresh(self) -> None:
+        """Show the session's selection."""
+        session = self._page.session
+        self._ids = {unmarked(row.title): row.id for row in session.table.search("")}
+        options = (_NOTHING, *self._ids)
+        if tuple(self._choice.options) != options:
+            self._choice.options = options
+        row = session.table.get(session.look.selected)
+        value = _NOTHING if row is None else unmarked(row.title)
+        if self._choice.value != value:
+            self._choice.value = value
+        self._about.content = "Click an object in the scene." if row is None else self._describe(row.id)
+        self._actions.visible = row is not None
+        self._show_all.visible = bool(session.look.hidden) or not session.look.unlabelled
+
+    def _describe(self, segment_id: int) -> str:
+        session = self._page.session
+        row = session.table[segment_id]
+        box = session.table.box(segment_id, self._page.up)
+        size = "–" if box is None else " × ".join(f"{edge:.2f}" for edge in box.size) + " m"
+        score = "–" if row.segment.score is None else f"{row.segment.score:.2f}"
+        kind = "thing" if row.category.isthing else "stuff"
+        hidden = " (hidden)" if segment_id in session.look.hidden else ""
+        return (
+            f"**{plain(row.name)}**{hidden}, id {row.id}  \n"
+            f"category: {plain(row.category.name)} ({kind})  \n"
+            f"score {score}, mean confidence {row.confidence:.2f}  \n"
+            f"{row.count:,} Gaussians  \n"
+            f"size {size}"
+        )
+
+    def _act(self, action: str, client: Any) -> None:
+        page = self._page
+        with page.change(client) as session:
+            selected = session.look.selected
+            if not selected:
+                return
+            if action == "Hide":
+                session.look.hidden ^= {selected}
+            elif action == "Isolate":
+                session.show_only({selected})
+            elif action == "Clear":
+                session.select(0)
+            elif action == "Go to":
+                box = session.table.box(selected, page.up)
+                if box is not None and client is not None:
+                    go_to(client, box.center, float(np.linalg.norm(box.size)))
+
+
+def go_to(client: Any, target: np.ndarray, diameter: float) -> None:
+    """Turn a client's camera to a point and come closer where it is far away; never through what lies behind."""
+    eye = np.asarray(client.camera.position, dtype=np.float64)
+    offset = eye - target
+    distance = float(np.linalg.norm(offset))
+    wanted = min(distance, max(1.6 * diameter, 1e-3))
+    eye = target + offset * (wanted / max(distance, 1e-9))
+    with client.atomic():
+        client.camera.position = tuple(map(float, eye))
+        client.camera.look_at = tuple(map(float, target))

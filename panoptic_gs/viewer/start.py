@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a path to a page that is being served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.scene import Scene
+from panoptic_gs.viewer.opening import open_scene
+from panoptic_gs.viewer.session import Session
+
+try:
+    from panoptic_gs.viewer.guard import guarded_server
+    from panoptic_gs.viewer.page import Page
+except ImportError as error:
+    if error.name is None or error.name.partition(".")[0] not in ("viser", "websockets"):
+        raise
+    raise InputError(
+        "viser", "no viser installed", "viser 0.2.7 or newer", "Install it with `pip install 'panoptic-gs[viewer]'`."
+    ) from error
+
+
+def start_viewer(
+    scene: Path,
+    data: Path | None = None,
+    *,
+    out: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    max_gaussians: int | None = None,
+    up: str = "auto",
+) -> tuple[Page, str]:
+    """Open a labelled scene and serve its page.
+
+    Args:
+        scene: what :func:`~panoptic_gs.viewer.opening.open_scene` opens.
+        data: the scene folder that it was made from.
+        out: where edits are saved, see :class:`~panoptic_gs.viewer.session.Session`.
+        host, port: where to listen; port 0 takes any that is free.
+        max_gaussians: a sample's size.
+        up: ``auto`` or an axis as ``-y``.
+
+    Returns:
+        The page and its address. It is served until ``page.server.stop()``.
+
+    Raises:
+        InputError: the scene cannot be opened, or the port is in use.
+    """
+    session = Session(open_scene(scene, max_gaussians), out)
+    photos = None if data is None else Scene.load(data)
+    server = guarded_server(host, port)
+    axis = None if up == "auto" else (-1.0 if up.startswith("-") else 1.0) * np.eye(3)["xyz".index(up[-1])]
+    try:
+        page = Page(server, session, photos, axis)
+    except BaseException:
+        server.stop()
+        raise
+    name = "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+    return page, f"http://{name}:{server.get_port()}"

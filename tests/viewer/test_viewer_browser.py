@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page in a real headless Chromium: it draws, a click selects, hide hides, an edit survives."""
+
+import io
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_rooms import CENTERS, FAR, NASTY, NEAR, save, small_room
+
+viser_transforms = pytest.importorskip("viser.transforms")
+playwright = pytest.importorskip("playwright.sync_api")
+
+from panoptic_gs.viewer.start import start_viewer
+
+CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+
+WIDTH, HEIGHT = 820, 440
+PATIENCE = 60.0
+"""Seconds; software WebGL on a busy machine is slow."""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    switches = (
+        "--no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader --disable-quic --no-first-run "
+        "--disable-background-networking --disable-component-update --disable-sync"
+    )
+    with playwright.sync_playwright() as api:
+        context = api.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")), executable_path=CHROMIUM, headless=True, args=switches.split(),
+            viewport={"width": WIDTH, "height": HEIGHT},
+        )  # fmt: skip
+        yield context
+        context.close()
+
+
+class Visit:
+    """A viewer of the small room and a page that looks at it."""
+
+    def __init__(self, browser, folder: Path) -> None:
+        self.viewer, self.url = start_viewer(folder, port=0)
+        self.page = browser.new_page()
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.errors: list[str] = []
+        self.foreign: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda r: None if r.url.startswith((self.url, "data:", "blob:")) else self.foreign.append(r.url))
+
+    def open(self) -> "Visit":
+        self.page.goto(self.url)
+        self.page.wait_for_selector("canvas")
+        self.page.get_by_text("Objects", exact=True).wait_for()
+        self.until(lambda: bool(self.viewer.server.get_clients()))
+        self.until(lambda: np.linalg.norm(self.camera().position - self.viewer._standpoint.eye) < 1e-3)
+        return self
+
+    def camera(self):
+        return next(iter(self.viewer.server.get_clients().values())).camera
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, "it never happened"
+            self.page.wait_for_timeout(50)
+
+    def at(self, point) -> tuple[float, float]:
+        """Where a point of the world is on the page."""
+        camera = self.camera()
+        canvas = self.page.locator("canvas[data-engine]").bounding_box()
+        x, y, z = viser_transforms.SO3(np.asarray(camera.wxyz)).as_matrix().T @ (np.asarray(point) - camera.position)
+        focal = 0.5 * canvas["height"] / np.tan(0.5 * camera.fov)
+        return canvas["x"] + 0.5 * canvas["width"] + focal * x / z, canvas["y"] + 0.5 * canvas["height"] + focal * y / z
+
+    def color(self, point) -> np.ndarray:
+        """The mean colour of the page around a point of the world."""
+        x, y = self.at(point)
+        shot = self.page.screenshot(clip={"x": x - 3, "y": y - 3, "width": 6, "height": 6})
+        return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float).mean((0, 1))
+
+    def close(self) -> None:
+        self.page.close()
+        self.viewer.server.stop()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save(small_room(), tmp_path / "room")
+    return tmp_path / "room"
+
+
+@pytest.fixture
+def visit(browser, folder):
+    visit = Visit(browser, folder)
+    visit.viewer.session.look.color_by = "colour"
+    visit.viewer.refresh()
+    yield visit.open()
+    visit.close()
+
+
+def test_splats_draw_a_click_selects_and_hide_hides(visit):
+    visit.until(lambda: visit.color(CENTERS[NEAR])[0] > 120)  # the near cube is red, the far one green, the last one blue
+    assert visit.color(CENTERS[NASTY]).argmax() == 2
+    background = visit.page.screenshot(clip={"x": 2, "y": 2, "width": 4, "height": 4})
+    assert np.asarray(Image.open(io.BytesIO(background)).convert("RGB")).max() < 60
+
+    look = visit.viewer.session.look
+    visit.page.mouse.click(*visit.at(CENTERS[NEAR]))
+    visit.until(lambda: look.selected == NEAR)
+    visit.page.get_by_text("600 Gaussians").wait_for()
+    assert visit.page.get_by_text("size 0.6").is_visible()
+
+    visit.page.get_by_role("button", name="Hide", exact=True).first.click()
+    visit.until(lambda: look.hidden == {NEAR})
+    visit.until(lambda: visit.color(CENTERS[NEAR])[0] < 100)
+
+    visit.page.mouse.click(*visit.at(CENTERS[NASTY]))
+    visit.until(lambda: look.selected == NASTY)
+    visit.page.get_by_text("globalThis.hacked").first.wait_for()
+    assert visit.page.evaluate("globalThis.hacked") is None
+    assert visit.errors == []
+    assert visit.foreign == []
+
+
+def test_an_edit_survives_saving_and_a_new_start(visit, browser, folder):
+    visit.viewer.session.select(FAR)
+    visit.viewer.refresh()
+    page = visit.page
+    page.get_by_text("Edit", exact=True).click()
+    field = page.locator("input.mantine-TextInput-input:visible")
+    field.fill("Ann's chair")
+    visit.until(lambda: visit.viewer.edit._name.value == "Ann's chair")
+    page.get_by_role("button", name="Rename").click()
+    visit.until(lambda: visit.viewer.session.table[FAR].name == "Ann's chair")
+    page.get_by_text("Ann's chair · 9").first.wait_for()
+    page.get_by_role("button", name="Save").click()
+    visit.until(lambda: not visit.viewer.session.history.unsaved)
+
+    again = Visit(browser, folder / "edited").open()
+    try:
+        again.page.get_by_text("Ann's chair · 9").first.wait_for()
+    finally:
+        again.close()
+    assert "Ann" not in (folder / "segments.json").read_text()
+
+
+def test_a_browser_without_webgl_is_told(browser, folder):
+    visit = Visit(browser, folder)
+    try:
+        visit.page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+        visit.page.goto(visit.url)
+        assert "WebGL 2" in visit.page.locator("#no-webgl").inner_text()
+    finally:
+        visit.close()

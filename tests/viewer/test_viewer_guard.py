@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may talk to a viewer, tried over raw sockets."""
+
+import socket
+
+import pytest
+
+pytest.importorskip("viser")
+
+from websockets.datastructures import Headers
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.viewer.drawing import plain, unmarked
+from panoptic_gs.viewer.guard import RequestGuard, guarded_server
+
+
+@pytest.fixture(scope="module")
+def port():
+    server = guarded_server("127.0.0.1", 0)
+    yield server.get_port()
+    server.stop()
+
+
+def ask(port: int, path: str = "/", host: str | None = None, **headers: str) -> tuple[int, str]:
+    """Status and everything else of the answer to a raw request."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host if host is not None else f'127.0.0.1:{port}'}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = b""
+        while not answer.startswith(b"HTTP/1.1 101") and (data := connection.recv(1 << 16)):
+            answer += data
+    return int(answer.split()[1]), answer.decode("utf-8", "replace")
+
+
+def websocket(origin: str) -> dict[str, str]:
+    return {
+        "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Origin": origin,
+    }  # fmt: skip
+
+
+def test_the_page_is_served_to_this_machine(port):
+    status, answer = ask(port)
+    assert status == 200
+    assert "<title>panoptic-gs view</title>" in answer
+    assert "frame-ancestors 'none'" in answer
+    assert "googletagmanager" not in answer
+    assert ask(port, host=f"localhost:{port}")[0] == 200
+    assert ask(port, host="localhost:9999")[0] == 200  # forwarded by ssh from another port
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "192.168.0.7", "[::"])
+def test_foreign_hosts_are_refused(port, host):
+    status, answer = ask(port, host=host)
+    assert status in (400, 403)
+    assert "<html" not in answer
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost.evil.example"])
+def test_websockets_of_foreign_pages_are_refused(port, origin):
+    assert ask(port, **websocket(origin))[0] == 403
+
+
+def test_websockets_of_the_own_page_are_served(port):
+    assert ask(port, **websocket(f"http://127.0.0.1:{port}"))[0] == 101
+
+
+def test_foreign_pages_cannot_read_the_page(port):
+    assert ask(port, Origin="http://evil.example")[0] == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/../__init__.py", "/../../../../../../../etc/passwd", "//etc/passwd", "/%2e%2e/x", "/a/../b", "/\\..\\x", "*"]
+)
+def test_nothing_outside_the_page_is_served(port, path):
+    status, answer = ask(port, path)
+    assert status in (400, 403, 404)
+    assert "root:" not in answer
+
+
+def test_a_taken_port_is_said(port):
+    with pytest.raises(InputError, match=f"--port {port + 1}"):
+        guarded_server("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_said():
+    with pytest.raises(InputError, match=r"--host 127\.0\.0\.1"):
+        guarded_server("203.0.113.1", 0)
+
+
+def test_on_all_addresses_numbers_and_the_own_name_are_answered_but_no_other_name():
+    guard = RequestGuard("0.0.0.0")
+    for host in ("192.168.0.7:8080", "[fe80::1]:8080", f"{socket.gethostname()}:8080", "localhost"):
+        assert guard.refusal("/", Headers(Host=host)) is None
+    assert guard.refusal("/", Headers(Host="evil.example"))
+
+
+def test_two_hosts_are_refused():
+    assert RequestGuard("127.0.0.1").refusal("/", Headers([("Host", "localhost"), ("Host", "evil.example")]))
+
+
+def test_the_public_tunnel_is_closed():
+    server = guarded_server("127.0.0.1", 0)
+    try:
+        assert server.request_share_url() is None
+    finally:
+        server.stop()
+
+
+def test_names_mean_nothing_in_markdown():
+    text = "{alert(1)}\nexport const x = 1 <b>&![a](b)"
+    assert set(plain(text)) <= set("&#0123456789;")
+    assert unmarked("a\u202eb\x07c") == "a b c"
+    assert len(unmarked("x" * 500)) == 60
