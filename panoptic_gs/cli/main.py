@@ -16,6 +16,7 @@ from panoptic_gs.cli.prepare import Prepare
 from panoptic_gs.cli.render import Render
 from panoptic_gs.cli.synth import Synth
 from panoptic_gs.cli.uplift import Uplift
+from panoptic_gs.cli.view import View
 from panoptic_gs.errors import InputError
 
 Command = Union[  # noqa: UP007 (tyro reads the annotations)
@@ -24,6 +25,7 @@ Command = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[Predict, tyro.conf.subcommand("predict")],
     Annotated[Uplift, tyro.conf.subcommand("uplift")],
     Annotated[Render, tyro.conf.subcommand("render")],
+    Annotated[View, tyro.conf.subcommand("view")],
     Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
     Annotated[EvaluatePoints, tyro.conf.subcommand("evaluate-points")],
 ]
