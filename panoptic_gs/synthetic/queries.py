@@ -21,8 +21,11 @@ from panoptic_gs.predict.raw import RawImage, RawPredictions
 from panoptic_gs.synthetic.noise import CONFUSIONS, REFERENCE_WIDTH, displaced
 
 NETWORK_SIDE = 512
-LOGIT_SCALE = 7.0
-ABSENT = -6.0
+INSIDE, OUTSIDE = 6.3, -10.0
+"""Mask logits well inside an object and well outside. Networks trained on masks are firmly at 0 outside; with −6.3 there,
+what a few masks say of any pixel would add up to more than small objects when masks are compared by their overlap."""
+HEDGED = 0.4
+"""Share of the logit inside that a query for a part or for two objects at once has: it is less sure of its mask."""
 
 
 @dataclass(frozen=True)
@@ -218,10 +221,12 @@ def _view_logits(labels: np.ndarray, queries: list[_Query], noise: QueryNoise, r
             mask = np.zeros_like(mask)
             mask[rows[kept], columns[kept]] = True
         if rng.uniform() < query.absent:
-            logits[index] = ABSENT + noise.texture * texture
+            logits[index] = OUTSIDE + noise.texture * texture
             continue
         soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.8)
-        logits[index] = LOGIT_SCALE * np.clip(2 * soft - 1, -0.9, 0.9) + noise.texture * texture
+        level = np.clip((2 * soft - 1) / 0.9, -1, 1)
+        inside = INSIDE if query.side is None and len(query.segments) == 1 else HEDGED * INSIDE
+        logits[index] = np.where(level > 0, inside * level, -OUTSIDE * level) + noise.texture * texture
     return logits
 
 
