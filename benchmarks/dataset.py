@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,32 +30,34 @@ class DatasetBenchmark:
     root: Path
     """Folder of prepared scene folders; with --raw they are made there."""
     predictions: str = "scene"
-    """Where predictions come from: 'scene' (raw/ or panoptic/ of each scene folder), a folder with one subfolder for
-    each scene, or degraded truth: simulated[:LEVEL], simulated-queries[:LEVEL] with LEVEL none, low, default, high."""
+    """Where predictions come from: 'scene' (predictions/ or panoptic/ of each scene folder), a folder that has one
+    subfolder for each scene, or degraded truth: simulated[:LEVEL], simulated-queries[:LEVEL] with LEVEL none, low,
+    default, high."""
     out: Path | None = None
     """Folder for runs and tables, by default outputs/DATASET; finished runs in it are kept."""
     raw: Path | None = None
     """Folder of raw scenes, to prepare those that --root lacks."""
     layout: Literal["raw", "panoptic-lifting"] = "raw"
     """Layout of --raw: the dataset's own, or Panoptic Lifting's processed one."""
-    prepare_options: tuple[str, ...] = ()
-    """More options of 'panoptic-gs prepare'."""
+    prepare_options: str = ""
+    """More options of 'panoptic-gs prepare', as in --prepare-options="--max-frames 300"."""
     scenes: tuple[str, ...] = ()
     """Names of scenes; by default the benchmark's."""
     jobs: int = 1
     """Runs at a time; each gets its share of the cores."""
     iterations: int | None = None
     """Training iterations; by default the method's own."""
-    train_options: tuple[str, ...] = ()
-    """More options of 'ns-train panst3r-ludvig'."""
+    train_options: str = ""
+    """More options of 'ns-train panst3r-ludvig', as in --train-options="--pipeline.model.sh-degree 2"."""
     ablate: tuple[str, ...] = ()
-    """Any of regularisation, merge (the paper's Table 5), views (Table 7, with --views)."""
+    """Any of regularisation, merge (the paper's Table 5), views (Table 7, with --views); commas may join them."""
     views: tuple[int, ...] = ()
     """Numbers of training views, where views are ablated."""
     baselines: tuple[str, ...] = BASELINES
     """Any of nearest-view, hard-labels, dense-eq7; of the full variant."""
-    predict_views: tuple[str, ...] = ()
-    """Predict on the rendered views, too: options of 'panoptic-gs predict --views'."""
+    predict_views: str = ""
+    """Predict on the rendered views, too: options of 'panoptic-gs predict --views', as in
+    --predict-views="--checkpoint panst3r.pth --trust-checkpoint"."""
     seed: int = 0
     """Of simulated predictions."""
 
@@ -79,7 +82,7 @@ class DatasetBenchmark:
             except InputError as error:
                 missing[scene] = str(error)
                 continue
-            if "merge" in self.ablate and not source.is_raw:
+            if any(variant.merge != "qubo" for variant in variants) and not source.is_raw:
                 raise InputError(
                     "--ablate merge",
                     f"finished maps of {scene}",
@@ -90,7 +93,8 @@ class DatasetBenchmark:
         if not tasks:
             raise InputError(self.root, f"no scene of {len(missing)} that can be run", "prepared scene folders",
                              f"The first: {next(iter(missing.values()), 'the folder is empty')}")  # fmt: skip
-        settings = RunSettings(self.iterations, self.train_options, self.baselines, self.predict_views, self.seed)
+        settings = RunSettings(self.iterations, tuple(shlex.split(self.train_options)), self.baselines,
+                               tuple(shlex.split(self.predict_views)), self.seed)  # fmt: skip
         outcome = run_tasks(tasks, settings, console, self.jobs)
         outcome = dataclasses.replace(outcome, failures={**missing, **outcome.failures})
         if outcome.results:
@@ -129,7 +133,7 @@ class DatasetBenchmark:
         layout = self.name if self.layout == "raw" else self.layout
         console.print(f"Preparing {scene}", highlight=False)
         command = [str(Path(sys.executable).with_name("panoptic-gs")), "prepare", layout, str(source), "--out",
-                   str(root), *self.prepare_options]  # fmt: skip
+                   str(root), *shlex.split(self.prepare_options)]  # fmt: skip
         # Exit code 1 says that frames were dropped; the scene is there all the same.
         subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
         if not (root / "transforms.json").is_file():
@@ -141,8 +145,9 @@ class DatasetBenchmark:
         """The published rows that stand below the tables."""
         heading = f"Published on {self.name} (protocol panoptic-lifting)"
         tables = {heading: PUBLISHED[self.name]}
-        if {"regularisation", "merge"} & set(self.ablate) and self.name in PUBLISHED_ABLATION:
-            tables[f"{heading}, ablation"] = PUBLISHED_ABLATION[self.name]
-        if "views" in self.ablate and self.name in PUBLISHED_VIEWS:
-            tables[f"{heading}, number of views"] = PUBLISHED_VIEWS[self.name]
-        return tables
+        variants = variants_of(self.ablate, self.views)
+        if any(variant.merge != "qubo" or not variant.regularisation for variant in variants):
+            tables |= {f"{heading}, ablation": PUBLISHED_ABLATION.get(self.name, ())}
+        if any(variant.views for variant in variants):
+            tables |= {f"{heading}, number of views": PUBLISHED_VIEWS.get(self.name, ())}
+        return {heading: rows for heading, rows in tables.items() if rows}

@@ -26,7 +26,7 @@ from panoptic_gs.scene import Scene
 
 RESULT = "result.json"
 BASELINES = ("nearest-view", "hard-labels", "dense-eq7")
-_OWN = ("splits.json", "panoptic", "raw")
+_OWN = ("splits.json", "panoptic", "predictions", "raw")
 """What a run has of its own; everything else of a scene folder it shares."""
 
 
@@ -198,7 +198,8 @@ def predicted_renders(run: NerfstudioRun, scene: Path, options: Sequence[str]) -
 
     out = run.folder / "rendered-views"
     command = str(Path(sys.executable).with_name("panoptic-gs"))
-    run.call([command, "predict", "--views", str(run.folder / "renders" / "rgb"), "--out", str(out), *options])
+    run.call([command, "predict", "--views", str(run.folder / "renders"), "--classes", str(scene), "--out", str(out),
+              *options])  # fmt: skip
     truth = PanopticScene.load(scene / "panoptic_gt")
     stems = [frame.stem for frame in Scene.load(scene).split("test") if frame.stem in truth.maps]
     scores = evaluate_scenes(PanopticScene.load(out / "panoptic"), truth, stems, allow_missing=True)

@@ -43,9 +43,10 @@ class PredictionSource:
         """What a command line's ``--predictions`` means for a scene folder.
 
         Args:
-            spec: ``scene`` (the scene folder's own raw/ or panoptic/), ``simulated[:LEVEL]``,
-                ``simulated-queries[:LEVEL]``, or a folder with one subfolder a scene, named as it, that holds raw
-                predictions or COCO panoptic maps, itself or in raw/ or panoptic/.
+            spec: ``scene`` (the scene folder's own), ``simulated[:LEVEL]``, ``simulated-queries[:LEVEL]``, or a folder
+                with one subfolder a scene, named as it. Raw predictions are looked for first, in the subfolder, its
+                predictions/ (as 'panoptic-gs predict' writes them) and raw/; then COCO panoptic maps, in the subfolder
+                and its panoptic/.
             scene: the scene folder.
 
         Raises:
@@ -57,15 +58,16 @@ class PredictionSource:
                 raise InputError("--predictions", f"'{spec}'", f"a level of {', '.join(LEVELS)}", "Choose one of them.")
             return cls(cast("Kind", kind), level=level or "default")
         root = scene if spec == "scene" else Path(spec) / scene.name
-        for folder in (root, root / "raw", root / "panoptic"):
+        for folder in (root, root / "predictions", root / "raw"):
             if (folder / DESCRIPTION).is_file():
                 return cls("raw", folder)
+        for folder in (root, root / "panoptic"):
             if (folder / "panoptic.json").is_file():
                 return cls("maps", folder)
         raise InputError(
             root,
             "neither raw predictions nor panoptic maps",
-            f"{DESCRIPTION} or panoptic.json, in it, in raw/ or in panoptic/",
+            f"{DESCRIPTION} (in it, predictions/ or raw/) or panoptic.json (in it or panoptic/)",
             "Run 'panoptic-gs predict', check --predictions, or try the harness with --predictions simulated.",
         )
 

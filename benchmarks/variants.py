@@ -46,6 +46,7 @@ def variants_of(factors: Sequence[str], views: Sequence[int] = ()) -> list[Varia
     Raises:
         InputError: an unknown factor, or no numbers of views.
     """
+    factors = [part for factor in factors for part in factor.split(",")]
     for factor in factors:
         if factor not in FACTORS:
             raise InputError("--ablate", f"'{factor}'", f"any of {', '.join(FACTORS)}", "Choose among these.")
