@@ -47,6 +47,8 @@ class PrepareReplica(PrepareScene):
 
     layout: Layout = "raw"
     """As rendered for Semantic-NeRF, or as processed by Panoptic Lifting."""
+    semantic_info: Path | None = None
+    """info_semantic.json; by default it is looked for in the scene's folder and in semantic_info/ beside it."""
 
     def open(self, report: Progress) -> RawScene:
         from panoptic_gs.datasets.panoptic_lifting import PanopticLiftingScene
@@ -54,7 +56,7 @@ class PrepareReplica(PrepareScene):
 
         if self.layout == "panoptic-lifting":
             return PanopticLiftingScene.open(self.raw, test_every=4)
-        return ReplicaScene.open(self.raw)
+        return ReplicaScene.open(self.raw, self.semantic_info)
 
 
 @dataclass(frozen=True)

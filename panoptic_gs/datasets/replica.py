@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,18 @@ from panoptic_gs.files import read_grey, read_json, read_rgb
 @dataclass(frozen=True, eq=False)
 class ReplicaScene:
     """One sequence of one scene: ``rgb/rgb_i.png``, ``depth/depth_i.png`` in millimetres, ``semantic_class/``,
-    ``semantic_instance/``, ``traj_w_c.txt`` and ``info_semantic.json`` in the sequence's folder or above it.
+    ``semantic_instance/``, ``traj_w_c.txt``; and the scene's ``info_semantic.json``.
 
     The trajectory is camera-to-world in OpenCV axes, 16 numbers a frame. The cameras have a horizontal field of view of
     90°. The renderer puts pixel centres on whole numbers, so that its cx = (W−1)/2 is W/2 where they are at one half.
     """
 
     root: Path
+    semantic_info: Path
     classes: ClassList
-    stems: tuple[str, ...]
     dropped: tuple[Dropped, ...]
-    trajectory: np.ndarray = field(repr=False)
-    """``[N, 4, 4]`` camera to world."""
+    trajectory: Mapping[str, np.ndarray] = field(repr=False)
+    """Stem → ``[4, 4]`` camera to world."""
     first_instance: int = 1
     """0 where the scene has an object of id 0; ids are then shifted by one, since 0 means none."""
     notes: tuple[str, ...] = ()
@@ -50,64 +50,61 @@ class ReplicaScene:
     @property
     def settings(self) -> Mapping[str, Any]:
         """Where it is read from."""
-        return {"layout": "replica", "raw": str(self.root.resolve())}
+        info = str(self.semantic_info.resolve())
+        return {"layout": "replica", "raw": str(self.root.resolve()), "semantic_info": info}
+
+    @property
+    def stems(self) -> Sequence[str]:
+        """The frames' numbers, in order."""
+        return list(self.trajectory)
 
     @classmethod
-    def open(cls, root: Path) -> ReplicaScene:
+    def open(cls, root: Path, semantic_info: Path | None = None) -> ReplicaScene:
         """List the frames; a frame without a pose or with an unusable one is dropped.
 
+        Args:
+            root: the sequence's folder.
+            semantic_info: ``info_semantic.json``; by default it is looked for where the downloads have it.
+
         Raises:
-            InputError: no photos, no trajectory, no ``info_semantic.json``, an unknown class.
+            InputError: no photos, labels, trajectory or ``info_semantic.json``; an unknown class.
         """
-        file = root / "traj_w_c.txt"
-        try:
-            rows = [[float(value) for value in line.split()] for line in file.read_text().splitlines() if line.strip()]
-        except (OSError, ValueError) as error:
-            raise InputError(
-                file, f"an unreadable trajectory ({error})", "a sequence of Replica as rendered for Semantic-NeRF",
-                "Give the folder of a sequence, as in room_0/Sequence_1.",
-            ) from error  # fmt: skip
-        numbers = sorted(
-            int(m[1]) for p in (root / "rgb").glob("rgb_*.png") if (m := re.fullmatch(r"rgb_(\d+)", p.stem))
-        )
-        if not numbers:
-            raise InputError(root / "rgb", "no rgb_*.png", "the sequence's photos", "Download the scene again.")
-        trajectory = np.full((max(len(rows), numbers[-1] + 1), 4, 4), np.nan)
-        for index, row in enumerate(rows):
-            if len(row) == 16:
-                trajectory[index] = np.reshape(row, (4, 4))
-        digits = max(4, len(str(numbers[-1])))
-        present, dropped = [], []
-        for number in range(max(len(rows), numbers[-1] + 1)):
-            stem = f"{number:0{digits}d}"
-            if not (root / "rgb" / f"rgb_{number}.png").is_file():
+        poses = _read_poses(root / "traj_w_c.txt")
+        for name in ("rgb", "depth", "semantic_class", "semantic_instance"):
+            if not any((root / name).glob(f"{name}_*.png")):
+                raise InputError(
+                    root / name, f"no {name}_*.png", "rgb/, depth/, semantic_class/ and semantic_instance/",
+                    "Download the rest of the sequence; semantic_instance is an archive of its own.",
+                )  # fmt: skip
+        photos = {int(m[1]) for p in (root / "rgb").iterdir() if (m := re.fullmatch(r"rgb_(\d+)\.png", p.name))}
+        count = max(len(poses), max(photos) + 1)
+        digits = max(4, len(str(count)))
+        trajectory: dict[str, np.ndarray] = {}
+        dropped = []
+        for number in range(count):
+            stem, pose = f"{number:0{digits}d}", poses[number] if number < len(poses) else None
+            if number not in photos:
                 dropped.append(Dropped(stem, f"rgb/rgb_{number}.png is missing"))
-            elif not np.isfinite(trajectory[number]).all():
+            elif pose is None:
                 dropped.append(Dropped(stem, f"traj_w_c.txt has no usable pose in line {number + 1}"))
             else:
-                present.append(stem)
-        info_file = next((p for p in (root / "info_semantic.json", root.resolve().parent / "info_semantic.json")
-                          if p.is_file()), root / "info_semantic.json")  # fmt: skip
-        info = read_json(info_file)
-        try:
-            names = {int(entry["id"]): str(entry["name"]) for entry in info["classes"]}
-            has_zero = any(int(entry["id"]) == 0 for entry in info.get("objects", ()))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                info_file, f"a missing or malformed field ({error})", "'classes' with id and name", "Download it again."
-            ) from error
-        classes = replica_classes(names, str(info_file))
-        return cls(root, classes, tuple(present), tuple(dropped), trajectory, 0 if has_zero else 1)
+                trajectory[stem] = pose
+        file = find_semantic_info(root) if semantic_info is None else Path(semantic_info)
+        classes, has_object_0 = _read_semantic_info(file)
+        return cls(root, file, classes, tuple(dropped), trajectory, 0 if has_object_0 else 1)
 
     def read(self, stem: str) -> RawFrame:
-        """Read one frame."""
+        """Read one frame.
+
+        Raises:
+            InputError: a file is missing or malformed.
+        """
         number = int(stem)
         photo = self.root / "rgb" / f"rgb_{number}.png"
         rgb = read_rgb(photo)
         height, width = rgb.shape[:2]
         K = torch.tensor([[width / 2, 0, width / 2], [0, width / 2, height / 2], [0, 0, 1]])
-        pose = self.trajectory[number]
-        viewmat = torch.as_tensor(np.linalg.inv(pose))
+        viewmat = torch.as_tensor(np.linalg.inv(self.trajectory[stem]))
         depth = read_grey(self.root / "depth" / f"depth_{number}.png").astype(np.float32) / 1000
         classes = read_grey(self.root / "semantic_class" / f"semantic_class_{number}.png")
         instances = read_grey(self.root / "semantic_instance" / f"semantic_instance_{number}.png").astype(np.int64)
@@ -117,3 +114,47 @@ class ReplicaScene:
     def seed_points(self, count: int) -> Points | None:
         """None: they come from the depth."""
         return None
+
+
+def find_semantic_info(root: Path) -> Path:
+    """``info_semantic.json`` of a sequence: in its folder, the scene's, or ``semantic_info/SCENE`` beside the scene.
+
+    Raises:
+        InputError: it is in none of them.
+    """
+    scene = root.resolve().parent
+    for folder in (root, scene, scene / "habitat", scene.parent / "semantic_info" / scene.name):
+        if (folder / "info_semantic.json").is_file():
+            return folder / "info_semantic.json"
+    raise InputError(
+        root, f"no info_semantic.json in it, in {scene.name}/ or in semantic_info/{scene.name}/",
+        "the names of the classes", "Download semantic_info of the dataset, or give the file with --semantic-info.",
+    )  # fmt: skip
+
+
+def _read_poses(file: Path) -> list[np.ndarray | None]:
+    """A pose a line; None where it is not 16 finite numbers."""
+    poses: list[np.ndarray | None] = []
+    try:
+        for line in filter(str.strip, file.read_text().splitlines()):
+            values = np.array([float(value) for value in line.split()])
+            poses.append(values.reshape(4, 4) if values.size == 16 and np.isfinite(values).all() else None)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            file, f"an unreadable trajectory ({error})", "a sequence of Replica as rendered for Semantic-NeRF",
+            "Give the folder of a sequence, as in room_0/Sequence_1.",
+        ) from error  # fmt: skip
+    return poses
+
+
+def _read_semantic_info(file: Path) -> tuple[ClassList, bool]:
+    """The classes, and whether an object has the id 0."""
+    info = read_json(file)
+    try:
+        names = {int(entry["id"]): str(entry["name"]) for entry in info["classes"]}
+        has_object_0 = any(int(entry["id"]) == 0 for entry in info.get("objects", ()))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            file, f"a missing or malformed field ({error})", "'classes' with id and name", "Download it again."
+        ) from error
+    return replica_classes(names, str(file)), has_object_0

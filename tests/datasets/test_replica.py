@@ -85,6 +85,17 @@ def test_unusable_frames_are_dropped(sequence: Path, frames: list[RoomFrame], tm
     assert [frame.stem for frame in Scene.load(tmp_path / "scene").frames] == ["0000"]
 
 
+def test_the_class_names_may_lie_where_the_downloads_have_them(sequence: Path) -> None:
+    expected = ReplicaScene.open(sequence).classes.ids
+    file = sequence.parent / "info_semantic.json"
+    for folder in (sequence.parent / "habitat", sequence.parent.parent / "semantic_info" / "room_9"):
+        folder.mkdir(parents=True)
+        file = shutil.move(file, folder / "info_semantic.json")
+        assert ReplicaScene.open(sequence).classes.ids == expected
+    file = Path(shutil.move(file, sequence.parent.parent / "names.json"))
+    assert ReplicaScene.open(sequence, file).classes.ids == expected
+
+
 def test_an_unknown_class_name(sequence: Path) -> None:
     file = sequence.parent / "info_semantic.json"
     file.write_text(file.read_text().replace('"countertop"', '"contertop"'))
@@ -98,7 +109,8 @@ def test_an_unknown_class_name(sequence: Path) -> None:
         (lambda s: (s / "traj_w_c.txt").unlink(), "unreadable trajectory"),
         (lambda s: (s / "traj_w_c.txt").write_text("1 0 zero 1"), "unreadable trajectory"),
         (lambda s: shutil.rmtree(s / "rgb"), r"no rgb_\*\.png"),
-        (lambda s: (s.parent / "info_semantic.json").unlink(), "no such file"),
+        (lambda s: shutil.rmtree(s / "semantic_instance"), "an archive of its own"),
+        (lambda s: (s.parent / "info_semantic.json").unlink(), "--semantic-info"),
         (lambda s: (s.parent / "info_semantic.json").write_text('{"classes": [{"id": 1}]}'), "malformed field"),
     ],
 )
