@@ -129,9 +129,12 @@ class SensStream:
         return (values / np.float32(self.depth_shift)).astype(np.float32)
 
     def _read(self, offset: int, size: int) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except OSError as error:
+            raise InputError(self.path, f"an unreadable file ({error})", "the stream that was opened", _MEND) from error
 
     def _broken(self, index: int, found: str) -> InputError:
         return InputError(f"{self.path}, frame {index}", found, "an intact frame", _MEND)

@@ -12,7 +12,7 @@ from panoptic_gs.datasets.mesh import TriangleMesh
 from panoptic_gs.synthetic.primitives import BOX_FACES, Primitive
 from panoptic_gs.synthetic.room import Room
 
-AROUND = 48
+AROUND = 32
 """Segments of a circle."""
 
 

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -52,16 +53,25 @@ def write_scannet(
     return folder
 
 
-def write_sens(folder: Path, frames: Sequence[RoomFrame], poses: Sequence[np.ndarray]) -> None:
-    """The stream with JPEG colour and zlib depth."""
+def write_sens(
+    folder: Path,
+    frames: Sequence[RoomFrame],
+    poses: Sequence[np.ndarray],
+    color_compression: Literal["raw", "png", "jpeg"] = "jpeg",
+    depth_compression: Literal["raw_ushort", "zlib_ushort"] = "zlib_ushort",
+) -> None:
+    """The stream; ScanNet's own is of JPEG colour and zlib depth."""
     height, width = frames[0].depth.shape
     name = b"StructureSensor"
     parts = [struct.pack("<IQ", 4, len(name)), name]
     for matrix in (intrinsics(frames[0]), np.eye(4), intrinsics(frames[0]), np.eye(4)):
         parts.append(matrix.astype("<f4").tobytes())
-    parts.append(struct.pack("<ii4IfQ", 2, 1, width, height, width, height, 1000.0, len(frames)))
+    kinds = ("raw", "png", "jpeg").index(color_compression), ("raw_ushort", "zlib_ushort").index(depth_compression)
+    parts.append(struct.pack("<ii4IfQ", *kinds, width, height, width, height, 1000.0, len(frames)))
     for number, (frame, pose) in enumerate(zip(frames, poses, strict=True)):
-        color, depth = jpeg(frame), zlib.compress(millimetres(frame).tobytes())
+        color = {"raw": frame.rgb.tobytes(), "png": png(frame.rgb), "jpeg": jpeg(frame)}[color_compression]
+        depth = millimetres(frame).tobytes()
+        depth = zlib.compress(depth) if depth_compression == "zlib_ushort" else depth
         parts += [pose.astype("<f4").tobytes(), struct.pack("<4Q", 33 * number, 33 * number, len(color), len(depth))]
         parts += [color, depth]
     parts.append(struct.pack("<Q", 0))  # no inertial measurements
@@ -131,8 +141,8 @@ def jpeg(frame: RoomFrame) -> bytes:
     return buffer.getvalue()
 
 
-def png(labels: np.ndarray) -> bytes:
-    """Grey PNG of 8 or 16 bits."""
+def png(pixels: np.ndarray) -> bytes:
+    """Grey PNG of 8 or 16 bits, or a colour one."""
     buffer = io.BytesIO()
-    Image.fromarray(labels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()

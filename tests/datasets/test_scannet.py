@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from room_frames import (
     render_frames,
 )
 from room_mesh import room_mesh, write_mesh
-from scannet_layout import SCENE, png, write_labels, write_scannet
+from scannet_layout import SCENE, png, write_labels, write_scannet, write_sens
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.main import main
@@ -72,6 +73,31 @@ def test_stream_frames_are_read_in_any_order(frames: list[RoomFrame], tmp_path: 
         np.testing.assert_allclose(stream.frames[number].camera_to_world, camera_to_world(frames[number].camera),
                                    atol=1e-6)  # fmt: skip
         assert stream.frames[number].timestamp_depth == 33 * number
+
+
+@pytest.mark.parametrize(("color", "depth", "suffix"), [("png", "raw_ushort", ".png"), ("raw", "zlib_ushort", ".png")])
+def test_other_compressions(
+    frames: list[RoomFrame],
+    tmp_path: Path,
+    color: Literal["png", "raw"],
+    depth: Literal["raw_ushort", "zlib_ushort"],
+    suffix: str,
+) -> None:
+    folder = write_scannet(tmp_path, frames)
+    write_sens(folder, frames, [camera_to_world(frame.camera) for frame in frames], color, depth)
+    prepare(folder, tmp_path / "scene")
+    scene = assert_gives_back_the_room(tmp_path / "scene", frames)  # no loss at all
+    assert {frame.image_path.suffix for frame in scene.frames} == {suffix}
+
+
+def test_archives_that_were_unpacked(frames: list[RoomFrame], tmp_path: Path) -> None:
+    folder = write_scannet(tmp_path, frames)
+    for archive in folder.glob("*.zip"):
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(folder)
+        archive.unlink()
+    prepare(folder, tmp_path / "scene")
+    assert_same_labels(Scene.load(tmp_path / "scene").load_panoptic("panoptic_gt"), frames)
 
 
 def test_other_class_lists(frames: list[RoomFrame], tmp_path: Path) -> None:
@@ -154,6 +180,25 @@ class TestSharpest:
         assert sharpest(recording, numbers, most=5) == [1, 2, 5]  # windows of two at least
         assert sharpest(recording, numbers, most=2, jobs=2) == [1, 5]  # ⌈6 / 2⌉ = 3
         assert sharpest(recording, numbers, most=6) == numbers
+
+    def test_a_long_recording_is_thinned(
+        self,
+        frames: list[RoomFrame],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr("panoptic_gs.datasets.scannet.MOST_FRAMES", 4)
+        poses = [camera_to_world(frame.camera) for frame in frames]
+        poses[0] = np.full((4, 4), np.inf)
+        folder = write_scannet(tmp_path, frames, poses)
+        with pytest.raises(SystemExit):
+            main(["prepare", "scannet", str(folder), "--out", str(tmp_path / "scene"), "--jobs", "1"])
+        assert "5 frames: the sharpest 3 were kept" in capsys.readouterr().out
+        stems = [frame.stem for frame in Scene.load(tmp_path / "scene").frames]
+        assert stems[0] in ("0001", "0002")
+        assert stems[1] in ("0003", "0004")
+        assert stems[2] == "0005"
 
     def test_a_broken_photo_loses(self, frames: list[RoomFrame], tmp_path: Path) -> None:
         folder = write_scannet(tmp_path, frames, exported=True)
