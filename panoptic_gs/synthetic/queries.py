@@ -22,8 +22,8 @@ from panoptic_gs.synthetic.noise import CONFUSIONS, REFERENCE_WIDTH, displaced
 
 NETWORK_SIDE = 512
 INSIDE, OUTSIDE = 6.3, -10.0
-"""Mask logits well inside an object and well outside. Networks trained on masks are firmly at 0 outside; with −6.3 there,
-what a few masks say of any pixel would add up to more than small objects when masks are compared by their overlap."""
+"""Mask logits well inside an object and well outside. Networks trained on masks are firmly at 0 outside; with −6.3
+there, what a few masks say of any pixel would add up to more than small objects when masks are compared by overlap."""
 HEDGED = 0.4
 """Share of the logit inside that a query for a part or for two objects at once has: it is less sure of its mask."""
 
