@@ -36,7 +36,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Segment:
-    """One object, or one stuff class, of a scene; ``queries`` are a network's queries it was made from, largest first."""
+    """One object, or one stuff class, of a scene; ``queries`` of a network it was made from, the largest first."""
 
     id: int
     category_id: int

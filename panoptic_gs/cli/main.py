@@ -10,7 +10,9 @@ import tyro
 
 from panoptic_gs.cli.evaluate import Evaluate
 from panoptic_gs.cli.evaluate_points import EvaluatePoints
+from panoptic_gs.cli.export import Export
 from panoptic_gs.cli.input_error import print_input_error
+from panoptic_gs.cli.merge import Merge
 from panoptic_gs.cli.predict import Predict
 from panoptic_gs.cli.prepare import Prepare
 from panoptic_gs.cli.render import Render
@@ -23,9 +25,11 @@ Command = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[Synth, tyro.conf.subcommand("synth")],
     Annotated[Prepare, tyro.conf.subcommand("prepare")],
     Annotated[Predict, tyro.conf.subcommand("predict")],
+    Annotated[Merge, tyro.conf.subcommand("merge")],
     Annotated[Uplift, tyro.conf.subcommand("uplift")],
     Annotated[Render, tyro.conf.subcommand("render")],
     Annotated[View, tyro.conf.subcommand("view")],
+    Annotated[Export, tyro.conf.subcommand("export")],
     Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
     Annotated[EvaluatePoints, tyro.conf.subcommand("evaluate-points")],
 ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raw query masks to one panoptic labelling of all views."""
 
+from panoptic_gs.merge.bound import bound_qubo
 from panoptic_gs.merge.decoding import Merge
 from panoptic_gs.merge.methods import RULES, MaskFormerRules, maskformer, merge_predictions, qubo
 from panoptic_gs.merge.overlap import Overlaps, overlaps
@@ -11,6 +12,7 @@ __all__ = [
     "MaskFormerRules",
     "Merge",
     "Overlaps",
+    "bound_qubo",
     "maskformer",
     "merge_predictions",
     "overlaps",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.merge.bound import bound_qubo
 from panoptic_gs.merge.decoding import Merge, PixelCounts, Progress, count_pixels, segments_from
 from panoptic_gs.merge.overlap import Overlaps
 from panoptic_gs.merge.selection import qubo_objective, solve_qubo
@@ -47,6 +48,7 @@ def qubo(
     seed: int = 0,
     void_threshold: float = 0.5,
     min_confidence: float = 0.01,
+    bound: bool = False,
     progress: Progress | None = None,
 ) -> Merge:
     """Merge by choosing the queries that cover most and overlap least (PanSt3R, Sec. 3.2).
@@ -62,6 +64,8 @@ def qubo(
         seed: of the annealing.
         void_threshold: mask probability below which a pixel is void; 0 labels every pixel, as PanSt3R's own decoder.
         min_confidence: as above.
+        bound: whether to compute how far the choice can be from the optimum, `Merge.bound` and `Merge.gap`; it takes up
+            to 20 s.
         progress: called with the stage and its completed share.
 
     Raises:
@@ -93,10 +97,11 @@ def qubo(
         f"no pixel of mask probability {void_threshold:g} or more": _queries(contestants, empty),
         f"class and mask confidence below {min_confidence:g}": _queries(contestants, unsure),
     }
+    objective = qubo_objective(areas, overlaps, selected, penalty)
     return _finish(
         predictions, "qubo", contestants, torch.ones(len(contestants)), void_threshold, ~empty & ~unsure, counts,
         dropped, f"penalty {penalty:g}, seed {seed}, void threshold {void_threshold:g}, minimal confidence "
-        f"{min_confidence:g}", objective=qubo_objective(areas, overlaps, selected, penalty),
+        f"{min_confidence:g}", objective, bound_qubo(areas, overlaps, penalty, objective) if bound else None,
     )  # fmt: skip
 
 
@@ -137,17 +142,18 @@ def maskformer(
         )
     why = f"kept less than {rules.kept_share:g} of the mask"
     dropped: dict[str, tuple[int, ...]] = {why: ()}
-    for number in range(rules.passes):
-        if number:
-            contestants = contestants[alive]  # noqa: F821
-        stage = "Deciding pixels" + (f", pass {number + 1}" if rules.passes > 1 else "")
+    passes = 0
+    while True:
+        passes += 1
+        stage = "Deciding pixels" + (f", pass {passes}" if rules.passes > 1 else "")
         weights = certainty[contestants].float()
         counts = count_pixels(predictions, contestants, weights, rules.mask_threshold, _stage(progress, stage))
         kept = counts.won if rules.void_counts else counts.kept
         alive = (counts.kept > 0) & (counts.own > 0) & (kept >= rules.kept_share * counts.own)
         dropped[why] += _queries(contestants, ~alive)
-        if not alive.any():
+        if passes >= rules.passes or not alive.any():
             break
+        contestants = contestants[alive]
     return _finish(predictions, name, contestants, weights, rules.mask_threshold, alive, counts, dropped)
 
 
@@ -159,6 +165,7 @@ def merge_predictions(
     seed: int = 0,
     void_threshold: float = 0.5,
     min_confidence: float = 0.01,
+    bound: bool = False,
     progress: Progress | None = None,
 ) -> Merge:
     """Merge by the method of this name; all but ``progress`` concerns ``qubo`` alone.
@@ -168,7 +175,7 @@ def merge_predictions(
     """
     if method == "qubo":
         return qubo(predictions, penalty=penalty, seed=seed, void_threshold=void_threshold,
-                    min_confidence=min_confidence, progress=progress)  # fmt: skip
+                    min_confidence=min_confidence, bound=bound, progress=progress)  # fmt: skip
     if method not in RULES:
         raise InputError("method", f"'{method}'", f"qubo, {', '.join(RULES)}", "Choose one of these.")
     return maskformer(predictions, method, progress=progress)
@@ -185,6 +192,7 @@ def _finish(
     dropped: dict[str, tuple[int, ...]],
     settings: str = "",
     objective: float | None = None,
+    bound: float | None = None,
 ) -> Merge:
     dropped = {why: queries for why, queries in dropped.items() if queries}
     if not alive.any():
@@ -193,7 +201,7 @@ def _finish(
                          "at least one", "Choose another method or lower thresholds.")  # fmt: skip
     segments, segment_of = segments_from(predictions, contestants, alive, counts)
     return Merge(predictions, method, contestants, weights, mask_threshold, segment_of, segments, dropped, settings,
-                 objective)  # fmt: skip
+                 objective, bound)  # fmt: skip
 
 
 def _queries(contestants: Tensor, chosen: Tensor) -> tuple[int, ...]:

@@ -11,8 +11,12 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 
-_SWEEPS = 400
-_READS = 24
+_READS = 80
+_SWEEPS = 500
+_TEMPERATURES = (0.1, 0.005)  # first and last, as shares of the largest gain
+_GENERATIONS = 5
+_ELITE = 12
+_EJECTED = 2
 
 
 def solve_qubo(
@@ -25,9 +29,10 @@ def solve_qubo(
 
     .. math:: \max_{u \in \{0,1\}^Q} \; \sum_i u_i Q_i - λ_p \sum_{i<j} u_i u_j Q_{ij}
 
-    Queries whose choice follows from the numbers alone are settled first. The others are annealed from several starts,
-    each result is improved by exact flips of one query and of pairs until none helps, and the best one is taken. No
-    optimality is claimed; :func:`bound_qubo` tells how far it can be from the optimum.
+    Queries whose choice follows from the numbers alone are settled first. The others are annealed from many starts,
+    several times: each time among the queries that the best choices so far use. Those are improved by exact flips of
+    one query and of pairs, and of one query with all that follows from it, until none helps. No optimality is claimed;
+    :func:`bound_qubo` tells how far the choice can be from the optimum.
 
     Args:
         areas: ``[Q]`` means of the masks over all pixels, 0 or more.
@@ -103,17 +108,35 @@ def settled(gains: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _search(gains: np.ndarray, costs: np.ndarray, seed: int) -> np.ndarray:
-    best, best_value = np.zeros(len(gains), dtype=bool), 0.0
-    for start in _annealed(gains, costs, seed):
-        state = polished(gains, costs, start)
-        value = value_of(gains, costs, state)
-        if value > best_value:
-            best, best_value = state, value
-    return best
+    """Anneal, then anneal anew among the queries that good choices use: the best ones are recombined."""
+    choices = _improved(gains, costs, _annealed(gains, costs, seed))
+    for generation in range(1, _GENERATIONS):
+        used = choices.any(0).nonzero()[0]
+        if len(used) == 0:
+            break
+        annealed = _annealed(gains[used], costs[np.ix_(used, used)], seed + generation)
+        among = np.zeros((len(annealed), len(gains)), dtype=bool)
+        among[:, used] = annealed
+        choices = _improved(gains, costs, np.concatenate([choices, among]))
+    ejected = [polished(gains, costs, _ejected(gains, costs, choice)) for choice in choices[:_EJECTED]]
+    return _best(gains, costs, np.array(ejected))[0]
+
+
+def _improved(gains: np.ndarray, costs: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """The best distinct ones ``[R, Q]`` after flips of one query and of pairs, best first."""
+    choices = _best(gains, costs, np.array([_climbed(gains, costs, c) for c in np.unique(choices, axis=0)]))
+    return _best(gains, costs, np.array([polished(gains, costs, choice) for choice in choices]))
+
+
+def _best(gains: np.ndarray, costs: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """The best distinct ones of choices ``[R, Q]``, best first."""
+    choices = np.unique(choices, axis=0)
+    values = np.array([value_of(gains, costs, choice) for choice in choices])
+    return choices[np.argsort(-values, kind="stable")[:_ELITE]]
 
 
 def _annealed(gains: np.ndarray, costs: np.ndarray, seed: int) -> np.ndarray:
-    """[reads, Q] bool, distinct, best first."""
+    """Choices ``[reads, Q]`` bool."""
     from dimod import BinaryQuadraticModel, Vartype
     from dwave.samplers import SimulatedAnnealingSampler
 
@@ -121,19 +144,54 @@ def _annealed(gains: np.ndarray, costs: np.ndarray, seed: int) -> np.ndarray:
     model = BinaryQuadraticModel.from_numpy_vectors(
         -gains, (rows, columns, costs[rows, columns]), 0.0, Vartype.BINARY, variable_order=range(len(gains))
     )
+    hot, cold = (temperature * float(np.abs(gains).max()) for temperature in _TEMPERATURES)
     result = SimulatedAnnealingSampler().sample(
-        model, num_reads=_READS, num_sweeps=_SWEEPS, seed=seed & 0x7FFFFFFF, beta_schedule_type="geometric"
-    )
-    order = np.argsort([int(v) for v in result.variables])
-    samples = result.record.sample[np.argsort(result.record.energy, kind="stable")][:, order]
-    _, first = np.unique(samples, axis=0, return_index=True)
-    return samples[np.sort(first)].astype(bool)
+        model, num_reads=_READS, num_sweeps=_SWEEPS, beta_range=[1 / hot, 1 / cold], seed=seed % (1 << 31),
+        beta_schedule_type="geometric",
+    )  # fmt: skip
+    order = np.argsort([int(variable) for variable in result.variables])
+    return result.record.sample[:, order].astype(bool)
+
+
+def _climbed(gains: np.ndarray, costs: np.ndarray, start: np.ndarray, held: int = -1) -> np.ndarray:
+    """The best exact flip of one query, again and again, until none improves; the one held stays as it is."""
+    state = start.copy()
+    load = costs[:, state].sum(1)
+    slack = _slack(gains)
+    while True:
+        change = np.where(state, load - gains, gains - load)
+        change[held if held >= 0 else slice(0, 0)] = -np.inf
+        best = int(change.argmax())
+        if change[best] <= slack:
+            return state
+        load += np.where(state[best], -1.0, 1.0) * costs[best]
+        state[best] ^= True
+
+
+def _ejected(gains: np.ndarray, costs: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Flip each query, let the others adapt to it, and keep what is better, until nothing is."""
+    state, value = start, value_of(gains, costs, start)
+    improved = True
+    while improved:
+        improved = False
+        for query in range(len(gains)):
+            other = state.copy()
+            other[query] ^= True
+            other = _climbed(gains, costs, _climbed(gains, costs, other, query))
+            if value_of(gains, costs, other) > value + _slack(gains):
+                state, value, improved = other, value_of(gains, costs, other), True
+    return state
+
+
+def _slack(gains: np.ndarray) -> float:
+    """Improvements up to this are rounding."""
+    return 1e-14 * float(np.abs(gains).sum())
 
 
 def polished(gains: np.ndarray, costs: np.ndarray, start: np.ndarray) -> np.ndarray:
     """The best exact flip of one query or of two at once, again and again, until none improves the objective."""
     state = start.copy()
-    slack = 1e-15 * max(1.0, float(np.abs(gains).sum()))
+    slack = _slack(gains)
     pairs = np.triu_indices(len(gains), 1)
     while True:
         sign = np.where(state, -1.0, 1.0)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``panoptic-gs merge``: raw query masks of a network to one panoptic labelling of all views."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+from tyro.conf import Positional
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import require_replaceable
+
+if TYPE_CHECKING:
+    from panoptic_gs.merge import Merge as Merged
+    from panoptic_gs.predict.raw import RawPredictions
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Merge the query masks of a multi-view network into panoptic maps with one id an object.
+
+    Masks of different queries overlap. 'qubo' chooses the queries that cover most and overlap least over all views
+    (PanSt3R); 'standard' and 'standard-v2' are MaskFormer's rules. One view at a time is in memory.
+    """
+
+    predictions: Positional[Path]
+    """Folder with predictions.safetensors and predictions.json."""
+    out: Path
+    """Folder for the COCO panoptic maps and confidence maps, usually SCENE/panoptic."""
+    method: Literal["qubo", "standard", "standard-v2"] = "qubo"
+    """How to choose among the queries."""
+    penalty: float = 2.0
+    """qubo: what overlap costs, λ_p."""
+    seed: int = 0
+    """qubo: the same seed makes the same choice."""
+    bound: bool = False
+    """qubo: tell how far the choice can be from the best one; takes up to 20 seconds."""
+    void_threshold: float = 0.5
+    """qubo: pixels whose best mask is less probable are void; 0 labels every pixel, as PanSt3R's own decoder does."""
+    min_confidence: float = 0.01
+    """qubo: segments whose class and mask are less certain than this are dropped."""
+    resolution: Literal["image", "mask"] = "image"
+    """Size of the maps: the original images', with smooth outlines, or the network's masks', smaller and faster."""
+    overwrite: bool = False
+    """Replace the output folder if it has content."""
+
+    def run(self) -> None:
+        from panoptic_gs.merge import merge_predictions
+        from panoptic_gs.predict.raw import RawPredictions
+
+        console = Console(soft_wrap=True, highlight=False)
+        require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
+        with Progress(console=console, transient=True) as progress:
+            tasks: dict[str, TaskID] = {}
+
+            def show(stage: str, share: float) -> None:
+                if stage not in tasks:
+                    tasks[stage] = progress.add_task(stage, total=1.0)
+                progress.update(tasks[stage], completed=share)
+
+            show("Reading predictions", 0.0)
+            predictions = RawPredictions.load(self.predictions)
+            _require_images_of_scene(predictions, self.out)
+            show("Reading predictions", 1.0)
+            merged = merge_predictions(
+                predictions, self.method, penalty=self.penalty, seed=self.seed, bound=self.bound,
+                void_threshold=self.void_threshold, min_confidence=self.min_confidence, progress=show,
+            )  # fmt: skip
+            merged.save(self.out, overwrite=self.overwrite, resolution=self.resolution, progress=show)
+        for line in _summary(merged):
+            console.print(line)
+        console.print(f"{len(predictions.images)} views written: {escape(str(self.out))}, confidence/")
+
+
+def _require_images_of_scene(predictions: RawPredictions, out: Path) -> None:
+    """Where the maps go into a scene folder, they must be of its images."""
+    from panoptic_gs.scene import Scene
+
+    root = out.absolute().parent
+    if not ((root / "transforms.json").is_file() or (root / "colmap" / "sparse" / "0").is_dir()):
+        return
+    known = {frame.stem for frame in Scene.load(root).frames}
+    unknown = [image.name for image in predictions.images if image.stem not in known]
+    if unknown:
+        raise InputError(
+            f"{predictions.source}, images",
+            f"{len(unknown)} names of no image in {root}, the first '{unknown[0]}'",
+            "predictions for images of the scene",
+            "Give the predictions of this scene, or write outside the scene folder.",
+        )
+
+
+def _summary(merged: Merged) -> list[str]:
+    queries = merged.predictions.class_logits.shape[0]
+    lines = [f"[bold]{merged.method}[/]: {len(merged.contestants)} of {queries} queries compete for the pixels"]
+    if merged.objective is not None:
+        lines[0] += f", objective {merged.objective:.6f}"
+    if merged.gap is not None:
+        lines[0] += f", at most {100 * merged.gap:.4f}% below the optimum"
+    for why, dropped in merged.dropped.items():
+        lines.append(f"  dropped {len(dropped)}, {why}: queries {', '.join(map(str, dropped))}")
+    names = {category.id: category for category in merged.categories}
+    for kind, isthing in (("things", True), ("stuff", False)):
+        counts = Counter(s.category_id for s in merged.segments if names[s.category_id].isthing == isthing)
+        listed = ", ".join(escape(names[i].name) + (f" {n}" if isthing else "") for i, n in counts.most_common())
+        lines.append(f"  {sum(counts.values())} {kind}: {listed}" if counts else f"  no {kind}")
+    return lines
