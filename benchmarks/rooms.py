@@ -35,7 +35,7 @@ class RoomOptions:
     """Views of a room; every fifth is held out."""
     width: int = 240
     """Image width in pixels; the height is three quarters of it."""
-    iterations: int = 1000
+    iterations: int = 1500
     """Training iterations."""
     jobs: int = 1
     """Runs at a time; each gets its share of the cores."""

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 import tyro
-from nerfstudio.utils.eval_utils import eval_setup
+import yaml
 from rich.console import Console
 from tyro.conf import Positional
 
@@ -32,9 +32,10 @@ from benchmarks.baselines import (
 )
 from benchmarks.nerfstudio_run import NerfstudioRun
 from benchmarks.scorer import Scorer
-from nerfstudio_plugin.compat import label_device
+from nerfstudio_plugin.compat import default_device, label_device
 from nerfstudio_plugin.datamanager import PanopticDataset, camera_of
 from nerfstudio_plugin.pipeline import PanopticPipeline
+from nerfstudio_plugin.trainer import PanopticTrainerConfig, latest_checkpoint
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.evaluate_points import depth_truth, labelled_splats
 from panoptic_gs.cli.input_error import print_input_error
@@ -100,9 +101,18 @@ class TrainedRun:
 
     @classmethod
     def load(cls, config: Path) -> TrainedRun:
-        """Load the last checkpoint of a training by its ``config.yml``."""
-        _, pipeline, _, _ = eval_setup(config, test_mode="test")
+        """Load the last checkpoint of a training by its ``config.yml``.
+
+        As nerfstudio's ``eval_setup``, but without the list of all its methods, whose import takes as long as scoring.
+        The file is YAML that builds Python objects: load only trainings of your own.
+        """
+        settings: PanopticTrainerConfig = yaml.load(config.read_text(encoding="utf-8"), Loader=yaml.Loader)
+        folder, step = latest_checkpoint(config.parent, settings.relative_model_dir)
+        pipeline = settings.pipeline.setup(device=default_device(), test_mode="test")
         assert isinstance(pipeline, PanopticPipeline)
+        pipeline.eval()
+        state = torch.load(folder / f"step-{step:09d}.ckpt", map_location="cpu", weights_only=True)
+        pipeline.load_pipeline(state["pipeline"], state["step"])
         return cls(pipeline)
 
     def save_labelled(self, folder: Path) -> None:
