@@ -137,6 +137,8 @@ class ScanNetScene:
         notes = []
         if len(kept) < len(usable):
             notes.append(f"{len(usable)} frames: the sharpest {len(kept)} were kept, one of each window in time")
+        if not recording.registered:
+            notes.append("the extrinsics of photo and depth differ; they are not applied to the depth")
         name = _scene_name(root)
         opened = ScanNetLabels.open(root, name, labels)
         if opened is None:

@@ -23,7 +23,7 @@ _EXPORTED_DEPTH_SHIFT = 1000.0
 
 
 class Recording(Protocol):
-    """Frames by number, each with a photo and perhaps depth; what it is for :class:`SensRecording`, too."""
+    """Frames by number, each with a photo and perhaps depth, however they are stored."""
 
     @property
     def poses(self) -> Mapping[int, np.ndarray]:
@@ -43,6 +43,11 @@ class Recording(Protocol):
     @property
     def intrinsic_depth(self) -> np.ndarray:
         """``[3, 3]`` of the depth, pixel centres on whole numbers."""
+        ...
+
+    @property
+    def registered(self) -> bool:
+        """Whether photo and depth are taken from one place in one direction: the extrinsics are alike."""
         ...
 
     def encoded(self, number: int) -> tuple[bytes, str] | None:
@@ -86,6 +91,11 @@ class SensRecording:
         """Of the depth camera."""
         return self.stream.intrinsic_depth[:3, :3].astype(np.float64)
 
+    @property
+    def registered(self) -> bool:
+        """Whether the two extrinsics are alike."""
+        return _alike(self.stream.extrinsic_color, self.stream.extrinsic_depth)
+
     def encoded(self, number: int) -> tuple[bytes, str] | None:
         """The stored JPEG or PNG."""
         suffix = _SUFFIXES.get(self.stream.color_compression)
@@ -110,6 +120,7 @@ class FolderRecording:
     intrinsic_depth: np.ndarray
     photos: Mapping[int, Path] = field(repr=False)
     depths: Mapping[int, Path] = field(repr=False)
+    registered: bool
 
     @classmethod
     def open(cls, root: Path) -> FolderRecording:
@@ -137,7 +148,9 @@ class FolderRecording:
         color = _read_matrix(root / "intrinsic" / "intrinsic_color.txt")[:3, :3]
         depth_file = root / "intrinsic" / "intrinsic_depth.txt"
         depth = _read_matrix(depth_file)[:3, :3] if depth_file.is_file() or depths else color
-        return cls(poses, missing, color, depth, photos, depths)
+        extrinsics = [root / "intrinsic" / f"extrinsic_{kind}.txt" for kind in ("color", "depth")]
+        registered = not all(path.is_file() for path in extrinsics) or _alike(*map(_read_matrix, extrinsics))
+        return cls(poses, missing, color, depth, photos, depths, registered)
 
     def encoded(self, number: int) -> tuple[bytes, str] | None:
         """The photo's file."""
@@ -238,6 +251,11 @@ def sharpness(recording: Recording, number: int) -> float:
             ) from error
     neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float((neighbours - 4 * grey[1:-1, 1:-1]).var())
+
+
+def _alike(color: np.ndarray, depth: np.ndarray) -> bool:
+    """Whether two extrinsics differ by less than a millimetre and a milliradian, about."""
+    return bool(np.abs(color - depth).max() < 1e-3)
 
 
 def _numbered(folder: Path, endings: Sequence[str]) -> dict[int, Path]:

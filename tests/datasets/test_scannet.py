@@ -153,6 +153,15 @@ def test_depth_of_another_camera_is_resampled() -> None:
     assert corner[5, 5] == 1
 
 
+def test_extrinsics_that_differ_are_said(frames: list[RoomFrame], tmp_path: Path) -> None:
+    folder = write_scannet(tmp_path, frames[:1], exported=True)
+    assert open_recording(folder).registered
+    moved = np.eye(4)
+    moved[0, 3] = 0.03
+    np.savetxt(folder / "intrinsic" / "extrinsic_depth.txt", moved)
+    assert any("extrinsics" in note for note in ScanNetScene.open(folder).notes)
+
+
 def test_seed_points_lie_on_the_mesh(renderer: RoomRenderer, frames: list[RoomFrame], tmp_path: Path) -> None:
     folder = write_scannet(tmp_path, frames)
     mesh, _ = room_mesh(renderer.room)
