@@ -17,7 +17,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.classes import ClassList
 from panoptic_gs.datasets.raw_scene import RawFrame
 from panoptic_gs.datasets.seed_points import Points, points_from_depth
-from panoptic_gs.datasets.segment_ids import count_pairs
+from panoptic_gs.datasets.segment_ids import count_pairs, distinct
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import replacing, write_png
 
@@ -138,7 +138,7 @@ def reduce_classes(ids: np.ndarray, classes: ClassList, target: ClassList) -> np
         InputError: an id that ``classes`` does not list.
     """
     table = {0: 0, **classes.to(target)}
-    values, index = np.unique(ids, return_inverse=True)
+    values, index = distinct(ids)
     for value in values.tolist():
         if value not in table:
             pixels = int((ids == value).sum())
@@ -148,4 +148,4 @@ def reduce_classes(ids: np.ndarray, classes: ClassList, target: ClassList) -> np
                 f"0 (void) or an id of the {len(classes.categories)} classes '{classes.name}'",
                 "Download the frame's labels again.",
             )
-    return np.array([table[value] for value in values.tolist()], dtype=np.int64)[index].reshape(ids.shape)
+    return np.array([table[value] for value in values.tolist()], dtype=np.int64)[index]

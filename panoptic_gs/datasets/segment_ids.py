@@ -22,13 +22,28 @@ def count_pairs(classes: np.ndarray, instances: np.ndarray | None) -> tuple[np.n
     Returns:
         pairs ``[P, 3]`` int64 (class, instance, pixels) and index ``[H, W]`` of each pixel's pair.
     """
-    class_ids, class_index = np.unique(classes, return_inverse=True)
-    instance_ids, instance_index = np.unique(np.zeros(1) if instances is None else instances, return_inverse=True)
-    joint = class_index.reshape(-1) * len(instance_ids) + instance_index.reshape(-1)
-    keys, index, counts = np.unique(joint, return_inverse=True, return_counts=True)
+    class_ids, class_index = distinct(classes)
+    instance_ids, instance_index = distinct(np.zeros_like(classes) if instances is None else instances)
+    joint = class_index * len(instance_ids) + instance_index
+    keys, index = distinct(joint)
+    counts = np.bincount(index.ravel(), minlength=len(keys))
     pairs = np.stack([class_ids[keys // len(instance_ids)], instance_ids[keys % len(instance_ids)], counts], axis=1)
     smallest = np.uint16 if len(keys) <= 1 << 16 else np.uint32
-    return pairs.astype(np.int64), index.reshape(classes.shape).astype(smallest)
+    return pairs.astype(np.int64), index.astype(smallest)
+
+
+def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values of an integer map in order, and the index of each pixel's value in the map's shape.
+
+    As ``np.unique`` with ``return_inverse``, but without sorting the pixels where the values span little.
+    """
+    low, high = int(values.min()), int(values.max())
+    if high - low > 1 << 20:
+        found, index = np.unique(values, return_inverse=True)
+        return found, index.reshape(values.shape)
+    shifted = values.astype(np.int64) - low
+    present = np.bincount(shifted.ravel()) > 0
+    return np.flatnonzero(present) + low, (np.cumsum(present) - 1)[shifted]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from panoptic_gs.datasets.segment_ids import SegmentIds, count_pairs
+from panoptic_gs.datasets.segment_ids import SegmentIds, count_pairs, distinct
 from panoptic_gs.panoptic import Category
 
 WALL, FLOOR, CHAIR, BAG = 1, 2, 3, 4
@@ -65,3 +65,10 @@ def test_pixels_share_a_segment_exactly_if_they_are_of_one_object(frames) -> Non
     assert ((ids == 0) == (classes == 0)).all()
     same_object = (objects[:, None] == objects[None]).all(-1)
     np.testing.assert_array_equal(same_object, ids[:, None] == ids[None])
+
+
+@given(arrays(np.int32, (4, 3), elements=st.sampled_from([-1, 0, 3, 700, 2**31 - 1]) | st.integers(-5, 5)))
+def test_distinct_values_are_those_of_numpy(values: np.ndarray) -> None:
+    found, index = distinct(values)
+    np.testing.assert_array_equal(found, np.unique(values))
+    np.testing.assert_array_equal(found[index], values)
