@@ -20,7 +20,7 @@ from panoptic_gs.errors import InputError
 NEAR = 0.01
 """Surfaces nearer to the camera than this are not seen, metres."""
 
-_FRAGMENTS_AT_ONCE = 2_000_000
+_FRAGMENTS_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True, eq=False)
