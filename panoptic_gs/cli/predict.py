@@ -28,7 +28,7 @@ _KNOWN_BY = "predictions/predictions.json"
 _POOR_CENTER, _POOR_ANGLE = 0.1, 5.0  # median error over the spread of the centres, and in degrees
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predict:
     """Predict panoptic masks, cameras and shape from photos: a scene folder ready for ns-train. No poses needed.
 
@@ -40,10 +40,9 @@ class Predict:
 
     images: Positional[Path | None] = None
     """Folder of at least two photos of one scene. May be left out with --cameras: that scene's photos are taken."""
-    classes: str = ""
-    """What to look for: 'wall:stuff,floor:stuff,chair:thing', a .txt or .json file, a scene folder whose categories are
-    taken, or reduced21, nyu40, scannet20."""
-    out: Path = Path()
+    classes: str
+    """'wall:stuff,chair:thing', a .txt or .json file, a scene folder (its categories), reduced21, nyu40, scannet20."""
+    out: Path
     """New scene folder."""
     views: Path | None = None
     """Instead of photos: what 'panoptic-gs render' or 'ns-render dataset' wrote. The maps can be given to
@@ -130,15 +129,15 @@ class Predict:
             console.print(f"Score it: panoptic-gs evaluate {self.out} SCENE")
 
     def _check_arguments(self) -> None:
-        mend = "Say 'panoptic-gs predict PHOTOS --classes wall:stuff,chair:thing --out SCENE'."
-        if not self.classes.strip():
-            raise InputError("--classes", "none", "what to look for", mend)
-        if self.out == Path():
-            raise InputError("--out", "none", "a new folder", mend)
         if self.views is not None and (self.images is not None or self.cameras is not None):
             raise InputError("--views", "photos or cameras, too", "rendered views alone", "Leave one of them out.")
         if self.images is None and self.views is None and self.cameras is None:
-            raise InputError("predict", "no images", "a folder of photos, --views or --cameras", mend)
+            raise InputError(
+                "panoptic-gs predict",
+                "no images",
+                "a folder of photos, --views or --cameras",
+                "Say 'panoptic-gs predict PHOTOS --classes wall:stuff,chair:thing --out SCENE'.",
+            )
         if self.split != "all" and self.cameras is None:
             raise InputError("--split", "no --cameras", "a scene that has this split", "Give it with --cameras.")
         if self.seed_points < 0:

@@ -16,7 +16,7 @@ from panoptic_gs.metrics import Protocol, evaluate_scenes
 from panoptic_gs.predict import RawPredictions
 from panoptic_gs.predict.registration import Similarity
 from panoptic_gs.scene import Scene
-from panoptic_gs.synthetic import RoomRenderer, make_room, synthesize, write_synthetic_scene
+from panoptic_gs.synthetic import RoomRenderer, light, make_room, synthesize, write_synthetic_scene
 
 SEED, VIEWS = 1, 12
 FAKE = str(Path(__file__).parent / "fake_panst3r")
@@ -26,7 +26,10 @@ FAKE = str(Path(__file__).parent / "fake_panst3r")
 def room(tmp_path_factory) -> Path:
     """A scene folder with the truth; its photos are wider than any input of the network."""
     root = tmp_path_factory.mktemp("truth") / "room"
-    scene = synthesize(SEED, VIEWS, width=160, height=100, seed_points=500)
+    with pytest.MonkeyPatch.context() as patch:  # coarse light is soon computed, and colours are only copied here
+        patch.setattr(light, "SHELL_TEXEL", 0.5)
+        patch.setattr(light, "OBJECT_TEXEL", 0.5)
+        scene = synthesize(SEED, VIEWS, width=160, height=100, seed_points=500)
     write_synthetic_scene(root, scene, scene.truth)
     return root
 
@@ -251,6 +254,8 @@ def test_photos_of_two_sizes_and_kinds_end_up_on_the_same_pixels(room, tmp_path,
         (["--network", "pano3d"], "package.module:Class"),
         (["--network", "small_networks:Halves"], "--cameras SCENE"),
         (["--split", "train"], "no --cameras"),
+        (["--views", "renders"], "Leave one of them out"),
+        (["--seed-points", "-1"], "0 or more"),
     ],
 )
 def test_bad_arguments_are_named_and_leave_nothing(room, photos, tmp_path, capsys, arguments, message):
