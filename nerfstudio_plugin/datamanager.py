@@ -16,11 +16,9 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
-from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig
+from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig, ReadConfidence, require_predictions
 from nerfstudio_plugin.rectify import rectification
 from panoptic_gs.camera import Camera
-from panoptic_gs.confidence import ConfidenceMaps
-from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_image, read_rgb
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
 from panoptic_gs.scene import Frame
@@ -80,9 +78,9 @@ class PanopticDataset(InputDataset):
             labels = self.labels(index, kind)
             if labels is not None:
                 extra[kind] = labels
-        confidence: ConfidenceMaps | None = self.metadata["confidence"]
+        confidence: ReadConfidence | None = self.metadata["confidence"]
         if confidence is not None and "panoptic" in extra:
-            weights = self.fit_labels(index, confidence.read(self._frame(index).stem))
+            weights = self.fit_labels(index, confidence(self._frame(index).stem))
             extra["panoptic_confidence"] = torch.from_numpy(np.ascontiguousarray(weights))
         mask = self.metadata["masks"].get(self._frame(index).stem)
         if mask is not None:
@@ -108,7 +106,7 @@ class PanopticDatamanager(FullImageDatamanager):
     """Hands out one photo a step with its camera and its label map.
 
     Raises:
-        InputError: training without predicted label maps.
+        InputError: training without predictions.
     """
 
     config: PanopticDatamanagerConfig
@@ -117,16 +115,8 @@ class PanopticDatamanager(FullImageDatamanager):
 
     def __init__(self, config: PanopticDatamanagerConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        metadata = self.train_dataset.metadata
-        if self.test_mode == "val" and metadata["panoptic"] is None:
-            folder = metadata["frames"][0].image_path.parent.parent / config.dataparser.panoptic_folder
-            raise InputError(
-                folder,
-                "no such folder",
-                "a folder of predicted COCO panoptic maps",
-                "Put the predictions there, or name their folder with "
-                "--pipeline.datamanager.dataparser.panoptic-folder.",
-            )
+        if self.test_mode == "val":
+            require_predictions(config.dataparser)
 
     @cached_property
     def dataset_type(self) -> type[PanopticDataset]:

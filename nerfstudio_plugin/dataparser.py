@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ from nerfstudio_plugin.rectify import rectification
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
+from panoptic_gs.merge import Merge, merge_predictions
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.predict.raw import RawPredictions
 from panoptic_gs.scene import Frame, Scene
 
 LARGEST_SIDE = 1600
@@ -43,6 +46,10 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     """The scene folder."""
     panoptic_folder: str = "panoptic"
     """Subfolder with the predicted panoptic maps that training learns from and that are uplifted."""
+    merge: Literal["none", "qubo", "standard", "standard-v2"] = "none"
+    """Merge the scene's raw predictions anew, by QUBO or by MaskFormer's rules, in place of panoptic_folder."""
+    predictions_folder: str = "predictions"
+    """Subfolder with the raw predictions that are merged."""
     panoptic_gt_folder: str = "panoptic_gt"
     """Subfolder with true panoptic maps; used for scores only, may be missing."""
     weight_by_confidence: Literal["none", "uplift", "loss", "both"] = "none"
@@ -69,6 +76,16 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     """Every how many views one is for evaluation, for eval_mode interval."""
 
 
+ReadConfidence = Callable[[str], np.ndarray]
+
+
+class _Read(NamedTuple):
+    scene: Scene
+    panoptic: PanopticScene | None
+    truth: PanopticScene | None
+    confidence: ReadConfidence | None
+
+
 class PanopticSceneDataParser(DataParser):
     """Reads a scene folder with :class:`panoptic_gs.scene.Scene` and gives it to nerfstudio.
 
@@ -79,8 +96,8 @@ class PanopticSceneDataParser(DataParser):
     :class:`~panoptic_gs.PanopticScene` or None), ``masks`` (stem → file), ``extent`` (how far the cameras reach, the
     unit of lengths in densification), ``points3D_xyz`` and ``points3D_rgb``.
 
-    ``confidence`` has the maps beside the predictions, where ``weight_by_confidence`` asks for them, and ``weigh_loss``
-    says whether they weigh the panoptic colour loss.
+    ``confidence`` reads the confidence map of a photo by its name, where ``weight_by_confidence`` asks for them, and
+    ``weigh_loss`` says whether they weigh the panoptic colour loss.
 
     Raises:
         InputError: whatever is missing or wrong in the folder.
@@ -90,19 +107,31 @@ class PanopticSceneDataParser(DataParser):
 
     def __init__(self, config: PanopticSceneDataParserConfig) -> None:
         super().__init__(config)
-        self._read: tuple[Scene, PanopticScene | None, PanopticScene | None] | None = None
+        self._read: _Read | None = None
 
-    def _scene(self) -> tuple[Scene, PanopticScene | None, PanopticScene | None]:
+    def _scene(self) -> _Read:
         if self._read is None:
-            root = scene_root(self.config.data)
-            scene = Scene.load(root)
-            folders = (self.config.panoptic_folder, self.config.panoptic_gt_folder)
-            labels = [scene.load_panoptic(folder) if (root / folder).exists() else None for folder in folders]
-            self._read = scene, labels[0], labels[1]
+            config = self.config
+            scene = Scene.load(scene_root(config.data))
+            weigh = config.weight_by_confidence != "none"
+            panoptic: PanopticScene | None = None
+            confidence: ReadConfidence | None = None
+            if config.merge != "none":
+                merge = _merged(scene, config.predictions_folder, config.merge)
+                panoptic = merge.scene()
+                if weigh:
+                    confidence = lambda stem: merge.label_map(stem)[1].numpy()
+            elif (scene.root / config.panoptic_folder).exists():
+                panoptic = scene.load_panoptic(config.panoptic_folder)
+                if weigh:
+                    confidence = scene.load_confidence(config.panoptic_folder).read
+            has_truth = (scene.root / config.panoptic_gt_folder).exists()
+            truth = scene.load_panoptic(config.panoptic_gt_folder) if has_truth else None
+            self._read = _Read(scene, panoptic, truth, confidence)
         return self._read
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
-        scene, panoptic, truth = self._scene()
+        scene, panoptic, truth, confidence = self._scene()
         poses = torch.stack([frame.camera.to_opengl() for frame in scene.frames]).float()
         poses, transform = auto_orient_and_center_poses(
             poses, method=self.config.orientation_method, center_method=self.config.center_method
@@ -120,9 +149,7 @@ class PanopticSceneDataParser(DataParser):
             "frames": frames,
             "panoptic": panoptic,
             "panoptic_gt": truth,
-            "confidence": None
-            if self.config.weight_by_confidence == "none"
-            else scene.load_confidence(self.config.panoptic_folder),
+            "confidence": confidence,
             "weigh_loss": self.config.weight_by_confidence in ("loss", "both"),
             "masks": _masks(scene.root),
             "extent": _extent(poses[:, :3, 3]),
@@ -177,6 +204,42 @@ class PanopticSceneDataParser(DataParser):
                 f"[yellow]{len(missing)} of {len(frames)} training views have no map in "
                 f"{self.config.panoptic_folder}/ (the first: {missing[0]}); they train colour only."
             )
+
+
+def _merged(scene: Scene, folder: str, method: Literal["qubo", "standard", "standard-v2"]) -> Merge:
+    predictions = RawPredictions.load(scene.root / folder)
+    predictions.require_images([frame.stem for frame in scene.frames])
+    CONSOLE.print(f"Merging the query masks of {folder}/ by {method} ...")
+    return merge_predictions(predictions, method)
+
+
+def require_predictions(config: PanopticSceneDataParserConfig) -> None:
+    """Check that there is something to learn labels from.
+
+    Raises:
+        InputError: there is neither a folder of panoptic maps nor one of raw predictions, whichever is asked for.
+    """
+    name = config.panoptic_folder if config.merge == "none" else config.predictions_folder
+    folder = scene_root(config.data) / name
+    if not folder.exists():
+        raise InputError(
+            folder,
+            "no such folder",
+            "a folder of predicted COCO panoptic maps" if config.merge == "none" else "a folder of raw predictions",
+            "Put the predictions there ('panoptic-gs predict' and 'panoptic-gs merge' do), or name their folder with "
+            "--pipeline.datamanager.dataparser.panoptic-folder or predictions-folder.",
+        )
+
+
+def no_seed_points() -> InputError:
+    """The error of a scene without seed points."""
+    return InputError(
+        "seed points",
+        "none",
+        "a sparse point cloud of the scene",
+        'Name a PLY in transforms.json ("ply_file_path": "points3D.ply"), keep COLMAP\'s points3D, '
+        "or pass --pipeline.model.random-init True.",
+    )
 
 
 def scene_root(data: Path) -> Path:

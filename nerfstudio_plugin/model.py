@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from torchmetrics.image import PeakSignalNoiseRatio
 
+from nerfstudio_plugin.click_to_identify import ClickToIdentify
 from nerfstudio_plugin.compat import label_device, lpips_if_present, radii_for_strategy
 from nerfstudio_plugin.datamanager import camera_of
+from nerfstudio_plugin.dataparser import no_seed_points
 from nerfstudio_plugin.gaussians import initial_parameters
 from nerfstudio_plugin.ssim import SSIM
 from panoptic_gs.camera import Camera
-from panoptic_gs.errors import InputError
 from panoptic_gs.losses import panoptic_color_loss
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
@@ -87,13 +88,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         elif self.seed_points is not None and len(self.seed_points[0]):
             points, colors = self.seed_points
         else:
-            raise InputError(
-                "seed points",
-                "none",
-                "a sparse point cloud of the scene",
-                'Name a PLY in transforms.json ("ply_file_path": "points3D.ply"), keep COLMAP\'s points3D, '
-                "or pass --pipeline.model.random-init True.",
-            )
+            raise no_seed_points()
         parameters = initial_parameters(
             points, colors if colors is not None and len(colors) else None, config.sh_degree
         )
@@ -121,6 +116,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         self.uplifted: UpliftedLabels | None = None
         self.on_evaluated: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None
         """Called with the outputs and the batch of each evaluated view."""
+        self.click_to_identify = ClickToIdentify(self._labelled, config.rasterize_mode)
 
         self.strategy = DefaultStrategy(
             prune_opa=config.cull_alpha_thresh,
@@ -327,6 +323,13 @@ class PanopticSplatfactoModel(SplatfactoModel):
             extra_colors=chosen.get("panoptic_colors") if self.training else None,
         )
         return render[0], alpha[0], info
+
+    def _labelled(self) -> tuple[Splats, GaussianLabels, PanopticScene] | None:
+        """The Gaussians and labels on the device where labels are rendered."""
+        uplifted = self.current_labels()
+        if uplifted is None:
+            return None
+        return self.splats().to(uplifted.labels.device), uplifted.labels, uplifted.meaning
 
     def _panoptic_outputs(self, camera: Camera, inside: Tensor | None) -> dict[str, Tensor]:
         uplifted = self.current_labels()

@@ -19,7 +19,7 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_plugin.compat import input_errors_exit, plain_python
-from nerfstudio_plugin.dataparser import scene_root
+from nerfstudio_plugin.dataparser import no_seed_points, require_predictions, scene_root
 from nerfstudio_plugin.pipeline import PanopticPipeline, PanopticPipelineConfig
 from panoptic_gs.errors import InputError
 from panoptic_gs.scene import Scene
@@ -51,9 +51,14 @@ class PanopticTrainerConfig(TrainerConfig):
     are stretched to max_num_iterations; 0 takes them as they are."""
 
     def save_config(self) -> None:
-        """Write ``config.yml``, but not for a scene that cannot be read."""
+        """Write ``config.yml``, but not for a scene that cannot be trained on."""
         with input_errors_exit():
-            Scene.load(scene_root(self.pipeline.datamanager.data or self.pipeline.datamanager.dataparser.data))
+            parser = self.pipeline.datamanager.dataparser
+            parser = replace(parser, data=self.pipeline.datamanager.data or parser.data)
+            scene = Scene.load(scene_root(parser.data))
+            require_predictions(parser)
+            if scene.points is None and not self.pipeline.model.random_init:
+                raise no_seed_points()
             try:
                 super().save_config()
             except OSError as error:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import torch
 from nerfstudio_plugin.datamanager import PanopticDatamanagerConfig, camera_of
 from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig
 from panoptic_gs.errors import InputError
+from panoptic_gs.merge import merge_predictions
 from panoptic_gs.scene import Scene
+from panoptic_gs.synthetic import synthesize, write_synthetic_scene
+from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
 
 
 def test_cameras_points_and_splits_are_the_scene_s(room: Path) -> None:
@@ -97,3 +101,25 @@ def test_colmap_model_and_lens(shared_data: Path) -> None:
     assert scene.points is not None
     assert len(outputs.metadata["points3D_xyz"]) == len(scene.points[0])
     assert int(outputs.cameras.width[0]) in range(950, 961)
+
+
+@pytest.mark.parametrize("method", ["qubo", "standard"])
+def test_raw_predictions_are_merged_anew(tmp_path: Path, method: str) -> None:
+    room = synthesize(seed=1, views=6, width=64, height=48, seed_points=200)
+    write_synthetic_scene(tmp_path / "room", room, room.truth)
+    raw = simulate_queries(room.truth, room.cameras, QueryNoise.none(), 1)
+    raw.save(tmp_path / "room" / "predictions")
+    config = PanopticDatamanagerConfig(data=tmp_path / "room")
+    config.dataparser.merge, config.dataparser.weight_by_confidence = method, "uplift"
+    datamanager = config.setup(device="cpu", test_mode="val")
+    merge = merge_predictions(raw, method)
+    weights = datamanager.vote_weights()
+    for index, item in enumerate(datamanager.cached_train):
+        ids, confidence = merge.label_map(datamanager.train_dataset.image_filenames[index].stem)
+        assert torch.equal(item["panoptic"], ids)
+        torch.testing.assert_close(weights[index], confidence)
+    assert len(item["panoptic"].unique()) > 3
+    raw = replace(raw, images=tuple(replace(image, name=f"other{i}.png") for i, image in enumerate(raw.images)))
+    raw.save(tmp_path / "room" / "predictions")
+    with pytest.raises(InputError, match="other0"):
+        config.setup(device="cpu", test_mode="val")

@@ -172,3 +172,5 @@ def test_bad_scenes_are_refused(
         train(scene, tmp_path / "out", 1)
     assert stopped.value.code == 2
     assert expected in capsys.readouterr().err
+    if fault not in ("points out of view", "truncated map"):
+        assert not (tmp_path / "out").exists()
