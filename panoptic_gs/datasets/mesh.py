@@ -82,29 +82,15 @@ def rasterize_mesh(mesh: TriangleMesh, camera: Camera, near: float = NEAR) -> tu
     viewmat, K = camera.viewmat.double().numpy(), camera.K.double().numpy()
     # Homogeneous pixel coordinates: (column · z, row · z, z).
     projected = (mesh.vertices @ viewmat[:3, :3].T + viewmat[:3, 3]) @ K.T
-    visible = np.flatnonzero(_may_be_seen(projected, mesh.faces, width, height, near))
-    a, b, c = (projected[mesh.faces[visible, corner]] for corner in range(3))
-    edges = np.stack([_cross(b, c), _cross(c, a), _cross(a, b)], axis=1)  # [T, edge, coefficient]
-    volume = np.einsum("ti,ti->t", a, edges[:, 0])
-    edges *= np.sign(volume)[:, None, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse_depth = (edges[:, 0] + edges[:, 1] + edges[:, 2]) / np.abs(volume)[:, None]
-    z = np.stack([a[:, 2], b[:, 2], c[:, 2]], axis=1)
-    crossing = z.min(1) < near
-    rows = np.stack([a[:, 1], b[:, 1], c[:, 1]], axis=1) / np.where(crossing[:, None], 1.0, z)
-    first = np.where(crossing, 0, np.clip(np.ceil(rows.min(1) - 0.5), 0, height)).astype(np.int64)
-    last = np.where(crossing, height, np.clip(np.floor(rows.max(1) - 0.5) + 1, 0, height)).astype(np.int64)
-    count = np.where(np.abs(volume) > 0, np.maximum(last - first, 0), 0)
+    triangles = _Triangles.setup(projected, mesh.faces, width, height, near)
 
     # The largest key wins: the bits of a positive float32 sort as the number does, here 1/z; the low half is the face.
     keys = np.zeros(width * height, dtype=np.int64)
-    ends = np.cumsum(count)
+    ends = np.cumsum(triangles.count)
     start, done = 0, 0
-    while start < len(count):
+    while start < len(ends):
         stop = max(start + 1, int(np.searchsorted(ends, done + _FRAGMENTS_AT_ONCE // 8, side="right")))
-        part = start + np.flatnonzero(count[start:stop])
-        if len(part):
-            _draw(keys, part, edges, inverse_depth, first, count, crossing, visible, width, near)
+        _draw(keys, triangles, start + np.flatnonzero(triangles.count[start:stop]), width, near)
         start, done = stop, int(ends[stop - 1])
     hit = keys > 0
     inverse = (keys >> 32).astype(np.int32).view(np.float32)
@@ -114,33 +100,52 @@ def rasterize_mesh(mesh: TriangleMesh, camera: Camera, near: float = NEAR) -> tu
     return face.reshape(height, width), depth.reshape(height, width)
 
 
-def _draw(
-    keys: np.ndarray,
-    part: np.ndarray,
-    edges: np.ndarray,
-    inverse_depth: np.ndarray,
-    first: np.ndarray,
-    count: np.ndarray,
-    crossing: np.ndarray,
-    visible: np.ndarray,
-    width: int,
-    near: float,
-) -> None:
+@dataclass(frozen=True, eq=False)
+class _Triangles:
+    """Triangles that may be seen, with what decides which pixels they hold and how far away they are there."""
+
+    face: np.ndarray  # [T] index in the mesh
+    edges: np.ndarray  # [T, 3 edges, 3] · (column, row, 1) is positive inside
+    inverse_depth: np.ndarray  # [T, 3] · (column, row, 1) is 1/z
+    crossing: np.ndarray  # [T] bool, whether the near plane cuts it
+    first: np.ndarray  # [T] the first row
+    count: np.ndarray  # [T] and the number of rows
+
+    @classmethod
+    def setup(cls, projected: np.ndarray, faces: np.ndarray, width: int, height: int, near: float) -> _Triangles:
+        """Of vertices ``[V, 3]`` in homogeneous pixel coordinates and faces ``[F, 3]``."""
+        face = np.flatnonzero(_may_be_seen(projected, faces, width, height, near))
+        a, b, c = (projected[faces[face, corner]] for corner in range(3))
+        edges = np.stack([_cross(b, c), _cross(c, a), _cross(a, b)], axis=1)
+        volume = np.einsum("ti,ti->t", a, edges[:, 0])
+        edges *= np.sign(volume)[:, None, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse_depth = (edges[:, 0] + edges[:, 1] + edges[:, 2]) / np.abs(volume)[:, None]
+        z = np.stack([a[:, 2], b[:, 2], c[:, 2]], axis=1)
+        crossing = z.min(1) < near
+        rows = np.stack([a[:, 1], b[:, 1], c[:, 1]], axis=1) / np.where(crossing[:, None], 1.0, z)
+        first = np.where(crossing, 0, np.clip(np.ceil(rows.min(1) - 0.5), 0, height)).astype(np.int64)
+        last = np.where(crossing, height, np.clip(np.floor(rows.max(1) - 0.5) + 1, 0, height)).astype(np.int64)
+        count = np.where(np.abs(volume) > 0, np.maximum(last - first, 0), 0)
+        return cls(face, edges, inverse_depth, crossing, first, count)
+
+
+def _draw(keys: np.ndarray, triangles: _Triangles, part: np.ndarray, width: int, near: float) -> None:
     """Draw the triangles ``part``: each row's span from the edge functions, then each span's pixels."""
-    triangle, step = _expand(part, count[part])
-    row = first[triangle] + step
+    triangle, step = _expand(part, triangles.count[part])
+    row = triangles.first[triangle] + step
     y = row + 0.5
     low, high = np.zeros(len(row)), np.full(len(row), float(width))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for edge in range(3):
-            slope, downwards, constant = edges[triangle, edge].T
+            slope, downwards, constant = triangles.edges[triangle, edge].T
             offset = downwards * y + constant
             # A horizontal edge through the pixel's centre: only the triangle below it holds the pixel.
             offset[(slope == 0) & (offset == 0) & (downwards < 0)] = -1
             _bound(low, high, slope, offset)
-        slope = inverse_depth[triangle, 0]
-        offset = inverse_depth[triangle, 1] * y + inverse_depth[triangle, 2]
-        clipped = np.flatnonzero(crossing[triangle])
+        slope, downwards, constant = triangles.inverse_depth[triangle].T
+        offset = downwards * y + constant
+        clipped = np.flatnonzero(triangles.crossing[triangle])
         if len(clipped):
             low_, high_ = low[clipped], high[clipped]
             _bound(low_, high_, -slope[clipped], 1 / near - offset[clipped])
@@ -154,7 +159,7 @@ def _draw(
         span, step = _expand(np.arange(start, stop), pixels[start:stop])
         column = left[span] + step
         inverse = offset[span] + slope[span] * (column + 0.5)
-        key = inverse.astype(np.float32).view(np.int32).astype(np.int64) << 32 | visible[triangle[span]]
+        key = inverse.astype(np.float32).view(np.int32).astype(np.int64) << 32 | triangles.face[triangle[span]]
         np.maximum.at(keys, row[span] * width + column, key)
         start, done = stop, int(ends[stop - 1])
 
