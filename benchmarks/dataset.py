@@ -80,7 +80,7 @@ class DatasetBenchmark:
                 root = self.scene_folder(scene, console)
                 source = PredictionSource.parse(self.predictions, root)
             except InputError as error:
-                missing[scene] = str(error)
+                missing[scene] = f"{error.found} ({error.source})"
                 continue
             if any(variant.merge != "qubo" for variant in variants) and not source.is_raw:
                 raise InputError(
@@ -91,8 +91,11 @@ class DatasetBenchmark:
                 )
             tasks += [Task(scene, root, source, v, out / "runs" / scene / v.slug) for v in variants]
         if not tasks:
-            raise InputError(self.root, f"no scene of {len(missing)} that can be run", "prepared scene folders",
-                             f"The first: {next(iter(missing.values()), 'the folder is empty')}")  # fmt: skip
+            first = next(iter(missing.values()), "an empty folder")
+            raise InputError(self.root, f"no scene of {len(missing)} that can be run; the first: {first}",
+                             "prepared scene folders with predictions",
+                             f"Prepare them with 'panoptic-gs prepare {self.name}' or --raw, or name your folders with "
+                             "--scenes.")  # fmt: skip
         settings = RunSettings(self.iterations, tuple(shlex.split(self.train_options)), self.baselines,
                                tuple(shlex.split(self.predict_views)), self.seed)  # fmt: skip
         outcome = run_tasks(tasks, settings, console, self.jobs)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.nerfstudio_run import NerfstudioRun
 from benchmarks.predictions import PredictionSource
@@ -113,11 +114,14 @@ def run_tasks(
     if finished:
         console.print(f"{len(finished)} of {len(tasks)} runs are finished already.", highlight=False)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar, ThreadPoolExecutor(max(1, jobs)) as pool:
+        runs = bar.add_task("Runs", total=len(tasks), completed=len(tasks) - len(waiting))
         futures = {pool.submit(_kept, execute, task, settings, threads): task for task in waiting}
         try:
             for future in as_completed(futures):
                 task = futures[future]
+                bar.advance(runs)
                 number = f"[{len(finished) + len(failures) + 1}/{len(tasks)}]"
                 try:
                     finished[task] = future.result()
@@ -136,8 +140,10 @@ def run_tasks(
 
 def signature(task: Task, settings: RunSettings) -> dict[str, Any]:
     """What a result depends on, ready for JSON; a run whose signature changed is done again."""
+    files = (task.root / name for name in ("transforms.json", "splits.json", "panoptic_gt/panoptic.json"))
     return {
         "scene": str(task.root.resolve()),
+        "modified": {file.name: file.stat().st_mtime_ns for file in files if file.is_file()},
         "predictions": task.predictions.stamp(),
         "variant": asdict(task.variant),
         "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(settings).items()},

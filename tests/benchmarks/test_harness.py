@@ -93,6 +93,13 @@ def test_other_settings_are_another_run(tasks, change):
     assert finished_result(*change(tasks[0], RunSettings())) is None
 
 
+def test_a_scene_that_was_made_again_is_another_run(tasks):
+    run_tasks(tasks[:1], RunSettings(), quiet(), execute=Runner())
+    splits = tasks[0].root / "splits.json"
+    splits.write_text(splits.read_text())
+    assert finished_result(tasks[0], RunSettings()) is None
+
+
 def test_maps_that_were_written_again_are_another_run(scene_folder, tmp_path):
     maps = tmp_path / "maps" / scene_folder.name
     truth = PanopticScene.load(scene_folder / "panoptic_gt")

@@ -68,8 +68,6 @@ def test_a_table_is_written_between_its_markers_and_nowhere_else(tmp_path):
 
 
 def test_the_collector_scores_as_the_whole_scene_does():
-    import numpy as np
-
     categories = [Category(1, "wall", False), Category(5, "chair", True)]
     generator = np.random.default_rng(0)
     maps = [{stem: np.kron(generator.integers(0, 4, (6, 8)), np.ones((5, 5), int)) for stem in "abc"} for _ in range(2)]
