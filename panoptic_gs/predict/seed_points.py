@@ -12,7 +12,7 @@ from panoptic_gs.predict.cameras import valid_points
 from panoptic_gs.scene import Points
 
 DEFAULT_COUNT = 50_000
-DEFAULT_DROPPED = 0.2
+DEFAULT_DROPPED = 0.05
 
 _MAX_CANDIDATES = 2_000_000
 
