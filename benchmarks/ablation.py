@@ -18,7 +18,7 @@ from benchmarks.predictions import PredictionSource
 from benchmarks.published import PUBLISHED_ABLATION
 from benchmarks.report import write_report
 from benchmarks.rooms import RoomOptions
-from benchmarks.table import write_between
+from benchmarks.table import require_markers, write_between
 from benchmarks.variants import variants_of
 
 
@@ -40,6 +40,8 @@ class Ablation(RoomOptions):
 
     def run(self) -> Outcome:
         """Do what is not done yet, and write the tables."""
+        if self.write_docs is not None:
+            require_markers(self.write_docs, "ablation")
         console = Console()
         variants = variants_of(self.ablate, self.seen)
         scenes = [self.scene(seed, console) for seed in range(self.rooms)]

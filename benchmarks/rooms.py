@@ -15,7 +15,7 @@ from benchmarks.command import main, plain
 from benchmarks.harness import BASELINES, Outcome, RunSettings, Task, run_tasks
 from benchmarks.predictions import LEVELS, PredictionSource
 from benchmarks.report import write_report
-from benchmarks.table import write_between
+from benchmarks.table import require_markers, write_between
 from benchmarks.variants import Variant
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, replacing_folder, write_json, write_png
@@ -85,6 +85,8 @@ class Rooms(RoomOptions):
         for level in self.levels:
             if level not in LEVELS:
                 raise InputError("--levels", f"'{level}'", f"any of {', '.join(LEVELS)}", "Choose among these.")
+        if self.write_docs is not None:
+            require_markers(self.write_docs, "rooms")
         console = Console()
         scenes = [self.scene(seed, console) for seed in range(self.rooms)]
         tasks = [

@@ -123,8 +123,8 @@ def print_methods(console: Console, title: str, rows: Mapping[str, Mapping[str, 
     console.print(table)
 
 
-def write_between(file: Path, marker: str, text: str) -> None:
-    """Replace what stands between ``<!-- marker -->`` and ``<!-- /marker -->`` in a text file.
+def require_markers(file: Path, marker: str) -> str:
+    """The content of a text file that has ``<!-- marker -->`` and ``<!-- /marker -->``.
 
     Raises:
         InputError: the markers are missing.
@@ -133,7 +133,17 @@ def write_between(file: Path, marker: str, text: str) -> None:
     content = file.read_text(encoding="utf-8") if file.is_file() else ""
     if start not in content or end not in content:
         raise InputError(file, f"no {start} … {end}", "a document with both lines", "Add them where the table belongs.")
-    before, rest = content.split(start, 1)
+    return content
+
+
+def write_between(file: Path, marker: str, text: str) -> None:
+    """Replace what stands between ``<!-- marker -->`` and ``<!-- /marker -->`` in a text file.
+
+    Raises:
+        InputError: the markers are missing.
+    """
+    start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    before, rest = require_markers(file, marker).split(start, 1)
     with replacing(file) as temporary:
         temporary.write_text(f"{before}{start}\n{text}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import numpy as np
 import pytest
 
+from benchmarks.ablation import Ablation
 from benchmarks.hypersim import Hypersim
 from benchmarks.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS
 from benchmarks.replica import Replica
@@ -65,6 +67,8 @@ def test_a_table_is_written_between_its_markers_and_nowhere_else(tmp_path):
     assert file.read_text() == "before\n<!-- rooms -->\nnew\n<!-- /rooms -->\nafter\n"
     with pytest.raises(InputError, match="ablation"):
         write_between(file, "ablation", "new")
+    with pytest.raises(InputError, match="ablation"):
+        Ablation(tmp_path, write_docs=file).run()  # before hours of training, not after
 
 
 def test_the_collector_scores_as_the_whole_scene_does():
