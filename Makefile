@@ -10,7 +10,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find cpp cuda -
 # torch's threads spin after each operation otherwise, on cores that the kernels could use.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test install lint cuda-check speed clean
+.PHONY: demo test install lint cuda-check gpu-check speed clean
 
 install: $(INSTALLED)
 
@@ -40,6 +40,11 @@ lint: $(INSTALLED)
 
 cuda-check: $(INSTALLED)
 	$(BIN)/python cuda/check_compile.py
+
+# Installs nothing: needs a Python with torch for CUDA and nvcc, but no network.
+gpu-check: GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) python3)
+gpu-check:
+	$(GPU_PYTHON) cuda/gpu_check.py
 
 speed: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed --out benchmarks/results/speed.json

@@ -13,10 +13,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 import tyro
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.speed import workloads
+from benchmarks.speed import device, workloads
 from benchmarks.speed.rasterize import rasterizer_rows, training_rows
+from benchmarks.speed.table import speed_table
 from benchmarks.speed.timing import machine
 from benchmarks.speed.uplift import uplift_rows
 from benchmarks.speed.workloads import Workload
@@ -28,11 +28,11 @@ class Speed:
     """Measure the kernels of this machine."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where to run. On CUDA the rasterizer is gsplat's."""
+    """Where to run. On CUDA the rasterizer is gsplat's; without it the kernels alone are timed."""
     out: Path | None = None
-    """A JSON file to write the numbers to."""
+    """A JSON file to write the numbers to; the table goes beside it, as .txt."""
     garden: Path = Path("../shared/data/garden/garden_splats.npz")
-    """The garden workload; a random scene of its size stands in where it is missing."""
+    """The garden workload, or a PLY file of Gaussians; a random scene stands in where it is missing."""
     repeat: int = 15
     """Timed calls of each row; the median is printed."""
     threads: int | None = None
@@ -44,28 +44,40 @@ def main(config: Speed) -> None:
         torch.set_num_threads(config.threads)
     torch.manual_seed(0)
     found = machine(config.device)
-    scene = workloads.garden(config.garden) if config.garden.is_file() else workloads.random_scene()
+    scene = workloads.load(config.garden)
     room = workloads.room()
-    peak = found.get("peak_gflops")
-    rows = rasterizer_rows(scene, config.repeat, config.device, peak)
-    rows += rasterizer_rows(room, config.repeat, config.device, peak)
-    rows += training_rows(room, config.repeat, config.device)
-    rows += _uplift(scene, config)
-    _print(rows, found)
+    rows = _on_cuda(scene, room, config) if config.device == "cuda" else _on_cpu(scene, room, config, found)
+    table = speed_table(rows, found)
+    Console(width=None if Console().is_terminal else 150).print(table)
     if config.out is not None:
         sizes = [_sizes(workload) for workload in (scene, room)]
         config.out.parent.mkdir(parents=True, exist_ok=True)
         config.out.write_text(json.dumps({"machine": found, "workloads": sizes, "rows": rows}, indent=1) + "\n")
+        with config.out.with_suffix(".txt").open("w") as file:
+            Console(file=file, width=150).print(table)
+
+
+def _on_cpu(scene: Workload, room: Workload, config: Speed, found: dict[str, Any]) -> list[dict[str, Any]]:
+    peak = found["peak_gflops"]
+    rows = rasterizer_rows(scene, config.repeat, "cpu", peak) + rasterizer_rows(room, config.repeat, "cpu", peak)
+    return rows + training_rows(room, config.repeat, "cpu") + _uplift(scene, config)
+
+
+def _on_cuda(scene: Workload, room: Workload, config: Speed) -> list[dict[str, Any]]:
+    try:
+        from gsplat import rasterization
+    except ImportError:
+        return device.measure(scene, "cuda", config.repeat, None)
+    rows = rasterizer_rows(scene, config.repeat, "cuda", None) + rasterizer_rows(room, config.repeat, "cuda", None)
+    rows += training_rows(room, config.repeat, "cuda")
+    return rows + device.measure(scene, "cuda", config.repeat, rasterization)
 
 
 def _uplift(workload: Workload, config: Speed) -> list[dict[str, Any]]:
-    device = config.device
-    splats = Splats(workload.means, workload.quats, workload.scales, workload.opacities, workload.colors[:, None]).to(
-        device
-    )
-    camera = Camera(workload.viewmat, workload.K, workload.width, workload.height).to(device)
+    splats = Splats(workload.means, workload.quats, workload.scales, workload.opacities, workload.colors[:, None])
+    camera = Camera(workload.viewmat, workload.K, workload.width, workload.height)
     rows = []
-    for row in uplift_rows(splats, camera, workload.colors.to(device), repeat=config.repeat):
+    for row in uplift_rows(splats, camera, workload.colors, repeat=config.repeat):
         labels = f", {row['labels']} labels" if row["labels"] else ""
         rows.append({
             "workload": workload.name, "name": row["name"] + labels, "median_ms": row["milliseconds"]["median"],
@@ -80,28 +92,6 @@ def _sizes(workload: Workload) -> dict[str, Any]:
         "name": workload.name, "gaussians": len(workload), "width": workload.width, "height": workload.height,
         "seed": workload.seed,
     }  # fmt: skip
-
-
-def _print(rows: list[dict[str, Any]], found: dict[str, Any]) -> None:
-    where = found.get("gpu") or f"{found['cpu']}, {found['threads']} threads, {found['isa']}"
-    title = where + (f", {found['peak_gflops']:.0f} GFLOP/s" if "peak_gflops" in found else "")
-    table = Table(title=title)
-    table.add_column("workload")
-    table.add_column("")
-    for column in ("ms", "least", "blended/s", "evaluated/s", "of peak", "ratio"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(
-            row["workload"], row["name"], f"{row['median_ms']:.1f}", f"{row['least_ms']:.1f}",
-            _count(row.get("blended_pairs_per_s")), _count(row.get("evaluated_pairs_per_s")),
-            f"{100 * row['share_of_peak']:.0f} %" if "share_of_peak" in row else "",
-            f"{row['ratio']:.2f} × {row['ratio_to']}" if "ratio" in row else "",
-        )  # fmt: skip
-    Console(width=None if Console().is_terminal else 150).print(table)
-
-
-def _count(number: float | None) -> str:
-    return "" if number is None else f"{number / 1e9:.2f} G"
 
 
 if __name__ == "__main__":

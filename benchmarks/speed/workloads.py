@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from panoptic_gs import Camera, Splats
+from panoptic_gs.splats import SH_C0
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -43,6 +46,25 @@ def garden(path: Path, view: int = 1) -> Workload:
         f"garden, view {view}", values["means"], values["quats"], values["scales"], values["opacities"],
         values["colors"] / 255, values["viewmats"][view], values["Ks"][view], width, height, None,
     )  # fmt: skip
+
+
+def load(path: Path) -> Workload:
+    """The garden of an .npz file, a view of a .ply file, or a random scene where there is no file."""
+    if not path.is_file():
+        return random_scene()
+    return from_ply(path) if path.suffix.lower() == ".ply" else garden(path)
+
+
+def from_ply(path: Path, width: int = 1297, height: int = 840) -> Workload:
+    """Gaussians of a 3DGS PLY, seen from a point between their middle and their rim, towards the middle."""
+    splats = Splats.load_ply(path)
+    middle = splats.means.median(dim=0).values
+    reach = float((splats.means - middle).norm(dim=1).median())
+    eye = middle + reach * torch.tensor([0.6, -0.45, 0.6])
+    camera = Camera.look_at(eye.tolist(), middle.tolist(), (0.0, -1.0, 0.0), 0.9, width, height)
+    colors = (0.5 + SH_C0 * splats.sh[:, 0]).clamp(0, 1)
+    return Workload(path.stem, splats.means, splats.quats, splats.scales, splats.opacities, colors, camera.viewmat,
+                    camera.K, width, height, None)  # fmt: skip
 
 
 def random_scene(count: int = 111_785, width: int = 648, height: int = 420, seed: int = 0) -> Workload:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cuda_scenes import host_lists
 from torch import Tensor
 
 from panoptic_gs import cuda_kernels, kernels
@@ -154,26 +155,3 @@ def lists_of(machine: Machine) -> Callable[..., TileLists]:
         return machine.lists(host_lists(splats, camera, antialiased))
 
     return make
-
-
-def host_lists(splats: Splats, camera: Camera, antialiased: bool = False) -> TileLists:
-    """The host's projection, sorted by tile, depth and index."""
-    projected = kernels.project(
-        splats.means, splats.quats, splats.scales, splats.opacities, camera.viewmat, camera.K, camera.width,
-        camera.height, antialiased=antialiased,
-    )  # fmt: skip
-    side = cuda_kernels.TILE_SIZE
-    columns, rows = -(-camera.width // side), -(-camera.height // side)
-    first = ((projected.means2d - projected.radii) / side).floor().int().clamp_min(0)
-    end = ((projected.means2d + projected.radii) / side).ceil().int()
-    met = sorted(
-        (y * columns + x, float(projected.depths[i]), i)
-        for i in projected.radii.amin(dim=1).nonzero()[:, 0].tolist()
-        for y in range(int(first[i, 1]), min(int(end[i, 1]), rows))
-        for x in range(int(first[i, 0]), min(int(end[i, 0]), columns))
-    )
-    tiles = torch.tensor([tile for tile, _, _ in met], dtype=torch.int64)
-    offsets = torch.searchsorted(tiles, torch.arange(rows * columns)).int().reshape(rows, columns)
-    opacities = splats.opacities * (1 if projected.compensations is None else projected.compensations)
-    ids = torch.tensor([i for _, _, i in met], dtype=torch.int32)
-    return TileLists(camera.width, camera.height, offsets, ids, projected.means2d, projected.conics, opacities)
