@@ -90,10 +90,10 @@ def measure(workload: Workload, device: str, repeat: int, rasterization: Rasteri
         repeat: timed calls of each row.
         rasterization: gsplat's, or None where it is missing: then only the kernels are timed, on the host's tile lists.
     """
-    scene = {
-        name: getattr(workload, name).to(device) for name in ("means", "quats", "scales", "opacities", "colors")
-    }  # fmt: skip
-    splats = Splats(*(scene[name] for name in ("means", "quats", "scales", "opacities")), scene["colors"][:, None])
+    colors = workload.colors.to(device)
+    splats = Splats(workload.means, workload.quats, workload.scales, workload.opacities, workload.colors[:, None]).to(
+        device
+    )
     camera = Camera(workload.viewmat, workload.K, workload.width, workload.height).to(device)
     maps = {
         num: torch.from_numpy(voronoi(num, workload.width, workload.height)).to(device)
@@ -106,7 +106,7 @@ def measure(workload: Workload, device: str, repeat: int, rasterization: Rasteri
     calls = {**_kernel_calls(lists, maps, features), **_label_rendering(lists, maps)}
     if rasterization is not None:
         calls = {
-            FORWARD: lambda: _rendered(rasterization, splats, scene["colors"], camera),
+            FORWARD: lambda: _rendered(rasterization, splats, colors, camera),
             "projection and tile lists": lambda: tile_lists(splats, camera, Blending()),
             **_whole_calls(splats, camera, maps, features),
             f"one-hot gradient, {ONE_HOT} labels": lambda: one_hot_gradient(rasterization, splats, camera, one_hot),
