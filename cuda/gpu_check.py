@@ -81,7 +81,7 @@ def environment(site: Path) -> dict[str, str]:
     """Variables for a Python without ``site`` (``-S``), so that no editable install wins over the new wheel."""
     here = {Path(__file__).resolve().parent, ROOT}
     inherited = [path for path in sys.path if path and Path(path).resolve() not in here]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *inherited, str(ROOT)])}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT), *inherited])}
 
 
 def run(title: str, command: list[str], variables: dict[str, str] | None = None) -> None:
