@@ -86,7 +86,8 @@ def _in_large_clusters(points: np.ndarray) -> np.ndarray:
     index = ((points - low) / cell).astype(np.int64)
     taken = np.zeros(index.max(axis=0) + 1, dtype=bool)
     taken[tuple(index.T)] = True
-    cluster = ndimage.label(taken, structure=np.ones((3, 3, 3)))[0][tuple(index.T)]
+    cells = np.asarray(ndimage.label(taken, structure=np.ones((3, 3, 3), dtype=int))[0], dtype=np.int64)  # pyright: ignore
+    cluster = cells[tuple(index.T)]
     counts = np.bincount(cluster)
     return counts[cluster] >= min(_CLUSTER * len(points), counts.max())
 

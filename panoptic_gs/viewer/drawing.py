@@ -26,7 +26,7 @@ class SplatNode:
     """
 
     def __init__(self, server: viser.ViserServer, splats: Splats) -> None:
-        self._server = server
+        self._server: Any = server
         self._number = 0
         self._shown: Any = None
         self.take(splats)
@@ -66,12 +66,12 @@ class SplatNode:
         self._number += 1
         name = f"/splats/{self._number % 2}"
         with self._server.atomic():
-            message = GaussianSplatsMessage(name=name, buffer=rows)  # pyright: ignore[reportCallIssue]
+            message = GaussianSplatsMessage(name=name, buffer=rows)
             self._server.scene._websock_interface.queue_message(message)
             if self._shown is not None:
                 self._shown.remove()
             still = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), True
-            self._shown = GaussianSplatHandle._make(self._server.scene, name, *still)  # pyright: ignore
+            self._shown = GaussianSplatHandle._make(self._server.scene, name, *still)
         return rows.nbytes
 
 
@@ -114,21 +114,6 @@ def on_click(server: viser.ViserServer, callback: Callable[[Any], None]) -> None
         scene.on_click()(callback)
     else:
         scene.on_pointer_event("click")(callback)
-
-
-def plain(text: str) -> str:
-    """Any text as markdown that shows just this text.
-
-    viser's markdown is MDX: braces, tags, ``import`` and ``export`` in it are run as JavaScript, and pictures are read
-    from this machine's disk. So every character is written as a reference, which means nothing but itself.
-    """
-    return "".join(f"&#{ord(character)};" for character in text)
-
-
-def unmarked(text: str, longest: int = 60) -> str:
-    """Text without control and formatting characters, for labels that are shown as they are; shortened in the middle."""
-    text = "".join(character if character.isprintable() else " " for character in text)
-    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[-(longest // 2 - 1) :]}"
 
 
 def _covariances(splats: Splats) -> np.ndarray:

@@ -10,8 +10,9 @@ import viser.transforms
 
 from panoptic_gs.viewer import edits
 from panoptic_gs.viewer.boxes import Box
-from panoptic_gs.viewer.drawing import BoxNode, plain, unmarked
+from panoptic_gs.viewer.drawing import BoxNode
 from panoptic_gs.viewer.gui_events import button_row
+from panoptic_gs.viewer.markdown import plain, unmarked
 
 if TYPE_CHECKING:
     from panoptic_gs.viewer.objects import SceneObject
@@ -72,7 +73,15 @@ class EditPanel:
         self._history.visible = not session.opened.thinned
         editable = row is not None and not session.opened.thinned
         self._hint.visible = row is None and not session.opened.thinned
-        for control in (self._name, self._rename, self._category, self._recategorise, self._other, self._merge, self._shape):
+        for control in (
+            self._name,
+            self._rename,
+            self._category,
+            self._recategorise,
+            self._other,
+            self._merge,
+            self._shape,
+        ):
             control.visible = editable
         if self._handle is not None and (row is None or row.id != self._handle[1]):
             self._let_go()
@@ -152,7 +161,7 @@ class EditPanel:
         controls.on_update(lambda _: self._draw_handle())
         self._size.value = tuple(float(edge) for edge in self._start.size)
         self._size.visible = split
-        self._confirm.label = "Split off what is inside" if split else "Put it here"  # pyright: ignore
+        self._confirm.label = "Split off what is inside" if split else "Put it here"
         self._confirm.visible = self._cancel.visible = True
         self._draw_handle()
 

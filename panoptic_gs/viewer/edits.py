@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edits of a labelled scene as pure functions, and a history that takes them back.
 
-Each edit gives a new :class:`~panoptic_gs.uplift.LabelledScene` and leaves the one it was given as it is; tensors that an
-edit does not touch are shared. "The Gaussians of an object" are those whose strongest label it is.
+Each edit gives a new :class:`~panoptic_gs.uplift.LabelledScene` and leaves the one it was given as it is; tensors that
+an edit does not touch are shared. "The Gaussians of an object" are those whose strongest label it is.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def merge(scene: LabelledScene, segment_id: int, into: int) -> LabelledScene:
     Raises:
         InputError: no such objects, or twice the same.
     """
-    segment_of(scene, segment_id), segment_of(scene, into)
+    for each in (segment_id, into):
+        segment_of(scene, each)
     if segment_id == into:
         raise InputError("merge", f"object {into} twice", "two objects", "Choose another object.")
     every = torch.ones(len(scene.labels), dtype=torch.bool)

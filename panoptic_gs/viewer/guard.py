@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A viser server that only its own pages can talk to.
 
-viser answers anybody. A web site that a user visits could so reach a viewer on the same machine (by DNS rebinding, or by
-a websocket, which browsers let cross origins), and older versions serve any readable file to a path with ``..``. Here
-every request passes a check of its path, its ``Host`` and its ``Origin`` before viser sees it.
+viser answers anybody. A web site that a user visits could so reach a viewer on the same machine (by DNS rebinding, or
+by a websocket, which browsers let cross origins), and older versions serve any readable file to a path with ``..``.
+Here every request passes a check of its path, its ``Host`` and its ``Origin`` before viser sees it.
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ def _check(inner: Callable[..., Any], guard: RequestGuard) -> Callable[..., Any]
             body = _page(request.path, response.headers, response.body or b"")
             response.body = body
             for name, value in {"Content-Length": str(len(body)), **_answer_headers(request.headers)}.items():
-                del response.headers[name]
+                if name in response.headers:
+                    del response.headers[name]  # else a second one is added
                 response.headers[name] = value
         return response
 
@@ -217,7 +218,7 @@ def _page(path: str, headers: Headers, body: bytes) -> bytes:
     page = re.sub(r"<!-- Google tag.*?</script>\s*<script>.*?</script>", "", page, count=1, flags=re.DOTALL)
     page = re.sub(r"<title>.*?</title>", "<title>panoptic-gs view</title>", page, count=1)
     additions = _PAGE_ADDITIONS.read_text(encoding="utf-8")
-    return page.replace("</head>", additions + "</head>", 1).encode("utf-8")
+    return page.replace("<head>", "<head>" + additions, 1).encode("utf-8")
 
 
 def _is_address(name: str) -> bool:

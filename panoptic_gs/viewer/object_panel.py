@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from panoptic_gs.viewer.drawing import unmarked
 from panoptic_gs.viewer.gui_events import button_row, by_visitor
+from panoptic_gs.viewer.markdown import unmarked
 
 if TYPE_CHECKING:
     from panoptic_gs.viewer.page import Page

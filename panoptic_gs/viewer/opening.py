@@ -73,14 +73,14 @@ def _require_labels(path: Path, folder: Path) -> None:
             f"Train and label it first, then: panoptic-gs view LABELLED --data {path}",
         )
     ply = path if path.suffix == ".ply" else folder / "splats.ply"
-    if missing and ply.is_file() or (path.suffix == ".ply" and path.name != "splats.ply"):
+    if (missing and ply.is_file()) or (path.suffix == ".ply" and path.name != "splats.ply"):
         raise InputError(
             ply,
             "splats without labels",
             "a folder with splats.ply, labels.safetensors and segments.json",
             f"Label them first: panoptic-gs uplift {ply} SCENE --out labelled && panoptic-gs view labelled",
         )
-    if missing or path.suffix not in ("", ".ply") and not path.is_dir():
+    if missing or (path.suffix not in ("", ".ply") and not path.is_dir()):
         raise InputError(
             path,
             f"no {', '.join(missing)}" if missing else f"a {path.suffix} file",

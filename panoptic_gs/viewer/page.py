@@ -16,10 +16,11 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.scene import Scene
 from panoptic_gs.viewer.appearance import COLOR_MODES
 from panoptic_gs.viewer.camera_panel import CameraPanel
-from panoptic_gs.viewer.drawing import BoxNode, SplatNode, on_click, plain, unmarked
+from panoptic_gs.viewer.drawing import BoxNode, SplatNode, on_click
 from panoptic_gs.viewer.edit_panel import EditPanel
 from panoptic_gs.viewer.gui_events import by_visitor
 from panoptic_gs.viewer.look_panel import LookPanel
+from panoptic_gs.viewer.markdown import plain, unmarked
 from panoptic_gs.viewer.object_panel import ObjectPanel
 from panoptic_gs.viewer.orientation import first_standpoint, up_direction
 from panoptic_gs.viewer.selection_panel import SelectionPanel
@@ -44,7 +45,8 @@ class Page:
     def __init__(
         self, server: viser.ViserServer, session: Session, data: Scene | None = None, up: np.ndarray | None = None
     ) -> None:
-        self.server, self.session, self.data = server, session, data
+        self.server: Any = server  # viser's types differ from version to version
+        self.session, self.data = session, data
         self.lock = threading.RLock()
         self.clicked_camera = 0.0
         """When a camera was clicked last; the same click reaches the scene behind it."""
@@ -60,14 +62,14 @@ class Page:
         self.draws = 0
         """How often the splats were sent."""
 
-        server.gui.configure_theme(dark_mode=True, control_layout="collapsible", control_width="large",
+        self.server.gui.configure_theme(dark_mode=True, control_layout="collapsible", control_width="large",
                                    show_logo=False, show_share_button=False, brand_color=(66, 120, 190))  # fmt: skip
-        server.gui.set_panel_label("panoptic-gs")
-        server.scene.set_up_direction(tuple(float(v) for v in self.up))  # pyright: ignore[reportArgumentType]
-        self._header = server.gui.add_markdown("")
+        self.server.gui.set_panel_label("panoptic-gs")
+        self.server.scene.set_up_direction(tuple(float(v) for v in self.up))
+        self._header = self.server.gui.add_markdown("")
         self._add_mode()
         self.selection = SelectionPanel(self)
-        tabs = server.gui.add_tab_group()
+        tabs = self.server.gui.add_tab_group()
         with tabs.add_tab("Objects"):
             self.objects = ObjectPanel(self)
         with tabs.add_tab("Look"):
@@ -76,8 +78,8 @@ class Page:
             self.edit = EditPanel(self)
         with tabs.add_tab("Cameras"):
             self.cameras = CameraPanel(self)
-        server.on_client_connect(self._welcome)
-        on_click(server, self._clicked)
+        self.server.on_client_connect(self._welcome)
+        on_click(self.server, self._clicked)
         self.refresh()
         threading.Thread(target=self._keep_drawing, daemon=True).start()
 
@@ -101,9 +103,8 @@ class Page:
             name = unmarked(session.opened.folder.resolve().name)
             sample = f" of {session.opened.num_gaussians:,}" if session.opened.thinned else ""
             hidden = f", {len(look.hidden)} hidden" if look.hidden else ""
-            self._header.content = (
-                f"**{plain(name)}**  \n{len(table.segment_of):,}{sample} Gaussians, {len(table.search(''))} objects{hidden}"
-            )
+            counts = f"{len(table.segment_of):,}{sample} Gaussians, {len(table.search(''))} objects{hidden}"
+            self._header.content = f"**{plain(name)}**  \n{counts}"
             for panel in (self.selection, self.objects, self.looks, self.edit):
                 panel.refresh()
             self._light_up()
@@ -113,12 +114,6 @@ class Page:
         """Show a message for some seconds, to one client or to all."""
         for one in [client] if client is not None else self.server.get_clients().values():
             one.add_notification(unmarked(title), unmarked(body), color=color, auto_close=6000)
-
-    def settle(self, timeout: float = 10.0) -> None:
-        """Wait until everything that was asked for is sent."""
-        end = time.monotonic() + timeout
-        while self._stale.is_set() and time.monotonic() < end:
-            time.sleep(0.01)
 
     # Content
 
@@ -147,13 +142,13 @@ class Page:
     def _keep_drawing(self) -> None:
         while True:
             self._stale.wait()
+            self._stale.clear()
             with self.lock:
                 splats = self.session.scene.splats
                 colors, visible = self.session.colors(), self.session.visible()
             if splats is not self._geometry:
                 self._splats.take(splats)
                 self._geometry = splats
-            self._stale.clear()
             self._splats.draw(colors, visible)
             self.draws += 1
 

@@ -26,6 +26,7 @@ def pick(
     direction: Sequence[float] | np.ndarray,
     fov_y: float,
     height: int = 800,
+    rasterize_mode: str = "classic",
 ) -> int:
     """The segment that a ray meets first, by the panoptic map that is rendered along it: 0 where it meets none.
 
@@ -39,11 +40,13 @@ def pick(
         direction: ``[3]`` where it points, of any length.
         fov_y: vertical field of view of the screen's camera in radians.
         height: of the screen in pixels.
+        rasterize_mode: how the splats were trained.
     """
     if len(splats) == 0:
         return 0
-    ids, _, accumulation = render_panoptic(splats, labels, _camera_along(origin, direction, fov_y, height))
-    shown = torch.where(accumulation >= _LEAST_ACCUMULATION, ids, 0).numpy()
+    camera = _camera_along(origin, direction, fov_y, height).to(splats.means.device)
+    ids, _, accumulation = render_panoptic(splats, labels, camera, rasterize_mode=rasterize_mode)
+    shown = torch.where(accumulation >= _LEAST_ACCUMULATION, ids, 0).cpu().numpy()
     rows, columns = np.nonzero(shown)
     if len(rows) == 0:
         return 0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from panoptic_gs.viewer.drawing import plain, unmarked
 from panoptic_gs.viewer.gui_events import button_row, by_visitor
+from panoptic_gs.viewer.markdown import plain, unmarked
 
 if TYPE_CHECKING:
     from panoptic_gs.viewer.page import Page

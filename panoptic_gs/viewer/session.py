@@ -131,9 +131,7 @@ class Session:
         elif look.color_by == "confidence":
             colors = appearance.confidence_colors(derived.table.confidence)
         elif look.color_by == "category":
-            colors = appearance.category_colors(
-                derived.category_of, self.scene.categories, look.palette, look.shuffle
-            )
+            colors = appearance.category_colors(derived.category_of, self.scene.categories, look.palette, look.shuffle)
         else:
             ids = [segment.id for segment in self.scene.segments]
             colors = appearance.label_colors(derived.table.segment_of, ids, look.palette, look.shuffle)

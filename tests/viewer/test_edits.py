@@ -49,7 +49,11 @@ class TestNames:
             edits.recategorise(small_room(), NEAR, 1)
 
     def test_unknown_objects_are_refused(self):
-        for edit in (lambda s: edits.rename(s, 3, "x"), lambda s: edits.delete(s, 3), lambda s: edits.merge(s, 3, NEAR)):
+        for edit in (
+            lambda s: edits.rename(s, 3, "x"),
+            lambda s: edits.delete(s, 3),
+            lambda s: edits.merge(s, 3, NEAR),
+        ):
             with pytest.raises(InputError, match="id 3"):
                 edit(small_room())
 
@@ -73,7 +77,7 @@ class TestMerge:
 class TestSplit:
     def test_the_part_inside_gets_an_id_of_its_own(self):
         scene = small_room()
-        box = Box(np.array(CENTERS[NEAR]) + [0, 0, 0.15], np.eye(3), np.array([1.0, 1.0, 0.3]))
+        box = Box(np.add(CENTERS[NEAR], (0, 0, 0.15)), np.eye(3), np.array([1.0, 1.0, 0.3]))
         split, part = edits.split_box(scene, NEAR, box)
         inside = torch.from_numpy(box.contains(scene.splats.means.numpy()))
         own = scene.labels.best()[0] == NEAR

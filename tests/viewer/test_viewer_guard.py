@@ -10,8 +10,8 @@ pytest.importorskip("viser")
 from websockets.datastructures import Headers
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.viewer.drawing import plain, unmarked
 from panoptic_gs.viewer.guard import RequestGuard, guarded_server
+from panoptic_gs.viewer.markdown import plain, unmarked
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,18 @@ def test_the_page_is_served_to_this_machine(port):
     assert ask(port, host="localhost:9999")[0] == 200  # forwarded by ssh from another port
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "192.168.0.7", "[::"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "192.168.0.7", "[::"]
+)
 def test_foreign_hosts_are_refused(port, host):
     status, answer = ask(port, host=host)
     assert status in (400, 403)
     assert "<html" not in answer
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost.evil.example"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost.evil.example"]
+)
 def test_websockets_of_foreign_pages_are_refused(port, origin):
     assert ask(port, **websocket(origin))[0] == 403
 
@@ -71,7 +75,8 @@ def test_foreign_pages_cannot_read_the_page(port):
 
 
 @pytest.mark.parametrize(
-    "path", ["/../__init__.py", "/../../../../../../../etc/passwd", "//etc/passwd", "/%2e%2e/x", "/a/../b", "/\\..\\x", "*"]
+    "path",
+    ["/../__init__.py", "/../../../../../../../etc/passwd", "//etc/passwd", "/%2e%2e/x", "/a/../b", "/\\..\\x", "*"],
 )
 def test_nothing_outside_the_page_is_served(port, path):
     status, answer = ask(port, path)
