@@ -14,7 +14,6 @@ from rich.markup import escape
 from tyro.conf import Positional
 
 
-
 @dataclass(frozen=True)
 class View:
     """Look at a labelled scene in the browser: click its objects, filter, recolour, and mend its labels.

@@ -52,7 +52,10 @@ def load_checkpoint(path: Path | str) -> LabelledScene:
         raise InputError(path, "no such file", _EXPECTED, "Check the path.") from error
     except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError, EOFError) as error:
         raise InputError(
-            path, f"a file that cannot be read ({type(error).__name__})", _EXPECTED, "Copy it again; it may be truncated."
+            path,
+            f"a file that cannot be read ({type(error).__name__})",
+            _EXPECTED,
+            "Copy it again.",
         ) from error
     extra = state.get("_model._extra_state")
     if not isinstance(extra, dict) or "_model.gauss_params.means" not in state:
