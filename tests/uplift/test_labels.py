@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import random_splats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plyfile import PlyData
 from safetensors.torch import load_file, save_file
@@ -30,6 +30,7 @@ def random_dense(seed: int, count: int = 20, num: int = 7) -> np.ndarray:
     return (generator.integers(0, 4, size=(count, num)) * (generator.random((count, num)) < 0.4)).astype(np.float32)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 12), st.integers(1, 9))
 def test_sparse_and_dense_agree(seed, count, num):
     dense = random_dense(seed, count, num)
@@ -42,6 +43,7 @@ def test_sparse_and_dense_agree(seed, count, num):
     assert np.array_equal(share.numpy(), dense.max(axis=1))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.data())
 def test_subset_selects_rows(seed, data):
     dense = random_dense(seed)
