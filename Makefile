@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find cpp cuda -type f 2>/dev/null)
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find cpp cuda -type f ! -name "*.py" 2>/dev/null)
 
 # torch's threads spin after each operation otherwise, on cores that the kernels could use.
 export OMP_WAIT_POLICY ?= PASSIVE
