@@ -7,6 +7,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from panoptic_gs import merge
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
@@ -26,6 +27,7 @@ __all__ = [
     "PanopticScene",
     "Segment",
     "Splats",
+    "merge",
     "metrics",
     "rasterization",
     "render_panoptic",

@@ -10,8 +10,8 @@ from pathlib import Path
 import panoptic_gs as pgs
 
 PUBLIC = {
-    "Camera", "Category", "GaussianLabels", "InputError", "LabelVotes", "PanopticScene", "Segment", "Splats", "metrics",
-    "rasterization", "render_panoptic", "uplift_features", "uplift_labels",
+    "Camera", "Category", "GaussianLabels", "InputError", "LabelVotes", "PanopticScene", "Segment", "Splats", "merge",
+    "metrics", "rasterization", "render_panoptic", "uplift_features", "uplift_labels",
 }  # fmt: skip
 
 
@@ -31,6 +31,11 @@ def test_signatures_keep():
     assert parameters(pgs.uplift_labels)[:4] == ["splats", "views", "weights", "void"]
     assert inspect.signature(pgs.uplift_labels).parameters["void"].default == "abstain"
     assert parameters(pgs.render_panoptic)[:3] == ["splats", "labels", "camera"]
+    assert parameters(pgs.merge.overlaps) == ["mask_logits"]
+    assert parameters(pgs.merge.solve_qubo) == ["areas", "overlaps", "penalty", "seed"]
+    assert parameters(pgs.merge.qubo)[:3] == ["predictions", "penalty", "seed"]
+    assert parameters(pgs.merge.maskformer)[:2] == ["predictions", "rules"]
+    assert parameters(pgs.merge.merge_predictions)[:2] == ["predictions", "method"]
     assert parameters(pgs.metrics.ScenePanopticQuality)[:2] == ["categories", "protocol"]
     first = ["means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "width", "height", "near_plane",
              "far_plane", "radius_clip", "eps2d", "sh_degree", "packed", "tile_size", "backgrounds", "render_mode",

@@ -86,22 +86,21 @@ class Merge:
         index = self._index(view)
         width, height = size or self.map_size(index, resolution)
         logits = self.predictions.mask_logits[index]
+        masks = logits[self.contestants.to(logits.device)].float().sigmoid()
         # A mask that is below the threshold everywhere labels nothing, but may win pixels where weights differ.
-        alike = bool((self.weights == self.weights[0]).all())
         mine = torch.arange(len(self.contestants))
-        chosen = logits[self.contestants.to(logits.device)]
-        if alike and self.mask_threshold > 0:
-            mine = (chosen.float().amax((1, 2)).sigmoid() >= self.mask_threshold).nonzero()[:, 0].cpu()
+        if bool((self.weights == self.weights[0]).all()):
+            mine = (masks.amax((1, 2)) >= self.mask_threshold).nonzero()[:, 0].cpu()
         ids = torch.zeros(height, width, dtype=torch.int32)
         confidence = torch.zeros(height, width)
         if len(mine) == 0:
             return ids, confidence
-        chosen = chosen[mine.to(chosen.device)]
-        segment_of, weights = self.segment_of[mine].to(chosen.device), self.weights[mine].to(chosen.device)
+        masks = masks[mine.to(masks.device)]
+        segment_of, weights = self.segment_of[mine].to(masks.device), self.weights[mine].to(masks.device)
         sampler = CropSampler(self.predictions, index, width, height)
-        for rows, positions in sampler.strips(chosen):
-            values, inside = sample(chosen, positions)
-            winner, probability = winners(values, None if alike else weights)
+        for rows, positions in sampler.strips(masks):
+            values, inside = sample(masks, positions)
+            winner, probability = winners(values, weights)
             labels = segment_of[winner]
             labels[~inside | (probability < self.mask_threshold)] = 0
             ids[rows] = labels.to("cpu", torch.int32)
@@ -199,14 +198,13 @@ class _Maps(Mapping[str, np.ndarray]):
 
 
 def winners(
-    logits: Tensor,  # [K, ...]
-    weights: Tensor | None,  # [K]
+    masks: Tensor,  # [K, ...]
+    weights: Tensor,  # [K]
 ) -> tuple[Tensor, Tensor]:
     """The query with the largest weighted mask probability at each pixel, and its mask probability."""
-    if weights is None:
-        best, winner = logits.max(0)
-        return winner, best.sigmoid()
-    masks = logits.sigmoid()
+    if bool((weights == weights[0]).all()):
+        probability, winner = masks.max(0)
+        return winner, probability
     winner = (masks * weights.view(-1, *[1] * (masks.ndim - 1))).argmax(0)
     return winner, masks.gather(0, winner[None])[0]
 
@@ -224,7 +222,7 @@ class PixelCounts:
 def count_pixels(
     predictions: RawPredictions,
     contestants: Tensor,  # [K]
-    weights: Tensor | None,  # [K]
+    weights: Tensor,  # [K]
     mask_threshold: float,
     progress: Callable[[float], None] | None = None,
 ) -> PixelCounts:
@@ -234,12 +232,12 @@ def count_pixels(
     total = torch.zeros(size, dtype=torch.float64)
     for index in range(len(predictions.images)):
         logits = predictions.mask_logits[index]
-        logits = logits[contestants.to(logits.device)].float()
-        winner, probability = winners(logits, None if weights is None else weights.to(logits.device))
+        masks = logits[contestants.to(logits.device)].float().sigmoid()
+        winner, probability = winners(masks, weights.to(masks.device))
         kept = probability >= mask_threshold
         counts[0] += winner.flatten().bincount(minlength=size).cpu()
         counts[1] += winner[kept].bincount(minlength=size).cpu()
-        counts[2] += (logits >= 0).sum((1, 2)).cpu()
+        counts[2] += (masks >= 0.5).sum((1, 2)).cpu()
         total += winner[kept].bincount(probability[kept].double(), minlength=size).cpu()
         if progress is not None:
             progress((index + 1) / len(predictions.images))

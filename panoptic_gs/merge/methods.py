@@ -88,7 +88,8 @@ def qubo(
             "Check that they are logits, not probabilities or labels.",
         )
     contestants = selected.nonzero()[:, 0]
-    counts = count_pixels(predictions, contestants, None, void_threshold, _stage(progress, "Deciding pixels"))
+    weights = torch.ones(len(contestants))
+    counts = count_pixels(predictions, contestants, weights, void_threshold, _stage(progress, "Deciding pixels"))
     certainty = predictions.class_logits.cpu().double().sigmoid().amax(1)[contestants]
     confidence = certainty * counts.kept_probability / counts.kept.clamp(min=1)
     empty = counts.kept == 0
@@ -99,7 +100,7 @@ def qubo(
     }
     objective = qubo_objective(areas, overlaps, selected, penalty)
     return _finish(
-        predictions, "qubo", contestants, torch.ones(len(contestants)), void_threshold, ~empty & ~unsure, counts,
+        predictions, "qubo", contestants, weights, void_threshold, ~empty & ~unsure, counts,
         dropped, f"penalty {penalty:g}, seed {seed}, void threshold {void_threshold:g}, minimal confidence "
         f"{min_confidence:g}", objective, bound_qubo(areas, overlaps, penalty, objective) if bound else None,
     )  # fmt: skip

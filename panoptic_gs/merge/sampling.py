@@ -10,11 +10,10 @@ from torch.nn.functional import grid_sample
 from panoptic_gs.predict.raw import RawPredictions
 
 _STRIP_BYTES = 64 << 20
-_SATURATED = 60.0  # beyond it a sigmoid in float32 is 0 or 1; infinite logits would interpolate to NaN
 
 
 class CropSampler:
-    """Reads one view's mask logits at the pixels of a map that covers its whole original image.
+    """Reads one view's masks at the pixels of a map that covers its whole original image.
 
     Args:
         predictions: they say how the crop lies in the image; without `to_original` it is all of it.
@@ -37,9 +36,9 @@ class CropSampler:
         to_unit[:2, 2] = -1
         self._transform = to_unit @ to_network @ to_image
 
-    def strips(self, logits: Tensor) -> list[tuple[slice, Tensor]]:
+    def strips(self, masks: Tensor) -> list[tuple[slice, Tensor]]:
         """Rows of the map, and the crop's positions for them ``[rows, width, 2]`` in −1 … 1, in bounded memory."""
-        rows = max(1, _STRIP_BYTES // (4 * max(1, len(logits)) * self.width))
+        rows = max(1, _STRIP_BYTES // (4 * max(1, len(masks)) * self.width))
         return [
             (slice(top, min(top + rows, self.height)), self._positions(top, min(top + rows, self.height)))
             for top in range(0, self.height, rows)
@@ -53,13 +52,13 @@ class CropSampler:
         return mapped[..., :2] / mapped[..., 2:]
 
 
-def sample(logits: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Bilinear logits ``[K, rows, width]`` and whether the crop holds the pixel ``[rows, width]``.
+def sample(masks: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Mask probabilities ``[K, rows, width]``, bilinear, and whether the crop holds the pixel ``[rows, width]``.
 
-    Logits are interpolated rather than probabilities: outlines (a probability of one half, or two masks alike) stay
-    where they are between the samples, however steep the masks.
+    Probabilities are interpolated rather than logits: neighbours that share a sample's pixel between them share it
+    halfway to the next sample, too. Logits are far lower outside a mask than they are high inside, so interpolating
+    them would shrink every mask and leave void seams.
     """
-    inside = (positions.abs() <= 1 + 1e-9).all(-1).to(logits.device)
-    grid = positions.to(logits.device, torch.float32)
-    values = logits.float().clamp(-_SATURATED, _SATURATED)
-    return grid_sample(values[None], grid[None], padding_mode="border", align_corners=False)[0], inside
+    inside = (positions.abs() <= 1 + 1e-9).all(-1).to(masks.device)
+    grid = positions.to(masks.device, torch.float32)
+    return grid_sample(masks[None], grid[None], padding_mode="border", align_corners=False)[0], inside
