@@ -13,9 +13,11 @@ from panoptic_gs.cli.evaluate_points import EvaluatePoints
 from panoptic_gs.cli.export import Export
 from panoptic_gs.cli.input_error import print_input_error
 from panoptic_gs.cli.merge import Merge
+from panoptic_gs.cli.output import complete_json
 from panoptic_gs.cli.predict import Predict
 from panoptic_gs.cli.prepare import Prepare
 from panoptic_gs.cli.render import Render
+from panoptic_gs.cli.report import Report
 from panoptic_gs.cli.synth import Synth
 from panoptic_gs.cli.uplift import Uplift
 from panoptic_gs.cli.view import View
@@ -30,6 +32,7 @@ Command = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[Render, tyro.conf.subcommand("render")],
     Annotated[View, tyro.conf.subcommand("view")],
     Annotated[Export, tyro.conf.subcommand("export")],
+    Annotated[Report, tyro.conf.subcommand("report")],
     Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
     Annotated[EvaluatePoints, tyro.conf.subcommand("evaluate-points")],
 ]
@@ -37,7 +40,8 @@ Command = Union[  # noqa: UP007 (tyro reads the annotations)
 
 def main(arguments: list[str] | None = None) -> None:
     """Panoptic 3D Gaussian Splatting: make, label, render and score scenes."""
-    command = tyro.cli(Command, prog="panoptic-gs", description=main.__doc__, args=arguments,
+    command = tyro.cli(Command, prog="panoptic-gs", description=main.__doc__,
+                       args=complete_json(sys.argv[1:] if arguments is None else arguments),
                        config=(tyro.conf.OmitSubcommandPrefixes,))  # fmt: skip
     try:
         command.run()

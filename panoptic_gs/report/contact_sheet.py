@@ -6,12 +6,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.optimize import linear_sum_assignment
 
 from panoptic_gs.files import replacing
+
+if TYPE_CHECKING:
+    from panoptic_gs.metrics import ContingencyTable
 
 _MARGIN = 6
 _HEADER = 24
@@ -96,13 +100,26 @@ def match_objects(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]) 
         predicted: a map ``[H, W]`` of predicted ids a view.
         truth: a map ``[H, W]`` of true ids a view.
     """
-    counts: Counter[int] = Counter()
+    counts: Counter[tuple[int, int]] = Counter()
     for predicted_ids, true_ids in zip(predicted, truth):
         keys, areas = np.unique(predicted_ids.astype(np.int64) << 32 | true_ids.astype(np.int64), return_counts=True)
-        counts.update(dict(zip(keys.tolist(), areas.tolist())))
-    pairs = {(key >> 32, key & 0xFFFFFFFF): area for key, area in counts.items() if key >> 32 and key & 0xFFFFFFFF}
-    rows, columns = sorted({one for one, _ in pairs}), sorted({other for _, other in pairs})
+        counts.update({(key >> 32, key & 0xFFFFFFFF): area for key, area in zip(keys.tolist(), areas.tolist())})
+    return _best_pairs(counts)
+
+
+def match_segments(table: ContingencyTable) -> dict[int, int]:
+    """:func:`match_objects` for views that were counted in a table."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for _, predicted, _, true, area in table.rows.tolist():
+        counts[predicted, true] += area
+    return _best_pairs(counts)
+
+
+def _best_pairs(counts: Mapping[tuple[int, int], int]) -> dict[int, int]:
+    pairs = {pair: area for pair, area in counts.items() if all(pair)}
+    rows, columns = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
+    row_of, column_of = ({name: index for index, name in enumerate(names)} for names in (rows, columns))
     overlap = np.zeros((len(rows), len(columns)), dtype=np.int64)
     for (one, other), area in pairs.items():
-        overlap[rows.index(one), columns.index(other)] = area
+        overlap[row_of[one], column_of[other]] = area
     return {rows[i]: columns[j] for i, j in zip(*linear_sum_assignment(overlap, maximize=True)) if overlap[i, j]}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every command has for scripts: ``-q`` and ``--json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from panoptic_gs.files import write_json
+
+_STDOUT = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Options of every command. A command prints to :meth:`console` and ends with :meth:`finish`."""
+
+    quiet: Annotated[bool, tyro.conf.arg(aliases=["-q"]), tyro.conf.FlagCreatePairsOff] = False
+    """Print only the paths of what was written."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="[FILE]")] = None
+    """Say what was done as JSON: to this file, or without one to standard output, and everything else to standard
+    error."""
+
+    def console(self) -> Console:
+        """Where people read what happens: progress, tables, notes."""
+        return Console(quiet=self.quiet, stderr=self._prints_json, soft_wrap=True, highlight=False)
+
+    def finish(self, written: Sequence[Path | str] = (), **result: Any) -> None:
+        """Say what was done to scripts.
+
+        Args:
+            written: what was written, the most telling first.
+            result: the rest, ready for JSON.
+        """
+        paths = [str(path) for path in written]
+        document = {"command": _name(self), "written": paths, **result}
+        if self._prints_json:
+            print(json.dumps(document, ensure_ascii=False), flush=True)
+            return
+        if self.json is not None:
+            write_json(self.json, document)
+            self.console().print(f"Written: {self.json}", markup=False)
+            paths.append(str(self.json))
+        if self.quiet:
+            for path in paths:
+                print(path)
+
+    @property
+    def _prints_json(self) -> bool:
+        return self.json is not None and str(self.json) == _STDOUT
+
+
+def _name(command: Output) -> str:
+    """``EvaluatePoints`` → ``evaluate-points``."""
+    name = type(command).__name__
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+
+
+def complete_json(arguments: Sequence[str]) -> list[str]:
+    """Give ``--json`` without a file the one that stands for standard output."""
+    completed: list[str] = []
+    for index, argument in enumerate(arguments):
+        completed.append(argument)
+        following = arguments[index + 1] if index + 1 < len(arguments) else None
+        if argument == "--json" and (following is None or (following.startswith("-") and following != _STDOUT)):
+            completed.append(_STDOUT)
+    return completed

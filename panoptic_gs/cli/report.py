@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``panoptic-gs report``: one HTML file with scores, views, objects and training curves of a scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tyro.conf import Positional
+
+from panoptic_gs.cli.output import Output
+from panoptic_gs.errors import InputError
+
+if TYPE_CHECKING:
+    from panoptic_gs.report.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Report(Output):
+    """Report on a scene in one HTML file that opens anywhere, without a network.
+
+    Renders the held-out views and shows scores in both protocols, bars for each class, the views with a slider between
+    photo, rendered colour, panoptic map, truth and errors, a table of the objects, a confusion matrix, the curves of
+    the training, and the commands and versions that made it all.
+    """
+
+    scene: Positional[Path]
+    """A training of panst3r-ludvig (its folder or config.yml), a folder made by 'panoptic-gs uplift' or 'render', or
+    COCO panoptic maps (also those in a scene folder)."""
+    data: Path | None = None
+    """Scene folder with cameras, photos and truth; by default the one that was trained on."""
+    out: Path | None = None
+    """HTML file; by default report.html in the folder that is reported on."""
+    split: str | None = None
+    """Views: a split of splits.json, or 'all'; by default 'test' for Gaussians, all that there are for maps."""
+    truth: str = "panoptic_gt"
+    """Subfolder of the scene folder with the true maps; labels are scored where it is there."""
+    max_views: int = 12
+    """How many views are shown, evenly spread; all are scored."""
+    picture_width: int = 640
+    """Width of the pictures in pixels, at most."""
+    meters_per_unit: float = 1.0
+    """Size of the scene's unit, for the sizes of objects."""
+    rasterize_mode: Literal["classic", "antialiased"] | None = None
+    """How the splats were trained; by default as the training says, else classic."""
+
+    def run(self) -> None:
+        from panoptic_gs.report.environment import command_line
+        from panoptic_gs.report.page import write_report
+        from panoptic_gs.report.scene_report import ReportOptions, make_report
+
+        self._check_arguments()
+        console = self.console()
+        options = ReportOptions(self.data, self.split, self.truth, self.rasterize_mode, self.meters_per_unit,
+                                self.max_views, self.picture_width)  # fmt: skip
+        folder = self.scene if self.scene.is_dir() else self.scene.parent
+        out = self.out or folder / "report.html"
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("Views", total=None)
+            report = make_report(
+                self.scene, options, [command_line()],
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )  # fmt: skip
+            write_report(out, report)
+        console.print(_summary(report.evaluation), markup=False)
+        console.print(f"Written: [bold]{escape(str(out))}[/] ({out.stat().st_size / 1e6:.1f} MB)")
+        scores = {name: score.as_dict() for name, score in report.evaluation.scores.items()}
+        self.finish([out], views=report.evaluation.num_views, scores=scores, images=dict(report.evaluation.metrics))
+
+    def _check_arguments(self) -> None:
+        if self.max_views < 0:
+            raise InputError("--max-views", str(self.max_views), "0 or more", "Choose a larger number.")
+        if self.picture_width < 16:
+            raise InputError("--picture-width", str(self.picture_width), "at least 16 pixels", "Choose a larger one.")
+        if not self.meters_per_unit > 0:
+            raise InputError("--meters-per-unit", str(self.meters_per_unit), "a positive length", "Correct it.")
+        if self.out is not None and self.out.is_dir():
+            raise InputError("--out", f"{self.out}, a folder", "an HTML file", f"Say {self.out / 'report.html'}.")
+
+
+def _summary(evaluation: Evaluation) -> str:
+    numbers = [f"PQ {100 * score.panoptic.pq:.1f} {name}" for name, score in evaluation.scores.items()]
+    if "psnr" in evaluation.metrics:
+        numbers.append(f"PSNR {evaluation.metrics['psnr']:.2f} dB")
+    return f"{evaluation.num_views} views" + (f": {', '.join(numbers)}" if numbers else "")

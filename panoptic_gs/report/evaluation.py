@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report says about rendered views: scores, the confusion of classes, and pictures of some of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+
+from panoptic_gs.metrics import PANOPTIC_LIFTING, STRICT, ContingencyTable, SceneScores, score_table
+from panoptic_gs.metrics.protocol import resize_labels
+from panoptic_gs.metrics.scenes import require_same_categories
+from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.panoptic import PanopticScene, resize_nearest
+from panoptic_gs.report.confusion import Confusion
+from panoptic_gs.report.contact_sheet import error_map, match_segments
+
+PROTOCOLS = (PANOPTIC_LIFTING, STRICT)
+LAYERS = ("photo", "rendered", "panoptic", "truth", "errors")
+"""The pictures of a view, in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One rendered view.
+
+    Args:
+        name: of its image.
+        ids: ``[H, W]`` predicted segment ids.
+        truth: ``[H', W']`` true segment ids, where there are any.
+        photo: ``[H, W, 3]`` uint8.
+        rendered: ``[H, W, 3]`` uint8, the rendered colours.
+    """
+
+    name: str
+    ids: np.ndarray
+    truth: np.ndarray | None = None
+    photo: np.ndarray | None = None
+    rendered: np.ndarray | None = None
+
+    @property
+    def psnr(self) -> float | None:
+        """Of the rendered colours, in dB; None without both pictures or for equal ones."""
+        if self.photo is None or self.rendered is None or self.photo.shape != self.rendered.shape:
+            return None
+        error = np.mean((self.photo.astype(np.float32) - self.rendered.astype(np.float32)) ** 2)
+        return float(10 * np.log10(255.0**2 / error)) if error > 0 else None
+
+
+@dataclass(frozen=True, eq=False)
+class PicturedView:
+    """A view as it is shown: layer → picture ``[h, w, 3]`` uint8."""
+
+    name: str
+    pictures: Mapping[str, np.ndarray]
+    psnr: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What became of the views.
+
+    Args:
+        num_views: all that were added.
+        num_scored: those with truth.
+        scores: protocol → scores; empty without truth.
+        metrics: means over the views, as ``psnr`` in dB.
+        confusion: of classes; None without truth.
+        views: the ones that are shown.
+        colors: predicted segment id → its colour in the pictures.
+        true_colors: the same of true segments.
+        true_names: what true segments are called.
+        iou: predicted segment id → IoU with the true segment that it stands for, over all scored views.
+    """
+
+    num_views: int
+    num_scored: int = 0
+    scores: Mapping[str, SceneScores] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    confusion: Confusion | None = None
+    views: tuple[PicturedView, ...] = ()
+    colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    true_colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    true_names: Mapping[int, str] = field(default_factory=dict)
+    iou: Mapping[int, float] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Takes views one by one and keeps only sums, and the pictures that will be shown, at their final size.
+
+    Args:
+        meaning: what predicted ids mean; its maps are not read.
+        truth: what true ids mean; None where there is no truth.
+        shown: names of the views to show.
+        width: of the pictures, at most.
+
+    Raises:
+        InputError: a category id means another class on the other side.
+    """
+
+    def __init__(
+        self, meaning: PanopticScene, truth: PanopticScene | None, shown: Collection[str] = (), width: int = 640
+    ) -> None:
+        if truth is not None:
+            require_same_categories(meaning, truth)
+        self._meaning, self._truth, self._shown, self._width = meaning, truth, set(shown), width
+        self._tables = {protocol.resize: ContingencyTable() for protocol in PROTOCOLS}
+        self._small: list[View] = []
+        self._psnr: list[float] = []
+        self._per_view_psnr: dict[str, float | None] = {}
+        self._num_views = self._num_scored = 0
+
+    def add(self, view: View) -> None:
+        """Count a view."""
+        self._num_views += 1
+        psnr = view.psnr
+        if psnr is not None:
+            self._psnr.append(psnr)
+        if self._truth is not None and view.truth is not None:
+            self._count(view.ids, view.truth)
+        if view.name in self._shown:
+            self._per_view_psnr[view.name] = psnr
+            self._small.append(self._shrunken(view))
+
+    def finish(self, metrics: Mapping[str, float] | None = None) -> Evaluation:
+        """Score and colour everything.
+
+        Args:
+            metrics: means over the views that were measured elsewhere; PSNR is measured here.
+        """
+        pairs: dict[int, int] = {}
+        scores: dict[str, SceneScores] = {}
+        confusion, iou = None, {}
+        if self._truth is not None and self._num_scored:
+            categories = self._truth.categories
+            scores = {p.name: score_table(self._tables[p.resize], categories, p) for p in PROTOCOLS}
+            exact = self._tables[STRICT.resize]
+            pairs = match_segments(exact)
+            iou = _ious(exact, pairs)
+            confusion = Confusion.of(exact, categories)
+        colors, true_colors = self._colors(pairs)
+        means = dict(metrics or {})
+        if self._psnr and "psnr" not in means:
+            means = {"psnr": math.fsum(self._psnr) / len(self._psnr), **means}
+        shown = sorted(self._small, key=lambda view: view.name)
+        return Evaluation(
+            self._num_views, self._num_scored, scores, means, confusion,
+            tuple(self._pictured(view, pairs, colors, true_colors) for view in shown), colors, true_colors,
+            self._true_names(), iou,
+        )  # fmt: skip
+
+    def _count(self, ids: np.ndarray, truth: np.ndarray) -> None:
+        assert self._truth is not None
+        height, width = truth.shape
+        ids = resize_nearest(ids, width, height)
+        maps = [
+            torch.from_numpy(np.ascontiguousarray(labels))
+            for labels in (self._meaning.category_of()[ids], ids, self._truth.category_of()[truth], truth)
+        ]
+        for size, table in self._tables.items():
+            table.add(*(resize_labels(labels, size or (width, height)) for labels in maps))
+        self._num_scored += 1
+
+    def _shrunken(self, view: View) -> View:
+        height, width = view.ids.shape
+        scale = min(1.0, self._width / width)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        colours = [None if p is None else np.asarray(Image.fromarray(p).resize(size, Image.Resampling.LANCZOS))
+                   for p in (view.photo, view.rendered)]  # fmt: skip
+        truth = None if view.truth is None else resize_nearest(view.truth, *size)
+        return View(view.name, resize_nearest(view.ids, *size), truth, colours[0], colours[1])
+
+    def _colors(
+        self, pairs: Mapping[int, int]
+    ) -> tuple[dict[int, tuple[int, int, int]], dict[int, tuple[int, int, int]]]:
+        """Colours of predicted and true segments; an object has one colour on both sides."""
+        true_ids = [] if self._truth is None else [segment.id for segment in self._truth.segments]
+        free = max(true_ids, default=0)
+        stands_for: dict[int, int] = {}
+        for segment in self._meaning.segments:
+            if segment.id in pairs:
+                stands_for[segment.id] = pairs[segment.id]
+            elif not true_ids:
+                stands_for[segment.id] = segment.id
+            else:
+                free += 1
+                stands_for[segment.id] = free
+        shown = sorted({*true_ids, *stands_for.values()})
+        rows = (PanopticPalette(shown).colors.numpy() * 255).round().astype(int).tolist()
+        of: dict[int, tuple[int, int, int]] = {one: (row[0], row[1], row[2]) for one, row in zip(shown, rows)}
+        return {one: of[other] for one, other in stands_for.items()}, {one: of[one] for one in true_ids}
+
+    def _true_names(self) -> dict[int, str]:
+        if self._truth is None:
+            return {}
+        names = {category.id: category.name for category in self._truth.categories}
+        return {s.id: f"{s.name or names[s.category_id]} · {s.id}" for s in self._truth.segments}
+
+    def _pictured(
+        self,
+        view: View,
+        pairs: Mapping[int, int],
+        colors: Mapping[int, tuple[int, int, int]],
+        true_colors: Mapping[int, tuple[int, int, int]],
+    ) -> PicturedView:
+        pictures = {"photo": view.photo, "rendered": view.rendered, "panoptic": _colorize(view.ids, colors)}
+        if view.truth is not None and self._truth is not None:
+            pictures["truth"] = _colorize(view.truth, true_colors)
+            pictures["errors"] = error_map(
+                view.ids, view.truth, self._meaning.category_of(), self._truth.category_of(), pairs
+            )
+        found = {name: picture for name, picture in pictures.items() if picture is not None}
+        return PicturedView(view.name, found, self._per_view_psnr[view.name])
+
+
+def evenly(names: Collection[str], most: int) -> list[str]:
+    """At most ``most`` of the names, evenly spread, in their order."""
+    listed = list(names)
+    if len(listed) <= most:
+        return listed
+    return [listed[int(index)] for index in np.linspace(0, len(listed) - 1, most).round()] if most else []
+
+
+def _colorize(ids: np.ndarray, colors: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
+    table = np.zeros((max(int(ids.max(initial=0)), max(colors, default=0)) + 1, 3), dtype=np.uint8)
+    for segment_id, color in colors.items():
+        table[segment_id] = color
+    return table[ids]
+
+
+def _ious(table: ContingencyTable, pairs: Mapping[int, int]) -> dict[int, float]:
+    """IoU of each pair of segments; pixels of void truth are left out."""
+    _, pred, gt_category, gt, pixels = table.rows.numpy().T
+    valid = gt_category != 0
+    pred, gt, pixels = pred[valid], gt[valid], pixels[valid]
+    result = {}
+    for one, other in pairs.items():
+        both = pixels[(pred == one) & (gt == other)].sum()
+        result[one] = float(both / (pixels[pred == one].sum() + pixels[gt == other].sum() - both))
+    return result

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The objects of a scene as rows of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from panoptic_gs.camera import Camera
+from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.uplift import LabelledScene
+from panoptic_gs.viewer.objects import ObjectTable
+from panoptic_gs.viewer.orientation import up_direction
+
+_LEAST_FOR_BOX = 10  # Gaussians: the box of fewer says nothing
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """One object, or one stuff class; what is not known is None.
+
+    Args:
+        id: of its segment.
+        name: its own, else its category's.
+        category: the category's name.
+        isthing: whether it is a thing.
+        score: of the prediction.
+        confidence: mean share of its label over its Gaussians.
+        gaussians: whose strongest label it is.
+        size: of its upright box in metres: both sides on the ground, the longer first, and the height.
+    """
+
+    id: int
+    name: str
+    category: str
+    isthing: bool
+    score: float | None = None
+    confidence: float | None = None
+    gaussians: int | None = None
+    size: tuple[float, float, float] | None = None
+
+
+def labelled_objects(
+    scene: LabelledScene, cameras: Collection[Camera] = (), meters_per_unit: float = 1.0
+) -> tuple[ObjectRow, ...]:
+    """The objects that have Gaussians; ``cameras`` tell which way is up."""
+    table = ObjectTable(scene)
+    up = up_direction(table, scene.splats.means.numpy(), list(cameras))
+    rows = []
+    for row in table:
+        if not row.count:
+            continue
+        box = table.box(row.id, up) if row.count >= _LEAST_FOR_BOX else None
+        size = None
+        if box is not None:
+            across, along, height = [*sorted(box.size[:2].tolist()), float(box.size[2])]
+            size = (along * meters_per_unit, across * meters_per_unit, height * meters_per_unit)
+        rows.append(
+            ObjectRow(row.id, row.name, row.category.name, row.category.isthing, row.segment.score, row.confidence,
+                      row.count, size)
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def mapped_objects(meaning: PanopticScene) -> tuple[ObjectRow, ...]:
+    """The segments of panoptic maps, things first."""
+    categories = {category.id: category for category in meaning.categories}
+    rows = []
+    for segment in meaning.segments:
+        category = categories[segment.category_id]
+        rows.append(
+            ObjectRow(segment.id, segment.name or category.name, category.name, category.isthing, segment.score)
+        )
+    return tuple(sorted(rows, key=lambda row: (not row.isthing, row.name.casefold(), row.id)))

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as one HTML file that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from panoptic_gs.files import replacing
+from panoptic_gs.report.charts import line_chart
+from panoptic_gs.report.confusion import Confusion
+from panoptic_gs.report.contact_sheet import CORRECT, NOT_SCORED, WRONG_CATEGORY, WRONG_OBJECT
+from panoptic_gs.report.evaluation import LAYERS, Evaluation, PicturedView
+from panoptic_gs.report.markup import Markup, element, picture_uri
+from panoptic_gs.report.scene_report import SceneReport
+from panoptic_gs.report.score_tables import class_table, score_table, tiles
+from panoptic_gs.report.training_log import TrainingLog
+
+_FOLDER = Path(__file__).parent
+_LOSSES = {"loss": "total", "main_loss": "colour", "panoptic_loss": "panoptic"}
+
+
+def write_report(path: Path, report: SceneReport) -> None:
+    """Write a report as one HTML file, in one move.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    page = render_page(report)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def render_page(report: SceneReport) -> str:
+    """The HTML of a report."""
+    style, script = ((_FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    # Whatever a file's names hold: nothing is fetched, and no other script runs.
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{report.title} · panoptic report"),
+        element("link", rel="icon", href="data:,"),
+        element("style", Markup(style)),
+    )
+    sections = [
+        _section("scores", "Scores", _scores(report.evaluation)),
+        _section("views", "Views", _views(report)),
+        _section("objects", "Objects", _objects(report)),
+        _section("confusion", "Confusion of classes", _confusion(report.evaluation.confusion)),
+        _section("training", "Training", _training(report.training)),
+        _section("origin", "How it was made", _origin(report)),
+    ]
+    body = element(
+        "body",
+        _header(report),
+        element("main", *(section for section in sections if section is not None)),
+        element("div", class_="tip", id="tip", role="status", hidden=True),
+        element("script", Markup(script)),
+    )
+    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+
+
+def _section(name: str, heading: str, content: Markup | None) -> Markup | None:
+    if content is None:
+        return None
+    return element("section", element("h2", heading), content, id=name)
+
+
+def _header(report: SceneReport) -> Markup:
+    evaluation = report.evaluation
+    told = [f"{evaluation.num_views} views"]
+    if evaluation.num_scored != evaluation.num_views:
+        told[0] += f", {evaluation.num_scored} of them with truth" if evaluation.num_scored else " without truth"
+    if "Gaussians" in report.facts:
+        told.append(f"{report.facts['Gaussians']} Gaussians")
+    things = sum(row.isthing for row in report.objects)
+    told.append(f"{things} objects, {len(report.objects) - things} stuff classes")
+    switch = element("button", "Dark", type="button", id="theme", class_="quiet", aria_label="Light or dark page")
+    return element(
+        "header",
+        element("p", element("span", "Panoptic scene report", class_="eyebrow"), switch, class_="top"),
+        element("h1", report.title),
+        element("p", " · ".join(told), class_="lead"),
+    )
+
+
+# Scores
+
+
+def _scores(evaluation: Evaluation) -> Markup | None:
+    parts = [tiles(evaluation)]
+    if evaluation.scores:
+        parts += [score_table(evaluation), element("h3", "Panoptic quality by class"), class_table(evaluation)]
+    else:
+        parts.append(element("p", "There are no true maps of these views, so labels are not scored.", class_="note"))
+    return element("div", *parts)
+
+
+# Views
+
+
+def _views(report: SceneReport) -> Markup | None:
+    views = report.evaluation.views
+    if not views:
+        return None
+    layers = [layer for layer in LAYERS if any(layer in view.pictures for view in views)]
+    left = "photo" if "photo" in layers else layers[0]
+    right = next(layer for layer in ("panoptic", *layers) if layer in layers and layer != left)
+    note = None
+    if len(views) < report.evaluation.num_views:
+        note = element("p", f"{len(views)} of {report.evaluation.num_views} views, evenly spread.", class_="note")
+    bar = element("div", _choice("left", layers, left), _choice("right", layers, right), class_="choices")
+    legend = None
+    if "errors" in layers:
+        meanings = {"right": CORRECT, "right category, another object": WRONG_OBJECT,
+                    "wrong category": WRONG_CATEGORY, "void in the truth": NOT_SCORED}  # fmt: skip
+        keys = [element("span", _swatch(color), name) for name, color in meanings.items()]
+        legend = element("p", "Errors: ", *keys, class_="legend")
+    cards = [_card(view, left, right) for view in views]
+    grid = element("div", *cards, class_="grid", id="grid", data_left=left, data_right=right)
+    return element("div", note, bar, grid, legend, _color_names(report))
+
+
+def _choice(side: str, layers: list[str], chosen: str) -> Markup:
+    buttons = [
+        element("button", layer, type="button", data_layer=layer, aria_pressed="true" if layer == chosen else "false")
+        for layer in layers
+    ]
+    return element("div", element("span", side), *buttons, class_="choice", role="group", data_side=side,
+                   aria_label=f"Picture on the {side}")  # fmt: skip
+
+
+def _card(view: PicturedView, left: str, right: str) -> Markup:
+    pictures = []
+    for layer, pixels in view.pictures.items():
+        smooth = layer in ("photo", "rendered")
+        pictures.append(element(
+            "img", class_=layer, src=picture_uri(pixels, lossless=not smooth), alt=f"{layer} of view {view.name}",
+            draggable="false", width=pixels.shape[1], height=pixels.shape[0],
+        ))  # fmt: skip
+    height, width = next(iter(view.pictures.values())).shape[:2]
+    slider = element("input", type="range", min="0", max="100", value="50", step="1",
+                     aria_label=f"View {view.name}: how much of the picture on the left is seen")  # fmt: skip
+    stage = element("div", *pictures, element("span", class_="divider"), slider, class_="stage",
+                    style=f"aspect-ratio:{width}/{height}")  # fmt: skip
+    psnr = None if view.psnr is None else element("span", f"{view.psnr:.1f} dB", class_="number")
+    under = element("span", class_="under", aria_live="off")
+    return element("figure", stage, element("figcaption", element("strong", view.name), under, psnr), class_="view",
+                   data_left=left, data_right=right)  # fmt: skip
+
+
+def _color_names(report: SceneReport) -> Markup:
+    """Colour in a label map → the object, for what is under the pointer."""
+    titles = {row.id: f"{row.name} · {row.id}" for row in report.objects}
+    evaluation = report.evaluation
+    names = {
+        "panoptic": {_hex(c): titles.get(one, str(one)) for one, c in evaluation.colors.items()},
+        "truth": {_hex(c): evaluation.true_names.get(one, str(one)) for one, c in evaluation.true_colors.items()},
+    }
+    text = json.dumps(names).replace("<", "\\u003c").replace("&", "\\u0026")
+    return element("script", Markup(text), type="application/json", id="names")
+
+
+# Objects
+
+
+def _objects(report: SceneReport) -> Markup | None:
+    rows = report.objects
+    if not rows:
+        return None
+    iou = report.evaluation.iou
+    columns: list[tuple[str, Callable]] = [("score", lambda row: row.score), ("confidence", lambda row: row.confidence)]
+    if iou:
+        columns.append(("IoU", lambda row: iou.get(row.id)))
+    columns = [column for column in columns if any(column[1](row) is not None for row in rows)]
+    with_gaussians = any(row.gaussians is not None for row in rows)
+    with_size = any(row.size is not None for row in rows)
+    head = [_sorter("object", "text"), _sorter("category", "text"), _sorter("kind", "text")]
+    head += [_sorter(name) for name, _ in columns]
+    head += [_sorter("Gaussians")] * with_gaussians + [_sorter("size in metres")] * with_size
+    body = []
+    for row in rows:
+        color = report.evaluation.colors.get(row.id, (128, 128, 128))
+        cells = [
+            element("th", _swatch(color), element("span", f"{row.name} "), element("small", f"{row.id}"), scope="row",
+                    data_sort=f"{row.name.casefold()} {row.id:09d}"),
+            element("td", row.category, data_sort=row.category.casefold()),
+            element("td", "thing" if row.isthing else "stuff"),
+        ]  # fmt: skip
+        cells += [_number(value(row), ".2f") for _, value in columns]
+        if with_gaussians:
+            cells.append(_number(row.gaussians, ",d"))
+        if with_size:
+            text = "–" if row.size is None else " × ".join(f"{side:.2f}" for side in row.size)
+            volume = -1.0 if row.size is None else math.prod(row.size)
+            cells.append(element("td", text, class_="number", data_sort=f"{volume:.6g}"))
+        body.append(element("tr", *cells))
+    table = element("table", element("thead", element("tr", *head)), element("tbody", *body), class_="sortable")
+    notes = ["Sizes are the two sides on the ground and the height of an upright box, sorted by volume."] * with_size
+    notes += ["IoU is with the true object that it stands for."] * bool(iou)
+    return element("div", _scroller(table, "Objects"), element("p", " ".join(notes), class_="note"))
+
+
+def _sorter(name: str, kind: str = "number") -> Markup:
+    button = element("button", name, type="button", class_="sort", data_kind=kind)
+    return element("th", button, scope="col", aria_sort="none", class_=kind)
+
+
+def _number(value: float | None, form: str) -> Markup:
+    if value is None or math.isnan(value):
+        return element("td", "–", class_="number", data_sort="-1")
+    return element("td", format(value, form), class_="number", data_sort=f"{value:.9g}")
+
+
+# Confusion
+
+
+def _confusion(confusion: Confusion | None) -> Markup | None:
+    if confusion is None or not confusion.rows:
+        return None
+    columns = [element("th", element("span", name), scope="col") for name in confusion.columns]
+    corner = element("td", element("span", "true ↓"), element("span", "predicted →"), class_="corner")
+    body = []
+    for name, shares, pixels in zip(confusion.rows, confusion.shares, confusion.pixels):
+        cells = []
+        for other, share, count in zip(confusion.columns, shares.tolist(), pixels.tolist()):
+            right = name == other
+            tip = f"{name} → {other}: {100 * share:.1f}% of {name} ({count:,} pixels)"
+            cells.append(element(
+                "td", f"{100 * share:.0f}" if share >= 0.005 else "", data_tip=tip,
+                class_=None if not count else f"{'right' if right else 'wrong'}{' most' if share > 0.5 else ''}",
+                style=f"--v:{share:.3f}" if count else None,
+            ))  # fmt: skip
+        body.append(element("tr", element("th", name, scope="row"), *cells))
+    table = element("table", element("thead", element("tr", corner, *columns)), element("tbody", *body),
+                    class_="confusion")  # fmt: skip
+    note = "Percent of each true class's pixels by predicted class, over all views; the largest class comes first."
+    return element("div", _scroller(table, "Confusion of classes"), element("p", note, class_="note"))
+
+
+# Training
+
+
+def _training(training: TrainingLog | None) -> Markup | None:
+    if training is None or not training.rows:
+        return None
+    charts = []
+    if training.curve("psnr"):
+        charts.append(line_chart("PSNR of training views, dB", {"PSNR": training.curve("psnr")}, "dB"))
+    losses = {said: training.curve(name) for name, said in _LOSSES.items() if training.curve(name)}
+    if any(value > 0 for curve in losses.values() for _, value in curve):
+        charts.append(line_chart("Loss", losses, logarithmic=True))
+    if training.curve("gaussian_count"):
+        charts.append(line_chart("Number of Gaussians", {"Gaussians": training.curve("gaussian_count")}))
+    if not charts:
+        return None
+    note = f"Each point is a mean over {training.every:,} steps." if training.every > 1 else None
+    return element("div", element("div", *charts, class_="charts"),
+                   None if note is None else element("p", note, class_="note"))  # fmt: skip
+
+
+# Origin
+
+
+def _origin(report: SceneReport) -> Markup:
+    parts = []
+    if report.commands:
+        parts.append(element("pre", *(element("code", f"{line}\n") for line in report.commands)))
+    parts.append(_pairs(report.facts))
+    trained = {} if report.training is None else report.training.origin.get("environment", {})
+    here = dict(report.environment)
+    if trained and {**trained} != here:
+        parts += [element("h3", "Trained with"), _pairs({str(k): str(v) for k, v in trained.items()}),
+                  element("h3", "Reported with")]  # fmt: skip
+    parts.append(_pairs({**here, "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")}))
+    return element("div", *parts)
+
+
+def _pairs(pairs: Mapping[str, str]) -> Markup:
+    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs.items()))
+
+
+def _scroller(table: Markup, name: str) -> Markup:
+    return element("div", table, class_="scroll", tabindex="0", role="region", aria_label=name)
+
+
+def _swatch(color: tuple[int, int, int]) -> Markup:
+    return element("i", class_="swatch", style=f"background:{_hex(color)}")
+
+
+def _hex(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
