@@ -53,7 +53,7 @@ class Page:
         cameras = [] if data is None else [frame.camera for frame in data.frames]
         means = session.scene.splats.means.numpy()
         self.up = up if up is not None else up_direction(session.table, means, cameras)
-        self._standpoint = first_standpoint(session.table, means, self.up, cameras)
+        self.standpoint = first_standpoint(session.table, means, self.up, cameras)
         self._splats = SplatNode(server, session.scene.splats)
         self._box = BoxNode(server, "/selected/box", _SPOTLIGHT)
         self._label: Any = None
@@ -155,7 +155,7 @@ class Page:
     # Events
 
     def _welcome(self, client: Any) -> None:
-        eye, target = self._standpoint
+        eye, target = self.standpoint
         with client.atomic():
             client.camera.up_direction = tuple(map(float, self.up))
             client.camera.position = tuple(map(float, eye))

@@ -59,7 +59,7 @@ class Visit:
         self.page.wait_for_selector("canvas")
         self.page.get_by_text("Objects", exact=True).wait_for()
         self.until(lambda: bool(self.viewer.server.get_clients()))
-        self.until(lambda: np.linalg.norm(self.camera().position - self.viewer._standpoint.eye) < 1e-3)
+        self.until(lambda: np.linalg.norm(self.camera().position - self.viewer.standpoint.eye) < 1e-3)
         return self
 
     def camera(self):
