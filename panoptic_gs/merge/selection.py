@@ -149,7 +149,7 @@ def _annealed(gains: np.ndarray, costs: np.ndarray, seed: int) -> np.ndarray:
         model, num_reads=_READS, num_sweeps=_SWEEPS, beta_range=[1 / hot, 1 / cold], seed=seed % (1 << 31),
         beta_schedule_type="geometric",
     )  # fmt: skip
-    order = np.argsort([int(variable) for variable in result.variables])
+    order = np.argsort(np.array(list(result.variables), dtype=np.int64))
     return result.record.sample[:, order].astype(bool)
 
 
