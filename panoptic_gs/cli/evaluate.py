@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json, write_json
+from panoptic_gs.files import read_json
 from panoptic_gs.panoptic import PanopticScene
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Output):
     """Score panoptic maps against the truth, over all views of a scene together.
 
     Prints PQ, SQ, RQ (all classes, things, stuff), mIoU, mAcc, mCov and mWCov in percent, one line a protocol:
@@ -45,14 +45,12 @@ class Evaluate:
     """Count views without a predicted map as entirely unpredicted instead of refusing them."""
     per_class: bool = False
     """Print the classes too."""
-    json: Path | None = None
-    """Write all numbers to this file."""
 
     def run(self) -> None:
         from panoptic_gs.metrics import Protocol, evaluate_scenes
         from panoptic_gs.metrics.scenes import view_order
 
-        console = Console()
+        console = self.console()
         rules = [Protocol.parse(name) for name in self.protocols]
         pred, gt = _load(self.pred, "panoptic"), _load(self.gt, "panoptic_gt")
         document: dict = {"prediction": pred.source, "truth": gt.source, "splits": {}}
@@ -75,9 +73,7 @@ class Evaluate:
         ignored = [stem for stem in pred.maps if stem not in gt.maps]
         if ignored:
             console.print(f"[dim]Ignored: {len(ignored)} predicted maps of views without truth.[/]", highlight=False)
-        if self.json:
-            write_json(self.json, document)
-            console.print(f"Written: {self.json}", highlight=False, soft_wrap=True)
+        self.finish(**document)
 
     def _views(self, gt: PanopticScene) -> dict[str, list[str]]:
         """Split name → stems; ``all`` where none was asked for."""

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
 from panoptic_gs.camera import Camera
+from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_image, read_json, write_json
+from panoptic_gs.files import read_image, read_json
 from panoptic_gs.panoptic import Category, PanopticScene, category_from_json
 from panoptic_gs.scene import Scene
 from panoptic_gs.splats import read_vertices
@@ -30,7 +30,7 @@ _MILLIMETRES = 1000.0
 
 
 @dataclass(frozen=True)
-class EvaluatePoints:
+class EvaluatePoints(Output):
     """Score labels in 3D: each true point takes the label of the nearest predicted one.
 
     Prints AP, AP50, AP25, precision and recall of things (ScanNet's definition), mIoU, mAcc, mCov and mWCov of points,
@@ -57,13 +57,11 @@ class EvaluatePoints:
     the prediction's."""
     per_class: bool = False
     """Print the classes too."""
-    json: Path | None = None
-    """Write all numbers to this file."""
 
     def run(self) -> None:
         from panoptic_gs.metrics import average_precision, match_instances, point_table, score_points
 
-        console = Console()
+        console = self.console()
         with console.status("Reading"):
             pred = _prediction(self.labelled, self.panoptic, self.min_opacity)
             truth = _truth(self.gt, self.voxel, self.categories, pred.categories)
@@ -84,14 +82,10 @@ class EvaluatePoints:
         console.print(_summary(len(truth.points), len(pred.points), scores))
         if self.per_class:
             console.print(_class_table(classes))
-        if self.json:
-            numbers = {name: None if math.isnan(value) else value for name, value in scores.items()}
-            settings = {"max_distance": self.max_distance, "min_points": self.min_points,
-                        "min_opacity": self.min_opacity, "voxel": self.voxel}  # fmt: skip
-            per_class = {str(c): row for c, row in classes.items()}
-            write_json(self.json, {"prediction": str(self.labelled), "truth": str(self.gt), "settings": settings,
-                                   "scores": numbers, "per_class": per_class})  # fmt: skip
-            console.print(f"Written: {self.json}", highlight=False, soft_wrap=True)
+        settings = {"max_distance": self.max_distance, "min_points": self.min_points,
+                    "min_opacity": self.min_opacity, "voxel": self.voxel}  # fmt: skip
+        self.finish(prediction=str(self.labelled), truth=str(self.gt), settings=settings, scores=dict(scores),
+                    per_class={str(c): row for c, row in classes.items()})  # fmt: skip
 
 
 class _Cloud(NamedTuple):

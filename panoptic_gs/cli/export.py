@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import replacing_folder, require_replaceable, write_json
 from panoptic_gs.panoptic import PanopticScene
@@ -30,7 +31,7 @@ _INDEX = "export.json"
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Output):
     """Take a labelled scene to other programs.
 
     splats: one PLY with segment_id, category_id and confidence, which any 3DGS viewer opens. objects: one such PLY for
@@ -69,7 +70,7 @@ class Export:
         from panoptic_gs.export import load_camera_path
         from panoptic_gs.viewer.opening import open_scene
 
-        console = Console()
+        console = self.console()
         formats = self.formats or (_STILL if self.path is None else (*_STILL, *_ALONG_PATH))
         if self.path is None and set(formats) & set(_ALONG_PATH):
             raise InputError("--path", "none", "cameras for maps and video", "Pass a scene folder with --path.")
@@ -87,7 +88,8 @@ class Export:
                 written |= self._write_path(folder, scene, path, formats, console)
             write_json(folder / _INDEX, {"source": self.labelled.name, "files": written})
         for name, what in written.items():
-            console.print(f"{self.out / name}  [dim]{what}", highlight=False, soft_wrap=True)
+            console.print(f"{self.out / name}  [dim]{what}")
+        self.finish([self.out / name for name in written], files=written)
 
     def _write_still(
         self, folder: Path, scene: LabelledScene, path: Mapping[str, Camera], formats: Sequence[Format]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import require_replaceable
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Merge:
+class Merge(Output):
     """Merge the query masks of a multi-view network into panoptic maps with one id an object.
 
     Masks of different queries overlap. 'qubo' chooses the queries that cover most and overlap least over all views
@@ -54,7 +54,7 @@ class Merge:
         from panoptic_gs.merge import merge_predictions
         from panoptic_gs.predict.raw import RawPredictions
 
-        console = Console(soft_wrap=True, highlight=False)
+        console = self.console()
         require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
         with Progress(console=console, transient=True) as progress:
             tasks: dict[str, TaskID] = {}
@@ -76,6 +76,8 @@ class Merge:
         for line in _summary(merged):
             console.print(line)
         console.print(f"{len(predictions.images)} views written: {escape(str(self.out))}, confidence/")
+        self.finish([self.out], method=merged.method, segments=len(merged.segments), objective=merged.objective,
+                    gap=merged.gap)  # fmt: skip
 
 
 def _require_images_of_scene(predictions: RawPredictions, out: Path) -> None:

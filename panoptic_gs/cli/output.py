@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Output:
             result: the rest, ready for JSON.
         """
         paths = [str(path) for path in written]
-        document = {"command": _name(self), "written": paths, **result}
+        document = _without_nan({"command": _name(self), "written": paths, **result})
         if self._prints_json:
             print(json.dumps(document, ensure_ascii=False), flush=True)
             return
@@ -60,6 +61,17 @@ def _name(command: Output) -> str:
     """``EvaluatePoints`` → ``evaluate-points``."""
     name = type(command).__name__
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+
+
+def _without_nan(value: Any) -> Any:
+    """The same document with None for NaN and infinity, which are no JSON."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return value
 
 
 def complete_json(arguments: Sequence[str]) -> list[str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import replacing_folder, require_replaceable
 
@@ -29,7 +29,7 @@ _POOR_CENTER, _POOR_ANGLE = 0.1, 5.0  # median error over the spread of the cent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict:
+class Predict(Output):
     """Predict panoptic masks, cameras and shape from photos: a scene folder ready for ns-train. No poses needed.
 
     Runs official PanSt3R where it is installed (non-commercial licence), or a network of your own; see
@@ -82,7 +82,7 @@ class Predict:
         from panoptic_gs.predict.raw import RawPredictions
         from panoptic_gs.scene import Scene
 
-        console = Console(soft_wrap=True, highlight=False)
+        console = self.console()
         self._check_arguments()
         require_replaceable(self.out, overwrite=self.overwrite, known_by=_KNOWN_BY)
         classes = read_classes(self.classes)
@@ -127,6 +127,7 @@ class Predict:
         else:
             console.print(f"Written: {self.out}/panoptic, predictions")
             console.print(f"Score it: panoptic-gs evaluate {self.out} SCENE")
+        self.finish([self.out], images=len(photos), left_out=lost, things=things, segments=len(merged.segments))
 
     def _check_arguments(self) -> None:
         if self.views is not None and (self.images is not None or self.cameras is not None):

@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import Output
+
 if TYPE_CHECKING:
     from panoptic_gs.datasets.preparation import Preparation
     from panoptic_gs.datasets.preparation import Progress as Report
@@ -26,7 +28,7 @@ _MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
-class PrepareScene:
+class PrepareScene(Output):
     """Options of every dataset; a subclass opens the raw scene."""
 
     raw: Positional[Path]
@@ -55,7 +57,7 @@ class PrepareScene:
     def run(self) -> None:
         from panoptic_gs.datasets.preparation import PrepareOptions, prepare_scene
 
-        console = Console(soft_wrap=True, highlight=False)
+        console = self.console()
         options = PrepareOptions(self.classes, self.test_every, self.stride, self.max_frames, self.seed_points,
                                  self.jobs, self.overwrite)  # fmt: skip
         try:
@@ -65,6 +67,9 @@ class PrepareScene:
             console.print("Interrupted. The same command goes on where it stopped.")
             raise
         _print_summary(console, self.out, done)
+        self.finish([self.out], frames=done.frames, splits={name: len(stems) for name, stems in done.splits.items()},
+                    segments=len(done.segments), seed_points=done.points,
+                    dropped=[{"stem": entry.stem, "reason": entry.reason} for entry in done.dropped])  # fmt: skip
         if done.dropped:
             sys.exit(1)
 

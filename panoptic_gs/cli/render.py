@@ -9,17 +9,17 @@ from typing import Literal
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import Output
 from panoptic_gs.files import replacing_folder, write_png
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.scene import Scene
 
 
 @dataclass(frozen=True)
-class Render:
+class Render(Output):
     """Render a labelled scene from the cameras of a scene folder: photos, depth and COCO panoptic maps."""
 
     labelled: Positional[Path]
@@ -40,7 +40,7 @@ class Render:
         from panoptic_gs.rasterize import rasterization
         from panoptic_gs.uplift import load_labelled_scene, render_panoptic
 
-        console = Console()
+        console = self.console()
         frames = Scene.load(self.scene).split(self.split)
         splats, labels, segments, categories = load_labelled_scene(self.labelled)
         palette = PanopticPalette([segment.id for segment in segments])
@@ -64,7 +64,9 @@ class Render:
             PanopticScene(categories, segments, maps, source=f"rendered from {self.labelled.name}").save(
                 folder / "panoptic"
             )
-        console.print(f"{len(frames)} views written: {self.out}/rgb, depth, panoptic, panoptic_color, confidence")
+        names = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")
+        console.print(f"{len(frames)} views written: {self.out}/{', '.join(names)}", markup=False)
+        self.finish([self.out / name for name in names], views=len(frames))
 
 
 def _to_bytes(values: torch.Tensor) -> np.ndarray:

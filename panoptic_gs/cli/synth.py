@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import Output
 from panoptic_gs.files import replacing_folder
 from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
@@ -19,7 +19,7 @@ from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize
 
 
 @dataclass(frozen=True)
-class Synth:
+class Synth(Output):
     """Make a procedural room: photos, cameras, seed points, exact panoptic truth and simulated predictions."""
 
     out: Positional[Path]
@@ -45,7 +45,7 @@ class Synth:
         # torchmetrics takes seconds to import: the other commands and --help start without it.
         from panoptic_gs.metrics import evaluate_scenes
 
-        console = Console(soft_wrap=True, highlight=False)
+        console = self.console()
         folder_in_place = replacing_folder(self.out, overwrite=self.overwrite, known_by="transforms.json")
         with folder_in_place as folder, Progress(console=console, transient=True) as progress:
             tasks = {
@@ -82,3 +82,5 @@ class Synth:
             console.print(f"  raw/: {queries} queries, masks of {width}×{height}")
         numbers = ", ".join(f"PQ {100 * score.panoptic.pq:.1f} {name}" for name, score in scores.items())
         console.print(f"  panoptic/: simulated predictions, noise '{self.noise}'; on the training views {numbers}")
+        self.finish([self.out], kind=scene.room.kind, seed=self.seed, things=things, stuff=stuff, views=self.views,
+                    predictions={name: score.as_dict() for name, score in scores.items()})  # fmt: skip

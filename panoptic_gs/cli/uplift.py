@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 from tyro.conf import Positional
 
 from panoptic_gs.camera import Camera
+from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import require_replaceable
 from panoptic_gs.scene import Scene
@@ -21,7 +21,7 @@ from panoptic_gs.splats import Splats
 
 
 @dataclass(frozen=True)
-class Uplift:
+class Uplift(Output):
     """Label the Gaussians of a trained 3DGS PLY from a scene folder's panoptic maps, without any training.
 
     Each Gaussian gets the average of the labels of the pixels it is blended into, weighted by how much it contributes
@@ -52,7 +52,7 @@ class Uplift:
     def run(self) -> None:
         from panoptic_gs.uplift import save_labelled_scene, uplift_labels
 
-        console = Console()
+        console = self.console()
         require_replaceable(self.out, overwrite=self.overwrite, known_by="segments.json")
         scene = Scene.load(self.scene)
         labelling = scene.load_panoptic(self.panoptic)
@@ -89,4 +89,6 @@ class Uplift:
             f"{int(labelled.sum()):,} of {len(splats):,} Gaussians carry one of {len(labelling.segments)} segments "
             f"(mean confidence {float(confidence[labelled].mean()):.3f})."
         )
-        console.print(f"Written: {self.out / 'splats.ply'}, labels.safetensors, segments.json")
+        written = [self.out / name for name in ("splats.ply", "labels.safetensors", "segments.json")]
+        console.print(f"Written: {written[0]}, labels.safetensors, segments.json", markup=False)
+        self.finish(written, gaussians=len(splats), labelled=int(labelled.sum()), segments=len(labelling.segments))

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import Output
+
 
 @dataclass(frozen=True)
-class View:
+class View(Output):
     """Look at a labelled scene in the browser: click its objects, filter, recolour, and mend its labels.
 
     The page is served to this machine only. Over ssh, forward the port: ssh -L 8080:127.0.0.1:8080 MACHINE. Edits are
@@ -44,19 +45,21 @@ class View:
 
         from panoptic_gs.viewer.start import start_viewer
 
-        console = Console()
+        console = self.console()
         with console.status("Opening the scene"):
             page, url = start_viewer(self.scene, self.data, out=self.out, host=self.host, port=self.port,
                                      max_gaussians=self.max_gaussians, up=self.up)  # fmt: skip
         session = page.session
         console.print(
             f"{len(session.table.segment_of):,} Gaussians, {len(session.table)} objects from "
-            f"{escape(str(self.scene))}. Edits are saved in {escape(str(session.out))}.",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-        console.print(f"[bold]{url}[/]   (Ctrl+C stops)", highlight=False)
+            f"{escape(str(self.scene))}. Edits are saved in {escape(str(session.out))}."
+        )
+        console.print(f"[bold]{url}[/]   (Ctrl+C stops)")
         if self.host not in ("127.0.0.1", "localhost", "::1"):
             console.print("[yellow]Anybody who reaches this address can see and edit the scene.[/]")
+        if self.quiet and self.json is None:
+            print(url, flush=True)
+        self.finish(url=url, gaussians=len(session.table.segment_of), objects=len(session.table))
         if self.open_browser:
             webbrowser.open(url)
         try:
