@@ -30,17 +30,24 @@ class RoomOptions:
     out: Path = Path("outputs/rooms")
     """Folder for scenes, runs and tables; finished runs in it are kept."""
     rooms: int = 8
-    """Number of rooms; their seeds are 0, 1, …"""
+    """Number of rooms."""
+    first_seed: int = 0
+    """Seed of the first room; the others count on from it."""
     views: int = 50
     """Views of a room; every fifth is held out."""
     width: int = 240
     """Image width in pixels; the height is three quarters of it."""
-    iterations: int = 1500
+    iterations: int = 1000
     """Training iterations."""
     jobs: int = 1
     """Runs at a time; each gets its share of the cores."""
     write_docs: Path | None = None
     """A document to write the table into, between its markers."""
+
+    @property
+    def seeds(self) -> range:
+        """The rooms' seeds."""
+        return range(self.first_seed, self.first_seed + self.rooms)
 
     def scene(self, seed: int, console: Console) -> Path:
         """The scene folder of a room, made where it is not there yet."""
@@ -88,7 +95,7 @@ class Rooms(RoomOptions):
         if self.write_docs is not None:
             require_markers(self.write_docs, "rooms")
         console = Console()
-        scenes = [self.scene(seed, console) for seed in range(self.rooms)]
+        scenes = [self.scene(seed, console) for seed in self.seeds]
         tasks = [
             Task(root.name, root, PredictionSource("simulated", level=level), Variant(),
                  self.out / "runs" / root.name / level, group=f"noise {level}")
