@@ -73,7 +73,7 @@ class ViewerPictures:
                     image.convert("RGB").quantize(160, dither=Image.Dither.NONE).save(file, optimize=True)
                 print(f"{file} ({file.stat().st_size // 1024} KB)")
             context.close()
-        viewer.server.stop()
+        viewer.close()
 
 
 def _mode(mode: str) -> Callable[[Page], None]:

@@ -69,4 +69,4 @@ class View(Output):
             if session.history.unsaved:
                 console.print("[yellow]Edits that were not saved are lost.[/]")
         finally:
-            page.server.stop()
+            page.close()

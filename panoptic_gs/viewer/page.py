@@ -81,7 +81,16 @@ class Page:
         self.server.on_client_connect(self._welcome)
         on_click(self.server, self._clicked)
         self.refresh()
-        threading.Thread(target=self._keep_drawing, daemon=True).start()
+        self._closed = False
+        self._drawing = threading.Thread(target=self._keep_drawing, daemon=True)
+        self._drawing.start()
+
+    def close(self) -> None:
+        """Stop drawing and serving."""
+        self._closed = True
+        self._stale.set()
+        self._drawing.join(timeout=10)
+        self.server.stop()
 
     # For the panels
 
@@ -113,7 +122,7 @@ class Page:
     def tell(self, client: Any, title: str, body: str, color: str = "blue") -> None:
         """Show a message for some seconds, to one client or to all."""
         for one in [client] if client is not None else self.server.get_clients().values():
-            one.add_notification(unmarked(title), unmarked(body), color=color, auto_close=6000)
+            one.add_notification(unmarked(title, 120), unmarked(body, 400), color=color, auto_close=6000)
 
     # Content
 
@@ -142,6 +151,8 @@ class Page:
     def _keep_drawing(self) -> None:
         while True:
             self._stale.wait()
+            if self._closed:
+                return
             self._stale.clear()
             with self.lock:
                 splats = self.session.scene.splats

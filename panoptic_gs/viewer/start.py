@@ -44,7 +44,7 @@ def start_viewer(
         up: ``auto`` or an axis as ``-y``.
 
     Returns:
-        The page and its address. It is served until ``page.server.stop()``.
+        The page and its address. It is served until ``page.close()``.
 
     Raises:
         InputError: the scene cannot be opened, or the port is in use.

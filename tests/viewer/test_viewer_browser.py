@@ -87,7 +87,7 @@ class Visit:
 
     def close(self) -> None:
         self.page.close()
-        self.viewer.server.stop()
+        self.viewer.close()
 
 
 @pytest.fixture
