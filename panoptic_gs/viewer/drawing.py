@@ -70,9 +70,19 @@ class SplatNode:
             self._server.scene._websock_interface.queue_message(message)
             if self._shown is not None:
                 self._shown.remove()
+                self._forget(f"/splats/{(self._number - 1) % 2}")
             still = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), True
             self._shown = GaussianSplatHandle._make(self._server.scene, name, *still)
         return rows.nbytes
+
+    def _forget(self, name: str) -> None:
+        """Drop splats that are gone from what viser 0.2 sends to pages that open later, which would get them first."""
+        sent = self._server._websock_server._broadcast_buffer
+        with sent.buffer_lock:
+            for number, message in list(sent.message_from_id.items()):
+                if type(message).__name__ == "GaussianSplatsMessage" and message.name == name:
+                    del sent.message_from_id[number]
+                    del sent.id_from_redundancy_key[message.redundancy_key()]
 
 
 class BoxNode:

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The panels of the page, worked without a browser."""
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from small_rooms import CENTERS, FAR, FLOOR, NASTY, NEAR, save, small_room
 
-pytest.importorskip("viser")
+viser = pytest.importorskip("viser")
 
-from panoptic_gs.scene import write_scene
-from panoptic_gs.viewer.start import start_viewer
+from panoptic_gs.scene import write_scene  # noqa: E402
+from panoptic_gs.viewer.start import start_viewer  # noqa: E402 (needs viser)
 
 
 class Visitor:
@@ -145,3 +146,19 @@ def test_cameras_show_photos_and_predicted_maps(tmp_path, visitor):
         assert len(panel._frusta) == 1
     finally:
         page.close()
+
+
+@pytest.mark.skipif(hasattr(viser.SceneApi, "add_gaussian_splats"), reason="viser 0.2 only")
+def test_a_page_that_opens_late_gets_the_splats_once(page):
+    for segment_id in (NEAR, FAR, NASTY, 0):
+        draws = page.draws
+        select(page, segment_id)
+        deadline = time.monotonic() + 10
+        while page.draws == draws and time.monotonic() < deadline:
+            time.sleep(0.01)
+    time.sleep(0.2)  # viser hands messages on in threads of its own
+    kept = [
+        m.name for m in page.server._websock_server._broadcast_buffer.message_from_id.values() if hasattr(m, "buffer")
+    ]
+    assert page.draws >= 5
+    assert len(kept) == 1
