@@ -314,6 +314,10 @@ def view_of(
     return view
 
 
+VOTE_MEMORY = 32 << 20
+"""Bytes for a view's votes that are not yet added to a :class:`VoteStore`; beyond it a view is added in parts."""
+
+
 class VoteStore:
     """Exact sums of blending weights for pairs (Gaussian, label), sparse, in units of 2⁻³⁴.
 
@@ -340,7 +344,7 @@ class VoteStore:
         """
         size = (view.height, view.width)
         labels = checked("labels", labels, size, torch.int32)
-        self._store.add_view(view, labels, _optional("weights", weights, size), num_threads())
+        self._store.add_view(view, labels, _optional("weights", weights, size), VOTE_MEMORY, num_threads())
 
     def add_sums(self, gaussian: Tensor, label: Tensor, sums: Tensor) -> None:
         """Add to pairs: ``gaussian [n]`` int64, ``label [n]`` int32, ``sums [n]`` int64."""
@@ -353,10 +357,9 @@ class VoteStore:
 
     def sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sparse rows: ``indptr [N + 1]`` int64, ``label [nnz]`` int32 ascending in a row, ``sums [nnz]`` int64."""
-        indptr = self._indptr(void_too=True)
-        label = torch.empty(int(indptr[-1]), dtype=torch.int32)
-        sums = torch.empty(int(indptr[-1]), dtype=torch.int64)
-        self._store.write_sums(indptr, num_threads(), label, sums)
+        indptr, label = self._rows(void_too=True)
+        sums = torch.empty(len(label), dtype=torch.int64)
+        self._store.write_sums(num_threads(), indptr, label, sums)
         return indptr, label, sums
 
     def shares(self, void_too: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -364,16 +367,16 @@ class VoteStore:
 
         Label 0 is in the rows only where ``void_too``.
         """
-        indptr = self._indptr(void_too)
-        label, weight = torch.empty(int(indptr[-1]), dtype=torch.int32), torch.empty(int(indptr[-1]))
+        indptr, label = self._rows(void_too)
+        weight = torch.empty(len(label))
         total, void = torch.empty(self.num_gaussians), torch.empty(self.num_gaussians)
-        self._store.write_shares(indptr, void_too, num_threads(), label, weight, total, void)
+        self._store.write_shares(void_too, num_threads(), indptr, label, weight, total, void)
         return indptr, label, weight, total, void
 
-    def _indptr(self, void_too: bool) -> Tensor:
+    def _rows(self, void_too: bool) -> tuple[Tensor, Tensor]:
+        """Empty ``indptr [N + 1]`` and ``label [nnz]``."""
         indptr = torch.empty(self.num_gaussians + 1, dtype=torch.int64)
-        self._store.write_indptr(void_too, num_threads(), indptr)
-        return indptr
+        return indptr, torch.empty(self._store.num_pairs(void_too), dtype=torch.int32)
 
 
 FEATURE_MEMORY = 128 << 20

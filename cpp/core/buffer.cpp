@@ -6,10 +6,15 @@
 #include <new>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace panoptic_gs {
 
 namespace {
 
+constexpr size_t kPage = 4096, kHugePage = size_t{2} << 20;
 constexpr size_t kKeptBytes = size_t{512} << 20;
 
 struct Chunk {
@@ -50,9 +55,14 @@ void* acquire_memory(size_t bytes, size_t* capacity) {
             return chunk.memory;
         }
     }
-    const size_t rounded = (bytes + bytes / 8 + 4095) / 4096 * 4096;  // room for a slightly larger next frame
-    void* memory = std::aligned_alloc(64, rounded);
+    const size_t wanted = bytes + bytes / 8;  // room for a slightly larger next frame
+    const size_t page = wanted < 2 * kHugePage ? kPage : kHugePage;
+    const size_t rounded = (wanted + page - 1) / page * page;
+    void* memory = std::aligned_alloc(page == kPage ? 64 : page, rounded);
     if (memory == nullptr) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+    if (page == kHugePage) madvise(memory, rounded, MADV_HUGEPAGE);  // a frame's data is read in any order
+#endif
     *capacity = rounded;
     return memory;
 }

@@ -209,6 +209,51 @@ PGS_INLINE void exp2(const Float (&x)[kCount], Float (&result)[kCount]) {
 #endif
 }
 
+// Lanes of a and b where `step` is a bit of the lane number:
+//     low: a where it is not set, b[lane - step] where it is;    high: a[lane + step], b where it is set.
+template <int kStep>
+PGS_INLINE void interleave(Float a, Float b, Float& low, Float& high) {
+#if defined(__clang__)
+    for (int lane = 0; lane < kLanes; ++lane) {
+        low[lane] = lane & kStep ? b[lane - kStep] : a[lane];
+        high[lane] = lane & kStep ? b[lane] : a[lane + kStep];
+    }
+#else
+    Int from_low, from_high;  // two-source lane numbers: second source from kLanes on
+    for (int lane = 0; lane < kLanes; ++lane) {
+        from_low[lane] = lane & kStep ? kLanes + lane - kStep : lane;
+        from_high[lane] = lane & kStep ? kLanes + lane : lane + kStep;
+    }
+    low = __builtin_shuffle(a, b, from_low);
+    high = __builtin_shuffle(a, b, from_high);
+#endif
+}
+
+// Exchanges rows and lanes of a square of vectors.
+template <int kStep = 1>
+PGS_INLINE void transpose(Float (&rows)[kLanes]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+        if (i & kStep) continue;
+        const Float a = rows[i], b = rows[i + kStep];
+        interleave<kStep>(a, b, rows[i], rows[i + kStep]);
+    }
+    if constexpr (2 * kStep < kLanes) transpose<2 * kStep>(rows);
+}
+
+// Lane l of the result: the sum of row l's lanes. Leaves nothing useful in the rows.
+template <int kStep = 1>
+PGS_INLINE Float sum_rows(Float (&rows)[kLanes]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i += 2 * kStep) {
+        Float low, high;
+        interleave<kStep>(rows[i], rows[i + kStep], low, high);
+        rows[i] = low + high;
+    }
+    if constexpr (2 * kStep < kLanes) return sum_rows<2 * kStep>(rows);
+    return rows[0];
+}
+
 PGS_INLINE Float exp2(Float x) {
     const Float one[1] = {x};
     Float result[1];

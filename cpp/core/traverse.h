@@ -9,6 +9,7 @@
 //                    const Float (&weight)[kVectors], const Mask (&hit)[kVectors]);
 //         void end_block(int block);       // store it again
 //         void begin_batch(const Batch& batch);  // optional: fetch what belongs to the batch's Gaussians
+//         void end_batch(const Batch& batch);    // optional: all its pairs are blended
 //     };
 //     parallel_for(view.tiles(), threads, [&](int64_t tile, int) {
 //         Visitor visitor(...);
@@ -33,7 +34,7 @@
 namespace panoptic_gs::PGS_ISA {
 
 constexpr int kVectors = kBlockPixels / kLanes;  // of a block
-constexpr int kBatch = 128;                      // Gaussians of a tile that are culled against its blocks at a time
+constexpr int kBatch = 64;                       // Gaussians of a tile that are culled against its blocks at a time
 constexpr int kRowsPerVector = kLanes >= kBlock ? kLanes / kBlock : 1;
 
 // Column and row, within the block, of the pixels of a block's vector i.
@@ -256,6 +257,13 @@ template <class Visitor>
 PGS_INLINE void begin_batch(Visitor&, const Batch&, long) {}
 
 template <class Visitor>
+PGS_INLINE auto end_batch(Visitor& visitor, const Batch& batch, int) -> decltype(visitor.end_batch(batch)) {
+    visitor.end_batch(batch);
+}
+template <class Visitor>
+PGS_INLINE void end_batch(Visitor&, const Batch&, long) {}
+
+template <class Visitor>
 PGS_INLINE void traverse_tile(const View& view, int tile, BlockState& state, Visitor& visitor) {
     begin_tile(view, tile, state);
     Batch batch;
@@ -268,7 +276,20 @@ PGS_INLINE void traverse_tile(const View& view, int tile, BlockState& state, Vis
         begin_batch(visitor, batch, 0);
         for (int block = 0; block < kBlocks; ++block)
             if (state.alive >> block & 1u) traverse_block(batch, block, state, visitor);
+        end_batch(visitor, batch, 0);
     }
+}
+
+// The pixels of a block in a map [H, W], zero outside of the image.
+PGS_INLINE void load_pixels(const View& view, const float* map, int tile, int block, Float (&pixels)[kVectors]) {
+    const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
+    const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
+    float values[kBlockPixels];
+    for (int k = 0; k < kBlockPixels; ++k) {
+        const int x = x0 + k % kBlock, y = y0 + k / kBlock;
+        values[k] = x < view.width && y < view.height ? map[static_cast<int64_t>(y) * view.width + x] : 0.0f;
+    }
+    for (int i = 0; i < kVectors; ++i) pixels[i] = load(values + i * kLanes);
 }
 
 }  // namespace panoptic_gs::PGS_ISA

@@ -11,7 +11,7 @@
 
 namespace panoptic_gs {
 
-constexpr int kTile = 16;   // pixels a side; no result depends on it
+constexpr int kTile = 32;   // pixels a side; no result depends on it
 constexpr int kBlock = 8;   // pixels a side of the blocks that a tile is blended in
 constexpr int kBlocksPerSide = kTile / kBlock;
 constexpr int kBlocks = kBlocksPerSide * kBlocksPerSide;  // block b: column b % kBlocksPerSide, row b / kBlocksPerSide

@@ -17,29 +17,35 @@ namespace {
 using LongArray = Array<int64_t>;
 using ConstLongArray = Array<const int64_t>;
 
+// About `budget` bytes hold the votes that are not merged yet.
 void add_view(VoteStore& store, const View& view, const ConstIntArray& labels,
-              const std::optional<ConstFloatArray>& weights, int threads) {
+              const std::optional<ConstFloatArray>& weights, int64_t budget, int threads) {
     const nb::gil_scoped_release unlocked;
-    std::vector<std::unique_ptr<VoteWriter>> owned;
-    std::vector<VoteWriter*> writers;
-    for (int i = 0; i < threads; ++i) {
-        owned.push_back(std::make_unique<VoteWriter>(store));
-        writers.push_back(owned.back().get());
+    ViewVotes votes(view.intersections(), budget);
+    std::vector<uint8_t> done(static_cast<size_t>(view.tiles()), 0);
+    std::vector<RowBuilder> builders(static_cast<size_t>(threads));
+    const std::lock_guard<std::mutex> lock(store.mutex());
+    while (std::find(done.begin(), done.end(), 0) != done.end()) {
+        votes.start_round();
+        std::vector<VoteWriter> writers(static_cast<size_t>(threads));
+        for (VoteWriter& writer : writers) writer.votes = &votes;
+        const LabelVoteArguments arguments{view, labels.data(), data_or_null(weights), votes, writers.data(),
+                                           done.data(), threads};
+        PGS_DISPATCH(add_label_votes, arguments);
+        parallel_for(store.num_chunks(), threads, [&](int64_t chunk, int worker) {
+            RowBuilder& builder = builders[static_cast<size_t>(worker)];
+            builder.pairs = store.chunk(chunk).pairs;
+            builder.void_pairs = store.chunk(chunk).void_pairs;
+            if (PGS_DISPATCH(merge_votes, view, votes, store.rows(chunk), store.chunk_begin(chunk),
+                             store.chunk_end(chunk), builder))
+                store.replace(chunk, builder);
+        });
     }
-    const LabelVoteArguments arguments{view, labels.data(), data_or_null(weights), writers.data(), threads};
-    PGS_DISPATCH(add_label_votes, arguments);
-    parallel_for(threads, threads, [&](int64_t i, int) { writers[static_cast<size_t>(i)]->flush(); });
 }
 
 void add_sums(VoteStore& store, const ConstLongArray& gaussian, const ConstIntArray& label, const ConstLongArray& sum) {
     const nb::gil_scoped_release unlocked;
-    VoteWriter writer(store);
-    for (size_t i = 0; i < gaussian.size(); ++i) {
-        if (sum.data()[i] != 0)
-            writer.add(static_cast<uint32_t>(gaussian.data()[i]), static_cast<uint32_t>(label.data()[i]),
-                       static_cast<uint64_t>(sum.data()[i]));
-    }
-    writer.flush();
+    store.add(gaussian.data(), label.data(), sum.data(), static_cast<int64_t>(gaussian.size()));
 }
 
 // Adds the sums over pixels of weight x feature to `sums` [N, D] and those of the weight to `totals` [N], with about
@@ -87,16 +93,19 @@ const Binding binding([](nb::module_& m) {
         .def(nb::init<int64_t>(), nb::arg("num_gaussians"))
         .def_prop_ro("num_gaussians", &VoteStore::num_gaussians)
         .def_prop_ro("num_bytes", &VoteStore::bytes)
-        .def("add_view", &add_view, nb::arg("view"), nb::arg("labels"), nb::arg("weights").none(), nb::arg("threads"))
+        .def("add_view", &add_view, nb::arg("view"), nb::arg("labels"), nb::arg("weights").none(),
+             nb::arg("budget"), nb::arg("threads"))
         .def("add_sums", &add_sums, nb::arg("gaussian"), nb::arg("label"), nb::arg("sum"))
-        .def("write_indptr", [](const VoteStore& store, bool void_too, int threads, LongArray indptr) {
-            store.write_indptr(void_too, threads, indptr.data());
-        })
-        .def("write_sums", [](const VoteStore& store, const ConstLongArray& indptr, int threads, IntArray label,
-                              LongArray sum) { store.write_sums(indptr.data(), threads, label.data(), sum.data()); })
-        .def("write_shares", [](const VoteStore& store, const ConstLongArray& indptr, bool void_too, int threads,
-                                IntArray label, FloatArray weight, FloatArray total, FloatArray void_weight) {
-            store.write_shares(indptr.data(), void_too, threads, label.data(), weight.data(), total.data(),
+        .def("num_pairs", &VoteStore::num_pairs, nb::arg("void_too"))
+        .def("write_sums",
+             [](const VoteStore& store, int threads, LongArray indptr, IntArray label, LongArray sum) {
+                 const nb::gil_scoped_release unlocked;
+                 store.write_sums(threads, indptr.data(), label.data(), sum.data());
+             })
+        .def("write_shares", [](const VoteStore& store, bool void_too, int threads, LongArray indptr, IntArray label,
+                                FloatArray weight, FloatArray total, FloatArray void_weight) {
+            const nb::gil_scoped_release unlocked;
+            store.write_shares(void_too, threads, indptr.data(), label.data(), weight.data(), total.data(),
                                void_weight.data());
         });
     m.def("add_features", &add_features, nb::arg("view"), nb::arg("sums"), nb::arg("totals"), nb::arg("features"),

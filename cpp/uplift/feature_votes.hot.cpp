@@ -23,14 +23,7 @@ struct FeatureVisitor {
         const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
         const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
         pixels = arguments.features + (static_cast<int64_t>(y0) * view.width + x0) * arguments.channels + arguments.first;
-        if (arguments.weights == nullptr) return;
-        float values[kBlockPixels];
-        for (int k = 0; k < kBlockPixels; ++k) {
-            const int x = x0 + k % kBlock, y = y0 + k / kBlock;
-            values[k] = x < view.width && y < view.height
-                            ? arguments.weights[static_cast<int64_t>(y) * view.width + x] : 0.0f;
-        }
-        for (int i = 0; i < kVectors; ++i) factors[i] = load(values + i * kLanes);
+        if (arguments.weights != nullptr) load_pixels(view, arguments.weights, tile, block, factors);
     }
 
     inline __attribute__((always_inline)) void blend(const Batch&, int, uint32_t entry,

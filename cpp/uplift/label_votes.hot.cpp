@@ -2,13 +2,13 @@
 // Label votes of one view: one traversal, whatever the number of labels.
 //
 // While a batch of a tile's Gaussians is blended, their weights are summed per (Gaussian, label of the tile) in float,
-// in an order that only the tile decides; the sums are then rounded to integers and handed to the store.
+// in an order that only the tile decides; merge_votes.hot.cpp rounds the sums to integers and adds them up.
 //
-// - In a tile of few labels the sums are kept as vectors, and added up over their lanes when the batch ends. A block of
-//   one label costs one addition a vector, a block of several the same under masks.
-// - In a tile of more labels, the weights of a block of several wait in rows until there is one for each lane; they
-//   are then transposed, so that a lane is a Gaussian, and the pixels of each label are added as whole vectors. The
-//   cost does not depend on the number of labels.
+// - In a block of few labels, the weights of each are added up over the block's vectors under a mask; the vectors wait
+//   until there are as many as lanes, so that their lanes are added up together.
+// - In a block of more labels, the weights of its pixels wait in rows until there is one for each lane; they are then
+//   transposed, so that a lane is a Gaussian, and the pixels of each label are added as whole vectors. The cost does not
+//   depend on the number of labels.
 #include <cstring>
 
 #include "core/thread_pool.h"
@@ -22,42 +22,19 @@ namespace panoptic_gs::PGS_ISA {
 
 namespace {
 
-constexpr int kFewLabels = 4;                 // of a tile whose sums are kept as vectors
-constexpr int kSums = kBatch * kTilePixels;   // of a worker: [label, slot] numbers, or [slot, label] vectors
-static_assert(kFewLabels * kLanes <= kTilePixels);
+constexpr int kFewLabels = 3;                // of a block whose labels are summed under masks
+constexpr int kSums = kBatch * kTilePixels;  // of a worker: [slot, label]
+constexpr float kLeastVote = 0.5f / static_cast<float>(kVoteScale);  // rounds to one unit
 
-// Exchanges rows and lanes of a square of vectors.
-PGS_INLINE void transpose(Float (&v)[kLanes]) {
-#pragma GCC unroll 4
-    for (int step = 1; step < kLanes; step *= 2) {
-        Int low, high;  // two-source lane numbers: second source from kLanes on
-        for (int lane = 0; lane < kLanes; ++lane) {
-            low[lane] = lane & step ? kLanes + lane - step : lane;
-            high[lane] = lane & step ? kLanes + lane : lane + step;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) {
-            if (i & step) continue;
-            const Float a = v[i], b = v[i + step];
-#if defined(__clang__)
-            for (int lane = 0; lane < kLanes; ++lane) {
-                v[i][lane] = lane & step ? b[lane - step] : a[lane];
-                v[i + step][lane] = lane & step ? b[lane] : a[lane + step];
-            }
-#else
-            v[i] = __builtin_shuffle(a, b, low);
-            v[i + step] = __builtin_shuffle(a, b, high);
-#endif
-        }
-    }
-}
-
-// Weights of a block of several labels, waiting for one Gaussian a lane.
+// What waits until there is one for each lane.
 struct alignas(64) Waiting {
-    float rows[kLanes][kBlockPixels];
+    Float totals[kLanes];            // of one label each
+    int total_at[kLanes];            // where their sum belongs
+    int totals_count;
+    float rows[kLanes][kBlockPixels];  // weights of a block of several labels
     float columns[kBlockPixels][kLanes];
-    int slot[kLanes];
-    int count;
+    int row_slot[kLanes];
+    int rows_count;
 };
 
 template <bool kWeighted>
@@ -67,10 +44,11 @@ struct VoteVisitor {
     const LabelVoteArguments& arguments;
     const TileLabels& labels;
     Waiting& waiting;
+    VoteWriter& writer;
     float* sums;    // zero between batches
+    int width;      // of a slot's row of sums
     bool* touched;  // [kBatch]
     int tile;
-    bool few;  // labels in the tile
 
     int block, groups;
     Mask masks[kFewLabels][kVectors];
@@ -79,7 +57,7 @@ struct VoteVisitor {
     PGS_MEMBER void begin_block(int number) {
         block = number;
         groups = labels.groups[block];
-        if (few && groups > 1) {
+        if (groups > 1 && groups <= kFewLabels) {
             for (int j = 0, k = 0; j < groups; ++j) {
                 uint64_t pixels = 0;
                 for (; k < labels.ends[block][j]; ++k) pixels |= uint64_t{1} << labels.order[block][k];
@@ -88,50 +66,53 @@ struct VoteVisitor {
                                                  static_cast<uint32_t>((uint64_t{1} << kLanes) - 1));
             }
         }
-        waiting.count = 0;
-        if (kWeighted) load_factors();
+        if (kWeighted) load_pixels(arguments.view, arguments.weights, tile, block, factors);
     }
 
     PGS_MEMBER void blend(const Batch&, int slot, uint32_t, const Float (&blended)[kVectors], const Mask (&)[kVectors]) {
         Float weight[kVectors];
         for (int i = 0; i < kVectors; ++i) weight[i] = kWeighted ? blended[i] * factors[i] : blended[i];
         touched[slot] = true;
-        if (few) {
-            float* row = sums + slot * labels.count * kLanes;
-            if (groups == 1) {
-                add_vector(row + labels.number[block][0] * kLanes, total(weight));
-            } else {
-                for (int j = 0; j < groups; ++j) {
-                    Float some[kVectors];
-                    for (int i = 0; i < kVectors; ++i) some[i] = zero_unless(masks[j][i], weight[i]);
-                    add_vector(row + labels.number[block][j] * kLanes, total(some));
-                }
+        if (groups == 1) {
+            add_total(slot, 0, weight);
+        } else if (groups <= kFewLabels) {
+            for (int j = 0; j < groups; ++j) {
+                Float some[kVectors];
+                for (int i = 0; i < kVectors; ++i) some[i] = zero_unless(masks[j][i], weight[i]);
+                add_total(slot, j, some);
             }
-        } else if (groups == 1) {
-            sums[labels.number[block][0] * kBatch + slot] += sum(total(weight));
         } else {
-            for (int i = 0; i < kVectors; ++i) store(waiting.rows[waiting.count] + i * kLanes, weight[i]);
-            waiting.slot[waiting.count++] = slot;
-            if (waiting.count == kLanes) add_waiting();
+            for (int i = 0; i < kVectors; ++i) store(waiting.rows[waiting.rows_count] + i * kLanes, weight[i]);
+            waiting.row_slot[waiting.rows_count++] = slot;
+            if (waiting.rows_count == kLanes) sum_columns();
         }
     }
 
     PGS_MEMBER void end_block(int) {
-        if (waiting.count > 0) add_waiting();
+        if (waiting.rows_count > 0) sum_columns();
     }
 
-    static PGS_MEMBER Float total(const Float (&weight)[kVectors]) {
+    PGS_MEMBER void add_total(int slot, int group, const Float (&weight)[kVectors]) {
         Float even = weight[0], odd = weight[1];
         for (int i = 2; i < kVectors; i += 2) {
             even += weight[i];
             odd += weight[i + 1];
         }
-        return even + odd;
+        waiting.totals[waiting.totals_count] = even + odd;
+        waiting.total_at[waiting.totals_count++] = slot * width + labels.number[block][group];
+        if (waiting.totals_count == kLanes) sum_totals();
     }
 
-    static PGS_MEMBER void add_vector(float* to, Float value) { store(to, load(to) + value); }
+    PGS_MEMBER void sum_totals() {
+        Float rows[kLanes];
+        for (int i = 0; i < kLanes; ++i) rows[i] = waiting.totals[i];
+        float of_row[kLanes];
+        store(of_row, sum_rows(rows));
+        for (int i = 0; i < waiting.totals_count; ++i) sums[waiting.total_at[i]] += of_row[i];
+        waiting.totals_count = 0;
+    }
 
-    PGS_MEMBER void add_waiting() {
+    PGS_MEMBER void sum_columns() {
         for (int i = 0; i < kVectors; ++i) {
             Float square[kLanes];
             for (int j = 0; j < kLanes; ++j) square[j] = load(waiting.rows[j] + i * kLanes);
@@ -149,60 +130,64 @@ struct VoteVisitor {
             if (k < end) even += load(waiting.columns[order[k++]]);
             float of_lane[kLanes];
             store(of_lane, even + odd);
-            float* row = sums + labels.number[block][j] * kBatch;
-            for (int lane = 0; lane < waiting.count; ++lane) row[waiting.slot[lane]] += of_lane[lane];
+            float* column = sums + labels.number[block][j];
+            for (int lane = 0; lane < waiting.rows_count; ++lane) column[waiting.row_slot[lane] * width] += of_lane[lane];
         }
-        waiting.count = 0;
+        waiting.rows_count = 0;
     }
 
-    PGS_MEMBER void load_factors() {
-        const View& view = arguments.view;
-        const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
-        const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
-        float values[kBlockPixels];
-        for (int k = 0; k < kBlockPixels; ++k) {
-            const int x = x0 + k % kBlock, y = y0 + k / kBlock;
-            values[k] = x < view.width && y < view.height
-                            ? arguments.weights[static_cast<int64_t>(y) * view.width + x] : 0.0f;
-        }
-        for (int i = 0; i < kVectors; ++i) factors[i] = load(values + i * kLanes);
-    }
-
-    // Hands the sums of a batch to the store and leaves zeros.
-    PGS_MEMBER void end_batch(const Batch& batch, VoteWriter& writer) {
-        uint32_t gaussian[kBatch];
-        for (int slot = 0; slot < batch.size; ++slot)
-            if (touched[slot]) gaussian[slot] = arguments.view.footprints[batch.rank[slot]].id;
-        if (few) {
-            for (int slot = 0; slot < batch.size; ++slot) {
-                if (!touched[slot]) continue;
-                float* row = sums + slot * labels.count * kLanes;
-                for (int number = 0; number < labels.count; ++number) {
-                    hand_over(gaussian[slot], number, sum(load(row + number * kLanes)), writer);
-                    store(row + number * kLanes, splat(0.0f));
+    // Writes the votes of a batch and leaves zeros.
+    PGS_MEMBER void end_batch(const Batch& batch) {
+        if (waiting.totals_count > 0) sum_totals();
+        writer.reserve(static_cast<uint32_t>(2 * batch.size * labels.count));
+        ViewVotes::Run* runs = arguments.votes.runs + batch.first_entry;
+        const uint32_t origin = writer.piece * ViewVotes::kPiece;
+        uint32_t used = writer.used;
+        for (int slot = 0; slot < batch.size; ++slot) {
+            uint32_t count = 0;
+            if (touched[slot]) {
+                float* row = sums + slot * width;
+                if (width == 1) {
+                    writer.words[used] = static_cast<uint32_t>(labels.label[0]);
+                    std::memcpy(writer.words + used + 1, row, sizeof *row);
+                    count = *row >= kLeastVote ? 1 : 0;
+                    *row = 0.0f;
+                } else {
+                    for (int number = 0; number < width; number += kLanes)
+                        count += static_cast<uint32_t>(__builtin_popcount(voted(row + number)));
+                    for (int number = 0, n = 0; number < width; number += kLanes)
+                        n += write_votes(row, number, writer.words + used + n, writer.words + used + count + n);
                 }
             }
-        } else {
-            for (int number = 0; number < labels.count; ++number) {
-                float* row = sums + number * kBatch;
-                for (int slot = 0; slot < batch.size; slot += kLanes) {
-                    const Float votes = load(row + slot);
-                    uint32_t voted = bits(greater_equal(votes, splat(1e-30f)));
-                    if (voted == 0) continue;
-                    for (; voted != 0; voted &= voted - 1) {
-                        const int at = slot + __builtin_ctz(voted);
-                        hand_over(gaussian[at], number, row[at], writer);
-                    }
-                    store(row + slot, splat(0.0f));
-                }
-            }
+            runs[slot] = {origin + used, count};
+            used += 2 * count;
         }
+        writer.used = used;
         std::memset(touched, 0, kBatch);
     }
 
-    PGS_MEMBER void hand_over(uint32_t gaussian, int number, float weight, VoteWriter& writer) {
-        const auto votes = static_cast<uint64_t>(static_cast<double>(weight) * kVoteScale + 0.5);
-        if (votes != 0) writer.add(gaussian, static_cast<uint32_t>(labels.label[number]), votes);
+    static PGS_MEMBER uint32_t voted(const float* sums) {
+        return bits(greater_equal(load(sums), splat(kLeastVote)));
+    }
+
+    // Those of kLanes labels; their number.
+    PGS_MEMBER int write_votes(float* row, int number, uint32_t* label, uint32_t* weight) {
+        uint32_t lanes = voted(row + number);
+        const int count = __builtin_popcount(lanes);
+#if defined(__AVX512F__)
+        const auto mask = static_cast<__mmask16>(lanes);
+        const __m512i all = _mm512_loadu_si512(labels.label + number);
+        _mm512_mask_storeu_epi32(label, static_cast<__mmask16>((1u << count) - 1u), _mm512_maskz_compress_epi32(mask, all));
+        _mm512_storeu_si512(weight, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(row + number)));
+#else
+        for (int n = 0; lanes != 0; lanes &= lanes - 1, ++n) {
+            const int lane = __builtin_ctz(lanes);
+            label[n] = static_cast<uint32_t>(labels.label[number + lane]);
+            std::memcpy(weight + n, row + number + lane, sizeof *row);
+        }
+#endif
+        store(row + number, splat(0.0f));
+        return count;
     }
 };
 
@@ -212,26 +197,21 @@ PGS_INLINE void vote(const LabelVoteArguments& arguments) {
     Buffer<float> scratch(static_cast<size_t>(arguments.threads) * kSums);
     std::memset(scratch.data(), 0, scratch.size() * sizeof(float));
     parallel_for(view.tiles(), arguments.threads, [&](int64_t index, int worker) {
+        if (arguments.done[index] || arguments.votes.full()) return;
+        arguments.done[index] = true;
         const int tile = static_cast<int>(index);
-        const uint32_t end = view.tile_offsets[tile + 1];
-        if (view.tile_offsets[tile] == end) return;
+        if (view.tile_offsets[tile] == view.tile_offsets[tile + 1]) return;
         TileLabels labels;
-        Waiting waiting;
-        bool touched[kBatch] = {};
         number_tile(view, arguments.labels, tile, labels);
-        VoteVisitor<kWeighted> visitor{arguments, labels, waiting,
-                                       scratch.data() + static_cast<size_t>(worker) * kSums, touched, tile,
-                                       labels.count <= kFewLabels, 0, 0, {}, {}};
+        Waiting waiting;
+        waiting.totals_count = waiting.rows_count = 0;
+        bool touched[kBatch] = {};
+        VoteVisitor<kWeighted> visitor{arguments, labels, waiting, arguments.writers[worker],
+                                       scratch.data() + static_cast<size_t>(worker) * kSums,
+                                       labels.count == 1 ? 1 : (labels.count + kLanes - 1) / kLanes * kLanes,
+                                       touched, tile, 0, 0, {}, {}};
         BlockState state;
-        Batch batch;
-        begin_tile(view, tile, state);
-        for (uint32_t first = view.tile_offsets[tile]; first < end && state.alive != 0; first += kBatch) {
-            load_batch(view, tile, first, first + kBatch < end ? first + kBatch : end, batch);
-            select_blocks(batch, state.alive);
-            for (int block = 0; block < kBlocks; ++block)
-                if (state.alive >> block & 1u) traverse_block(batch, block, state, visitor);
-            visitor.end_batch(batch, *arguments.writers[worker]);
-        }
+        traverse_tile(view, tile, state, visitor);
     });
 }
 

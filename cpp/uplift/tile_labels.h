@@ -18,18 +18,20 @@ struct TileLabels {
     int32_t label[kTilePixels];  // by number
     // Block by block, its labels in groups: group j holds pixels order[ends[j - 1]] ... order[ends[j] - 1].
     int groups[kBlocks];
-    uint8_t number[kBlocks][kBlockPixels];
+    uint16_t number[kBlocks][kBlockPixels];
     uint8_t ends[kBlocks][kBlockPixels];
     uint8_t order[kBlocks][kBlockPixels];
 };
 
 struct LabelTable {
     static constexpr int kPlaces = 2 * kTilePixels;
+    static constexpr int kShift = 32 - __builtin_ctz(kPlaces);
+    static_assert((kPlaces & (kPlaces - 1)) == 0);
     int16_t number[kPlaces];
 };
 
 PGS_INLINE int number_of(TileLabels& labels, LabelTable& table, int32_t label) {
-    uint32_t at = (static_cast<uint32_t>(label) * 2654435769u) >> 23;  // 9 bits: LabelTable::kPlaces
+    uint32_t at = (static_cast<uint32_t>(label) * 2654435769u) >> LabelTable::kShift;
     while (table.number[at] >= 0 && labels.label[table.number[at]] != label) at = (at + 1) & (LabelTable::kPlaces - 1);
     if (table.number[at] < 0) {
         table.number[at] = static_cast<int16_t>(labels.count);
@@ -39,11 +41,11 @@ PGS_INLINE int number_of(TileLabels& labels, LabelTable& table, int32_t label) {
 }
 
 // Groups the pixels of a block, in order of first appearance. Most blocks have one label.
-PGS_INLINE void group_block(TileLabels& labels, int block, const uint8_t* numbers, uint8_t* group_of_number) {
+PGS_INLINE void group_block(TileLabels& labels, int block, const uint16_t* numbers, uint8_t* group_of_number) {
     int groups = 0;
     uint8_t size[kBlockPixels], group[kBlockPixels];
     for (int k = 0; k < kBlockPixels; ++k) {
-        const uint8_t number = numbers[k];
+        const uint16_t number = numbers[k];
         int j = group_of_number[number];
         if (j >= groups || labels.number[block][j] != number) {  // stale or unset
             j = groups++;
@@ -74,7 +76,7 @@ PGS_INLINE void number_tile(const View& view, const int32_t* map, int tile, Tile
     int last = number_of(labels, table, last_label);
     for (int block = 0; block < kBlocks; ++block) {
         const int bx = x0 + block % kBlocksPerSide * kBlock, by = y0 + block / kBlocksPerSide * kBlock;
-        uint8_t numbers[kBlockPixels];
+        uint16_t numbers[kBlockPixels];
         bool one = true;
         for (int k = 0; k < kBlockPixels; ++k) {
             const int x = bx + k % kBlock, y = by + k / kBlock;
@@ -86,7 +88,7 @@ PGS_INLINE void number_tile(const View& view, const int32_t* map, int tile, Tile
                     one &= k == 0;
                 }
             }
-            numbers[k] = static_cast<uint8_t>(last);
+            numbers[k] = static_cast<uint16_t>(last);
         }
         if (one) {
             labels.groups[block] = 1;

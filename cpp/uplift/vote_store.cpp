@@ -2,225 +2,209 @@
 #include "uplift/vote_store.h"
 
 #include <algorithm>
+#include <cstring>
+#include <numeric>
 #include <stdexcept>
-#include <utility>
 
 #include "core/thread_pool.h"
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
+#include "uplift/packed_rows.h"
 
 namespace panoptic_gs {
 
 namespace {
 
-constexpr size_t kMaxShards = 128;
-constexpr int kMinShift = 9;
-constexpr uint64_t kLabelBits = 0xFFFFFFFFu;
+constexpr int64_t kMaxChunks = 256;
+constexpr int64_t kMinChunkRows = 256;
 
-size_t home_slot(uint64_t key, size_t capacity) {
-    const uint64_t mixed = (key ^ (key >> 29)) * 0x9E3779B97F4A7C15ull;
-    return static_cast<size_t>((static_cast<unsigned __int128>(mixed) * capacity) >> 64);
+[[noreturn]] void refuse_overflow() {
+    throw std::overflow_error("the votes of a Gaussian for one label exceed 2^29 pixels of full weight");
 }
 
 }  // namespace
 
-VoteStore::VoteStore(int64_t num_gaussians) : num_gaussians_(num_gaussians), shift_(kMinShift) {
-    if (num_gaussians < 0 || num_gaussians > INT32_MAX) throw std::invalid_argument("number of Gaussians out of range");
-    const auto count = static_cast<size_t>(num_gaussians);
-    while ((count >> shift_) >= kMaxShards) ++shift_;
-    const size_t shards = (count + (size_t{1} << shift_) - 1) >> shift_;
-    for (size_t i = 0; i < shards; ++i) shards_.push_back(std::make_unique<Shard>());
+void RowBuilder::reserve_bytes(int64_t more) {
+    if (used + more <= room) return;
+    Buffer<uint8_t> larger(static_cast<size_t>(std::max(used + more, 2 * room)));
+    if (used > 0) std::memcpy(larger.data(), bytes, static_cast<size_t>(used));
+    byte_memory_ = std::move(larger);
+    bytes = byte_memory_.data();
+    room = static_cast<int64_t>(byte_memory_.size());
 }
 
-int64_t VoteStore::shard_end(size_t shard) const {
-    return std::min(num_gaussians_, static_cast<int64_t>(shard + 1) << shift_);
+void RowBuilder::reserve_pairs(int64_t count) {
+    constexpr int64_t kPadding = 64;  // vectors are read and written whole
+    if (count <= capacity) return;
+    capacity = std::max<int64_t>(count, 2 * capacity);
+    for (places = 256; places < 2 * capacity;) places *= 2;
+    const int64_t row = (capacity + kPadding) / kPadding * kPadding;
+    pair_memory_.allocate(static_cast<size_t>(row * (4 + 8) * 2 + 2 * row * (4 + 8) + row * 4 + places * 4));
+    uint8_t* at = pair_memory_.data();
+    const auto take = [&at](auto*& array, int64_t elements) {
+        array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
+        at += elements * static_cast<int64_t>(sizeof *array);
+    };
+    take(sum, row);
+    take(sorted_sum, row);
+    take(total_sum, 2 * row);
+    take(label, row);
+    take(sorted_label, row);
+    take(total_label, 2 * row);
+    take(place, row);
+    take(table, places);
+    std::memset(table, 0, static_cast<size_t>(places) * sizeof *table);
+}
+
+void RowBuilder::sort_pairs(int64_t count) {
+    std::iota(place, place + count, 0u);
+    std::sort(place, place + count, [this](uint32_t a, uint32_t b) { return label[a] < label[b]; });
+    for (int64_t i = 0; i < count; ++i) {
+        sorted_label[i] = label[place[i]];
+        sorted_sum[i] = sum[place[i]];
+    }
+}
+
+VoteStore::VoteStore(int64_t num_gaussians) : num_gaussians_(num_gaussians) {
+    if (num_gaussians < 0 || num_gaussians > INT32_MAX) throw std::invalid_argument("number of Gaussians out of range");
+    chunk_rows_ = std::max(kMinChunkRows, (num_gaussians + kMaxChunks - 1) / kMaxChunks);
+    chunks_.resize(static_cast<size_t>((num_gaussians + chunk_rows_ - 1) / chunk_rows_));
+    empty_rows_.assign(static_cast<size_t>(std::min(chunk_rows_, num_gaussians) + kRowSlack), 0);
+}
+
+int64_t VoteStore::chunk_end(int64_t chunk) const { return std::min(num_gaussians_, (chunk + 1) * chunk_rows_); }
+
+const uint8_t* VoteStore::rows(int64_t index) const {
+    const Chunk& held = chunk(index);
+    return held.bytes ? held.bytes.get() : empty_rows_.data();
 }
 
 size_t VoteStore::bytes() const {
-    size_t bytes = 0;
-    for (const auto& shard : shards_)
-        bytes += shard->rows.size() * sizeof(Row) + shard->more.size() * sizeof(Slot) + sizeof(Shard);
+    size_t bytes = chunks_.size() * sizeof(Chunk) + empty_rows_.size();
+    for (const Chunk& chunk : chunks_) bytes += static_cast<size_t>(chunk.room);
     return bytes;
 }
 
-// The sum of a label in its Gaussian's row, claimed if there is room, else nullptr.
-uint64_t* VoteStore::sum_of(Row& row, uint32_t label) {
-#if defined(__SSE2__)
-    const __m128i labels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row.label));
-    const auto places = [&](uint32_t wanted) {
-        const __m128i equal = _mm_cmpeq_epi32(labels, _mm_set1_epi32(static_cast<int>(wanted)));
-        return static_cast<unsigned>(_mm_movemask_ps(_mm_castsi128_ps(equal)));
-    };
-#else
-    const auto places = [&](uint32_t wanted) {
-        unsigned bits = 0;
-        for (unsigned i = 0; i < kInRow; ++i) bits |= static_cast<unsigned>(row.label[i] == wanted) << i;
-        return bits;
-    };
-#endif
-    if (const unsigned held = places(label); held != 0) return row.sum + __builtin_ctz(held);
-    const unsigned free = places(kFree);
-    if (free == 0) return nullptr;
-    const int at = __builtin_ctz(free);
-    row.label[at] = label;
-    row.sum[at] = 0;
-    return row.sum + at;
+int64_t VoteStore::num_pairs(bool void_too) const {
+    int64_t pairs = 0;
+    for (const Chunk& chunk : chunks_) pairs += chunk.pairs - (void_too ? 0 : chunk.void_pairs);
+    return pairs;
 }
 
-VoteStore::Slot& VoteStore::find(Buffer<Slot>& slots, uint64_t key) {
-    size_t at = home_slot(key, slots.size());
-    while (slots[at].key != key && slots[at].key != kEmpty) {
-        if (++at == slots.size()) at = 0;
+void VoteStore::replace(int64_t index, RowBuilder& builder) {
+    if (builder.overflow) refuse_overflow();
+    Chunk& chunk = chunks_[static_cast<size_t>(index)];
+    const int64_t room = builder.used + kRowSlack;
+    if (room > chunk.room || room < chunk.room - chunk.room / 16) {
+        chunk.bytes.reset();
+        chunk.bytes.reset(new uint8_t[static_cast<size_t>(room)]);
+        chunk.room = room;
     }
-    return slots[at];
+    std::memcpy(chunk.bytes.get(), builder.bytes, static_cast<size_t>(builder.used));
+    std::memset(chunk.bytes.get() + builder.used, 0, kRowSlack);
+    chunk.size = builder.used;
+    chunk.pairs = builder.pairs;
+    chunk.void_pairs = builder.void_pairs;
 }
 
-void VoteStore::grow(Shard& shard) {
-    Buffer<Slot> larger(std::max({size_t{64}, shard.rows.size() / 2, shard.more.size() * 3 / 2}));
-    for (size_t i = 0; i < larger.size(); ++i) larger[i] = {kEmpty, 0};
-    // Home slots ascend with the hash, so both tables are walked from front to back.
-    for (size_t i = 0; i < shard.more.size(); ++i) {
-        if (shard.more[i].key != kEmpty) find(larger, shard.more[i].key) = shard.more[i];
-    }
-    shard.more = std::move(larger);
-}
-
-uint64_t* VoteStore::sum_of(Shard& shard, uint64_t key) {
-    if (shard.more.size() == 0) grow(shard);
-    Slot* slot = &find(shard.more, key);
-    if (slot->key == kEmpty) {
-        if ((shard.used + 1) * 3 > shard.more.size() * 2) {
-            grow(shard);
-            slot = &find(shard.more, key);
+void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t* sum, int64_t count) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    // The pairs of each chunk, by Gaussian and label.
+    std::vector<int64_t> ends(chunks_.size() + 1, 0);
+    for (int64_t i = 0; i < count; ++i) ++ends[static_cast<size_t>(gaussian[i] / chunk_rows_) + 1];
+    std::partial_sum(ends.begin(), ends.end(), ends.begin());
+    std::vector<int64_t> order(static_cast<size_t>(count)), next(ends);
+    for (int64_t i = 0; i < count; ++i) order[static_cast<size_t>(next[static_cast<size_t>(gaussian[i] / chunk_rows_)]++)] = i;
+    RowBuilder builder;
+    for (int64_t index = 0; index < num_chunks(); ++index) {
+        const auto begin = order.begin() + ends[static_cast<size_t>(index)];
+        const auto end = order.begin() + ends[static_cast<size_t>(index) + 1];
+        if (begin == end) continue;
+        std::sort(begin, end, [&](int64_t a, int64_t b) {
+            return gaussian[a] != gaussian[b] ? gaussian[a] < gaussian[b] : label[a] < label[b];
+        });
+        builder.used = builder.pairs = builder.void_pairs = 0;
+        const uint8_t* rows_held = rows(index);
+        auto at = begin;
+        for (int64_t n = chunk_begin(index); n < chunk_end(index); ++n) {
+            const PackedRow held = read_row(rows_held);
+            rows_held = held.end();
+            auto last = at;
+            while (last != end && gaussian[*last] == n) ++last;
+            builder.reserve_pairs(std::max<int64_t>(last - at, held.count));
+            uint32_t found = 0;
+            for (; at != last; ++at) {
+                const auto here = static_cast<uint32_t>(label[*at]);
+                const bool again = found > 0 && builder.sorted_label[found - 1] == here;
+                const auto before = again ? builder.sorted_sum[found - 1] : 0;
+                found += again ? 0 : 1;
+                builder.sorted_label[found - 1] = here;
+                builder.sorted_sum[found - 1] = before + static_cast<uint64_t>(sum[*at]);
+                builder.overflow |= builder.sorted_sum[found - 1] >> 63 != 0;
+                if (builder.sorted_sum[found - 1] == 0) --found;
+            }
+            uint64_t all = 0;
+            const uint32_t pairs = add_rows(held, builder.sorted_label, builder.sorted_sum, found, builder.total_label,
+                                            builder.total_sum, all);
+            builder.overflow |= all >> 63 != 0;
+            builder.reserve_bytes(packed_bound(pairs));
+            builder.used = write_row(builder.bytes + builder.used, builder.total_label, builder.total_sum, pairs, all) -
+                           builder.bytes;
+            builder.pairs += pairs;
+            builder.void_pairs += pairs > 0 && builder.total_label[0] == 0;
         }
-        *slot = {key, 0};
-        ++shard.used;
-    }
-    return &slot->sum;
-}
-
-void VoteStore::add(size_t index, const VoteEntry* entries, size_t count) {
-    if (count == 0) return;
-    Shard& shard = *shards_[index];
-    const auto begin = static_cast<uint64_t>(shard_begin(index));
-    const std::lock_guard<std::mutex> lock(shard.mutex);
-    if (shard.rows.size() == 0) {
-        shard.rows.allocate(static_cast<size_t>(shard_end(index) - shard_begin(index)));
-        for (size_t i = 0; i < shard.rows.size(); ++i) std::fill_n(shard.rows[i].label, kInRow, kFree);
-    }
-    for (size_t i = 0; i < count; ++i) {
-        const uint64_t row = entries[i].gaussian - begin;
-        uint64_t* sum = sum_of(shard.rows[row], entries[i].label);
-        if (sum == nullptr) sum = sum_of(shard, row << 32 | entries[i].label);
-        uint64_t larger = 0;
-        if (__builtin_add_overflow(*sum, entries[i].sum, &larger) || larger > static_cast<uint64_t>(INT64_MAX)) {
-            throw std::overflow_error("the votes of a Gaussian for one label exceed 2^29 pixels of full weight");
-        }
-        *sum = larger;
+        replace(index, builder);
     }
 }
 
-// Calls visit(gaussian, first, last) for each Gaussian of a shard in order, with its pairs as slots sorted by label.
 template <class Visit>
-void VoteStore::visit_rows(size_t index, Visit&& visit) const {
-    const Shard& shard = *shards_[index];
-    const auto rows = static_cast<size_t>(shard_end(index) - shard_begin(index));
-    // A counting sort of the table by Gaussian. Empty slots form a last row of their own: a branch on them would be
-    // mispredicted half the time. Filling moves the start of row r, kept at ends[r], to its end.
-    const auto row_of = [rows](const Slot& slot) { return std::min<size_t>(slot.key >> 32, rows); };
-    std::vector<uint32_t> ends(rows + 2, 0);
-    for (size_t i = 0; i < shard.more.size(); ++i) ++ends[row_of(shard.more[i]) + 1];
-    for (size_t row = 0; row <= rows; ++row) ends[row + 1] += ends[row];
-    Buffer<Slot> sorted(shard.more.size() + 1);
-    for (size_t i = 0; i < shard.more.size(); ++i) sorted[ends[row_of(shard.more[i])]++] = shard.more[i];
-
-    std::vector<Slot> pairs;
-    const Slot* more = sorted.data();
-    for (size_t row = 0; row < rows; ++row) {
-        pairs.clear();
-        const auto insert = [&](const Slot& slot) {  // rows are short; long ones are sorted below
-            size_t at = pairs.size();
-            pairs.push_back(slot);
-            for (; at > 0 && at < 32 && slot.key < pairs[at - 1].key; --at) pairs[at] = pairs[at - 1];
-            pairs[at] = slot;
-        };
-        if (shard.rows.size() != 0) {
-            const Row& held = shard.rows[row];
-            for (int i = 0; i < kInRow && held.label[i] != kFree; ++i) insert({row << 32 | held.label[i], held.sum[i]});
-        }
-        for (; more < sorted.data() + ends[row]; ++more) insert(*more);
-        if (pairs.size() > 32)
-            std::sort(pairs.begin(), pairs.end(), [](const Slot& a, const Slot& b) { return a.key < b.key; });
-        visit(shard_begin(index) + static_cast<int64_t>(row), pairs.data(), pairs.data() + pairs.size());
-    }
-}
-
-void VoteStore::write_indptr(bool void_too, int threads, int64_t* indptr) const {
+void VoteStore::visit_rows(bool void_too, int threads, int64_t* indptr, Visit&& visit) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<int64_t> firsts(chunks_.size() + 1, 0);
+    for (size_t i = 0; i < chunks_.size(); ++i)
+        firsts[i + 1] = firsts[i] + chunks_[i].pairs - (void_too ? 0 : chunks_[i].void_pairs);
     indptr[0] = 0;
-    parallel_for(static_cast<int64_t>(num_shards()), threads, [&](int64_t index, int) {
-        const auto number = static_cast<size_t>(index);
-        const Shard& shard = *shards_[number];
-        const auto rows = static_cast<size_t>(shard_end(number) - shard_begin(number));
-        std::vector<int64_t> counts(rows + 1, 0);
-        for (size_t row = 0; row < shard.rows.size(); ++row) {
-            for (const uint32_t label : shard.rows[row].label) counts[row] += label != kFree && (void_too || label != 0);
+    parallel_for(num_chunks(), threads, [&](int64_t index, int) {
+        const uint8_t* at = rows(index);
+        int64_t entry = firsts[static_cast<size_t>(index)];
+        for (int64_t gaussian = chunk_begin(index); gaussian < chunk_end(index); ++gaussian) {
+            const PackedRow row = read_row(at);
+            at = row.end();
+            entry = visit(gaussian, row, entry);
+            indptr[gaussian + 1] = entry;
         }
-        for (size_t i = 0; i < shard.more.size(); ++i)
-            counts[std::min<size_t>(shard.more[i].key >> 32, rows)] += void_too || (shard.more[i].key & kLabelBits) != 0;
-        std::copy(counts.begin(), counts.end() - 1, indptr + shard_begin(number) + 1);
-    });
-    for (int64_t g = 0; g < num_gaussians_; ++g) indptr[g + 1] += indptr[g];
-}
-
-void VoteStore::write_sums(const int64_t* indptr, int threads, int32_t* label, int64_t* sum) const {
-    parallel_for(static_cast<int64_t>(num_shards()), threads, [&](int64_t shard, int) {
-        visit_rows(static_cast<size_t>(shard), [&](int64_t gaussian, const Slot* slot, const Slot* last) {
-            for (int64_t at = indptr[gaussian]; slot != last; ++slot, ++at) {
-                label[at] = static_cast<int32_t>(slot->key & kLabelBits);
-                sum[at] = static_cast<int64_t>(slot->sum);
-            }
-        });
     });
 }
 
-void VoteStore::write_shares(const int64_t* indptr, bool void_too, int threads, int32_t* label, float* weight,
-                             float* total, float* void_weight) const {
-    parallel_for(static_cast<int64_t>(num_shards()), threads, [&](int64_t shard, int) {
-        visit_rows(static_cast<size_t>(shard), [&](int64_t gaussian, const Slot* slot, const Slot* last) {
-            double all = 0.0;
-            for (const Slot* s = slot; s != last; ++s) all += static_cast<double>(s->sum);
-            const bool has_void = slot != last && (slot->key & kLabelBits) == 0;
-            const double of_void = has_void ? static_cast<double>(slot->sum) : 0.0;
-            total[gaussian] = static_cast<float>(all * kVoteQuantum);
-            void_weight[gaussian] = static_cast<float>(of_void * kVoteQuantum);
-            if (has_void && !void_too) ++slot;
-            const double normaliser = void_too ? all : all - of_void;
-            for (int64_t at = indptr[gaussian]; slot != last; ++slot, ++at) {
-                label[at] = static_cast<int32_t>(slot->key & kLabelBits);
-                weight[at] = static_cast<float>(static_cast<double>(slot->sum) / normaliser);
-            }
-        });
+void VoteStore::write_sums(int threads, int64_t* indptr, int32_t* label, int64_t* sum) const {
+    visit_rows(true, threads, indptr, [&](int64_t, const PackedRow& row, int64_t entry) {
+        PairReader pair(row);
+        for (const int64_t end = entry + row.count; entry < end; ++entry, pair.next()) {
+            label[entry] = static_cast<int32_t>(pair.label());
+            sum[entry] = static_cast<int64_t>(pair.sum());
+        }
+        return entry;
     });
 }
 
-VoteWriter::VoteWriter(VoteStore& store)
-    : store_(store),
-      shift_(store.shift()),
-      batches_(new VoteEntry[store.num_shards() * kBatch]),
-      waiting_(new uint32_t[store.num_shards()]()),
-      entries_(batches_.get()),
-      counts_(waiting_.get()) {}
-
-void VoteWriter::flush(uint32_t shard) {
-    const uint32_t count = counts_[shard];
-    counts_[shard] = 0;
-    store_.add(shard, entries_ + size_t{shard} * kBatch, count);
-}
-
-void VoteWriter::flush() {
-    for (uint32_t shard = 0; shard < store_.num_shards(); ++shard) flush(shard);
+void VoteStore::write_shares(bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight, float* total,
+                             float* void_weight) const {
+    visit_rows(void_too, threads, indptr, [&](int64_t gaussian, const PackedRow& row, int64_t entry) {
+        double all = 0.0;
+        PairReader pair(row);
+        for (uint32_t i = 0; i < row.count; ++i, pair.next()) all += static_cast<double>(static_cast<int64_t>(pair.sum()));
+        pair = PairReader(row);
+        const bool has_void = row.count > 0 && pair.label() == 0;
+        const double of_void = has_void ? static_cast<double>(static_cast<int64_t>(pair.sum())) : 0.0;
+        total[gaussian] = static_cast<float>(all * kVoteQuantum);
+        void_weight[gaussian] = static_cast<float>(of_void * kVoteQuantum);
+        const bool skip = has_void && !void_too;
+        const double normaliser = skip ? all - of_void : all;
+        if (skip) pair.next();
+        for (const int64_t end = entry + row.count - skip; entry < end; ++entry, pair.next()) {
+            label[entry] = static_cast<int32_t>(pair.label());
+            weight[entry] = static_cast<float>(static_cast<double>(static_cast<int64_t>(pair.sum())) / normaliser);
+        }
+        return entry;
+    });
 }
 
 }  // namespace panoptic_gs

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exact, sparse sums behind label uplifting: one 64-bit integer per (Gaussian, label) pair that was ever seen.
+// The exact, sparse sums behind label uplifting: one integer per (Gaussian, label) pair that was ever seen.
 #pragma once
 
 #include <cstddef>
@@ -19,93 +19,83 @@ constexpr int kVoteFractionBits = 34;
 constexpr double kVoteScale = 17179869184.0;  // 2^34
 constexpr double kVoteQuantum = 1.0 / kVoteScale;
 
-struct VoteEntry {
-    uint32_t gaussian;
-    uint32_t label;
-    uint64_t sum;
+// Where one thread builds the new rows of a chunk, and what it needs for a single one. Plain memory that hot sources
+// write to; only the functions below, which are compiled once, make it larger.
+struct RowBuilder {
+    uint8_t* bytes = nullptr;     // of the new rows
+    int64_t used = 0, room = 0;   // of bytes
+    int64_t pairs = 0, void_pairs = 0;
+    bool overflow = false;        // a sum reached 2^63
+
+    int64_t capacity = 0;         // pairs of the following
+    uint32_t* label = nullptr;    // of this view or of the caller, by first appearance, and
+    uint64_t* sum = nullptr;
+    uint32_t* sorted_label = nullptr;  // by label, and
+    uint64_t* sorted_sum = nullptr;
+    uint32_t* total_label = nullptr;   // with what was there before: room for twice as many
+    uint64_t* total_sum = nullptr;
+    uint32_t* place = nullptr;    // of label[i] in the table
+    uint32_t* table = nullptr;    // [places] index into label; entries that do not point back at their place are stale
+    int64_t places = 0;           // a power of two, at least twice the capacity
+
+    RowBuilder() = default;
+    RowBuilder(const RowBuilder&) = delete;
+
+    void reserve_bytes(int64_t more);        // room for so many bytes behind `used`
+    void reserve_pairs(int64_t count);       // drops what the arrays of pairs hold
+    void sort_pairs(int64_t count);          // label, sum -> sorted_label, sorted_sum
+
+private:
+    Buffer<uint8_t> byte_memory_, pair_memory_;
 };
 
-// A Gaussian's first labels have a sum in its row; further ones go to an open-addressed table of (Gaussian, label)
-// pairs. Both come in shards of consecutive Gaussians that have a lock each. Integer addition commutes, so the sums do
-// not depend on which thread adds first.
+// Rows of packed pairs (packed_rows.h) in chunks of consecutive Gaussians. A view's votes are added by writing the rows
+// of a chunk anew; Gaussians are independent and integer addition commutes, so neither the order of views nor threads
+// show in the sums.
 class VoteStore {
 public:
+    struct Chunk {
+        std::unique_ptr<uint8_t[]> bytes;  // null: all rows are empty
+        int64_t size = 0, room = 0;
+        int64_t pairs = 0, void_pairs = 0;  // void_pairs: of label 0
+    };
+
     explicit VoteStore(int64_t num_gaussians);
     VoteStore(const VoteStore&) = delete;
 
     int64_t num_gaussians() const { return num_gaussians_; }
-    size_t num_shards() const { return shards_.size(); }
-    int shift() const { return shift_; }  // shard = Gaussian >> shift
+    int64_t num_chunks() const { return static_cast<int64_t>(chunks_.size()); }
+    int64_t chunk_begin(int64_t chunk) const { return chunk * chunk_rows_; }
+    int64_t chunk_end(int64_t chunk) const;
+    const Chunk& chunk(int64_t index) const { return chunks_[static_cast<size_t>(index)]; }
+    // The rows of a chunk, kRowSlack readable bytes behind them.
+    const uint8_t* rows(int64_t chunk) const;
     size_t bytes() const;
+    int64_t num_pairs(bool void_too) const;
+    std::mutex& mutex() const { return mutex_; }  // for whoever replaces chunks or reads them meanwhile
 
-    // Adds entries that all belong to one shard. Throws std::overflow_error.
-    void add(size_t shard, const VoteEntry* entries, size_t count);
+    // Replaces the rows of a chunk by those that were built. Throws std::overflow_error if a sum left its range; the
+    // rows stay as they were then.
+    void replace(int64_t chunk, RowBuilder& builder);
 
-    // Sparse rows, labels ascending within a row, in two steps: the caller makes room for indptr[N] entries in between.
-    // indptr [N + 1]; void_too: whether label 0 has entries.
-    void write_indptr(bool void_too, int threads, int64_t* indptr) const;
-    // label, sum [nnz] with entries of label 0, sums in units of 2^-34.
-    void write_sums(const int64_t* indptr, int threads, int32_t* label, int64_t* sum) const;
-    // label, weight [nnz], each row normalised to one; total, void_weight [N].
-    void write_shares(const int64_t* indptr, bool void_too, int threads, int32_t* label, float* weight, float* total,
+    // Adds pairs in any order, any pair any number of times. Throws std::overflow_error.
+    void add(const int64_t* gaussian, const int32_t* label, const int64_t* sum, int64_t count);
+
+    // Sparse rows, labels ascending within a row: indptr [N + 1], label and sum [num_pairs(true)].
+    void write_sums(int threads, int64_t* indptr, int32_t* label, int64_t* sum) const;
+    // label, weight [num_pairs(void_too)], each row normalised to one; total, void_weight [N].
+    void write_shares(bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight, float* total,
                       float* void_weight) const;
 
 private:
-    static constexpr int kInRow = 4;
-    static constexpr uint32_t kFree = ~uint32_t{0};   // labels have 31 bits
-    static constexpr uint64_t kEmpty = ~uint64_t{0};
-    struct Row {
-        uint32_t label[kInRow];
-        uint64_t sum[kInRow];
-    };
-    struct Slot {
-        uint64_t key;  // Gaussian within the shard << 32 | label
-        uint64_t sum;
-    };
-    struct Shard {
-        mutable std::mutex mutex;
-        Buffer<Row> rows;
-        Buffer<Slot> more;
-        size_t used = 0;  // of more
-    };
-
-    int64_t shard_begin(size_t shard) const { return static_cast<int64_t>(shard) << shift_; }
-    int64_t shard_end(size_t shard) const;
+    // Calls visit(gaussian, row, first entry) for each Gaussian, chunks in parallel, and writes indptr.
     template <class Visit>
-    void visit_rows(size_t shard, Visit&& visit) const;
-    static uint64_t* sum_of(Row& row, uint32_t label);
-    static uint64_t* sum_of(Shard& shard, uint64_t key);
-    static Slot& find(Buffer<Slot>& slots, uint64_t key);
-    static void grow(Shard& shard);
+    void visit_rows(bool void_too, int threads, int64_t* indptr, Visit&& visit) const;
 
-    int64_t num_gaussians_;
-    int shift_;
-    std::vector<std::unique_ptr<Shard>> shards_;
-};
-
-// One thread's way into a store: entries wait in a small batch per shard, so that a lock is taken once per batch and the
-// store needs no memory that grows with a view. Plain memory, since hot sources write to it.
-class VoteWriter {
-public:
-    explicit VoteWriter(VoteStore& store);
-
-    __attribute__((always_inline)) void add(uint32_t gaussian, uint32_t label, uint64_t sum) {
-        const uint32_t shard = gaussian >> shift_;
-        entries_[shard * kBatch + counts_[shard]++] = {gaussian, label, sum};
-        if (counts_[shard] == kBatch) flush(shard);
-    }
-    void flush();
-
-private:
-    static constexpr uint32_t kBatch = 128;
-    void flush(uint32_t shard);
-
-    VoteStore& store_;
-    int shift_;
-    std::unique_ptr<VoteEntry[]> batches_;
-    std::unique_ptr<uint32_t[]> waiting_;
-    VoteEntry* entries_;
-    uint32_t* counts_;
+    int64_t num_gaussians_, chunk_rows_;
+    std::vector<Chunk> chunks_;
+    std::vector<uint8_t> empty_rows_;  // of a chunk
+    mutable std::mutex mutex_;
 };
 
 }  // namespace panoptic_gs
