@@ -15,6 +15,7 @@ import tyro
 from rich.console import Console
 
 from benchmarks.speed import device, workloads
+from benchmarks.speed.host_table import host_goals, host_table
 from benchmarks.speed.rasterize import rasterizer_rows, training_rows
 from benchmarks.speed.table import speed_table
 from benchmarks.speed.timing import machine
@@ -47,14 +48,19 @@ def main(config: Speed) -> None:
     scene = workloads.load(config.garden)
     room = workloads.room()
     rows = _on_cuda(scene, room, config) if config.device == "cuda" else _on_cpu(scene, room, config, found)
-    table = speed_table(rows, found)
-    Console(width=None if Console().is_terminal else 150).print(table)
+    tables = [speed_table(rows, found)]
+    goals = host_goals(rows, scene.name, room.name) if config.device == "cpu" else []
+    if goals:
+        tables.append(host_table(goals))
+    Console(width=None if Console().is_terminal else 150).print(*tables)
     if config.out is not None:
         sizes = [_sizes(workload) for workload in (scene, room)]
         config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps({"machine": found, "workloads": sizes, "rows": rows}, indent=1) + "\n")
+        config.out.write_text(
+            json.dumps({"machine": found, "workloads": sizes, "rows": rows, "goals": goals}, indent=1) + "\n"
+        )
         with config.out.with_suffix(".txt").open("w") as file:
-            Console(file=file, width=150).print(table)
+            Console(file=file, width=150).print(*tables)
 
 
 def _on_cpu(scene: Workload, room: Workload, config: Speed, found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,6 +16,34 @@ namespace {
 
 using Floats = std::vector<ConstFloatArray>;
 
+using Offsets = nb::ndarray<nb::numpy, const uint32_t, nb::ndim<1>>;  // into the view's own memory
+using Indices = nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>;
+
+// An array of its own with room for `room` numbers, of which fill(numbers) returns how many it wrote.
+template <class Fill>
+Indices indices_of(size_t room, Fill&& fill) {
+    auto* numbers = new int64_t[room + 1];
+    nb::capsule owner(numbers, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
+    const size_t count = fill(numbers);
+    return Indices(numbers, {count}, owner);
+}
+
+Indices visible_ids(const View& view) {
+    return indices_of(view.footprints.size(), [&](int64_t* ids) {
+        size_t count = 0;
+        for (int64_t i = 0; i < view.count; ++i)
+            if (view.rank_of[static_cast<size_t>(i)] >= 0) ids[count++] = i;
+        return count;
+    });
+}
+
+Indices ids_by_rank(const View& view) {
+    return indices_of(view.footprints.size(), [&](int64_t* ids) {
+        for (size_t i = 0; i < view.footprints.size(); ++i) ids[i] = view.footprints[i].id;
+        return view.footprints.size();
+    });
+}
+
 ProjectionOptions options_of(float near_plane, float far_plane, float radius_clip, float eps2d, bool antialiased) {
     ProjectionOptions options;
     options.near_plane = near_plane;
@@ -61,40 +89,13 @@ void bind(nb::module_& m) {
         .def_prop_ro("tiles_x", [](const View& view) { return view.tiles_x; })
         .def_prop_ro("tiles_y", [](const View& view) { return view.tiles_y; })
         .def_prop_ro(
-            "tile_offsets",
-            [](View& view) {
-                return nb::ndarray<nb::numpy, const uint32_t, nb::ndim<1>>(view.tile_offsets.data(),
-                                                                           {view.tile_offsets.size()});
-            },
+            "tile_offsets", [](View& view) { return Offsets(view.tile_offsets.data(), {view.tile_offsets.size()}); },
             nb::rv_policy::reference_internal, "Where each tile's list begins, [tiles + 1].")
         .def_prop_ro(
-            "tile_ranks",
-            [](View& view) {
-                return nb::ndarray<nb::numpy, const uint32_t, nb::ndim<1>>(view.tile_ranks.data(),
-                                                                           {view.tile_ranks.size()});
-            },
+            "tile_ranks", [](View& view) { return Offsets(view.tile_ranks.data(), {view.tile_ranks.size()}); },
             nb::rv_policy::reference_internal, "Ranks in depth order, tile after tile.")
-        .def_prop_ro(
-            "visible_ids",
-            [](const View& view) {
-                auto* ids = new int64_t[view.footprints.size() + 1];
-                size_t count = 0;
-                for (int64_t i = 0; i < view.count; ++i)
-                    if (view.rank_of[i] >= 0) ids[count++] = i;
-                nb::capsule owner(ids, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
-                return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids, {count}, owner);
-            },
-            nb::rv_policy::move, "Indices of the visible Gaussians, ascending.")
-        .def_prop_ro(
-            "ids",
-            [](const View& view) {
-                auto* ids = new int64_t[view.footprints.size() + 1];
-                for (size_t i = 0; i < view.footprints.size(); ++i) ids[i] = view.footprints[i].id;
-                nb::capsule owner(ids, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
-                return nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(ids, {view.footprints.size()}, owner);
-            },
-            nb::rv_policy::automatic,
-            nb::rv_policy::move, "Index of the Gaussian at each rank.");
+        .def_prop_ro("visible_ids", &visible_ids, nb::rv_policy::move, "Indices of the visible Gaussians, ascending.")
+        .def_prop_ro("ids", &ids_by_rank, nb::rv_policy::move, "Index of the Gaussian at each rank.");
     nb::class_<PixelState>(m, "PixelState");
     m.attr("tile_size") = kTile;
 

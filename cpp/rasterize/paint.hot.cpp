@@ -105,18 +105,11 @@ void paint(const PaintJob& job, int tile) {
     }
 }
 
-template <bool kKeepLast>
+template <bool kKeepLast, int kChannels = 1>
 void paint_channels(const PaintJob& job, int tile) {
-    switch (job.channels) {
-        case 1: return paint<1, kKeepLast>(job, tile);
-        case 2: return paint<2, kKeepLast>(job, tile);
-        case 3: return paint<3, kKeepLast>(job, tile);
-        case 4: return paint<4, kKeepLast>(job, tile);
-        case 5: return paint<5, kKeepLast>(job, tile);
-        case 6: return paint<6, kKeepLast>(job, tile);
-        case 7: return paint<7, kKeepLast>(job, tile);
-        default: return paint<8, kKeepLast>(job, tile);
-    }
+    if constexpr (kChannels < kMaxChannels)
+        if (job.channels > kChannels) return paint_channels<kKeepLast, kChannels + 1>(job, tile);
+    paint<kChannels, kKeepLast>(job, tile);
 }
 
 struct PairCounter {

@@ -58,12 +58,9 @@ struct ColumnSums {
     Float plain[kColumnGroups], row[kColumnGroups], row2[kColumnGroups];
 };
 
-constexpr float kTileCentre = 0.5f * (kTile - 1);
-
-// The six moments about the tile's centre, as vectors to be summed over lanes.
-PGS_INLINE void moments(const ColumnSums& sums, int block, Fold (&m)[8]) {
-    const float y0 = static_cast<float>(block / kBlocksPerSide * kBlock) - kTileCentre;
-    const float x0 = static_cast<float>(block % kBlocksPerSide * kBlock) - kTileCentre;
+// The six moments about the Gaussian's mean, as vectors to be summed over lanes. (x0, y0): from there to the block's first
+// pixel.
+PGS_INLINE void moments(const ColumnSums& sums, float x0, float y0, Fold (&m)[8]) {
     for (int k = 0; k < 6; ++k) m[k] = Fold{};
     for (int g = 0; g < kColumnGroups; ++g) {
         Fold b0 = fold(sums.plain[g]), b1 = fold(sums.row[g]), b2 = fold(sums.row2[g]);
@@ -130,7 +127,7 @@ PGS_INLINE void load_block(const PaintGradientJob& job, int tile, int block, Blo
     }
 }
 
-// Gaussians of one batch at one block, back to front. Adds to gradients[slot], in tile coordinates.
+// Gaussians of one batch at one block, back to front. Adds to gradients[slot].
 template <int kChannels, bool kAbsolute>
 PGS_INLINE void retrace_block(const Batch& batch, const float (*colors)[kChannels], int32_t first_position, int block,
                               BlockGradient<kChannels>& b, float (*gradients)[kPairGradient], uint8_t* touched) {
@@ -192,7 +189,8 @@ PGS_INLINE void retrace_block(const Batch& batch, const float (*colors)[kChannel
         }
         touched[slot] = 1;
         Fold lanes[8];
-        moments(sums, block, lanes);
+        moments(sums, static_cast<float>(block % kBlocksPerSide * kBlock) - batch.x[slot],
+                static_cast<float>(block / kBlocksPerSide * kBlock) - batch.y[slot], lanes);
         if constexpr (kAbsolute) {
             constexpr float kTwoLn2 = 1.3862943611198906f;
             lanes[6] = fold(abs_x) * (kTwoLn2 * batch.ux[slot]);
@@ -253,38 +251,22 @@ void paint_gradient(const PaintGradientJob& job, int tile) {
             if (alive >> block & 1u)
                 retrace_block<kChannels, kAbsolute>(batch, colors, start, block, blocks[block], gradients,
                                                     job.touched + from);
-        for (int slot = 0; slot < batch.size; ++slot) {  // from the tile's centre to the Gaussian's
+        for (int slot = 0; slot < batch.size; ++slot) {
             if (!job.touched[from + static_cast<uint32_t>(slot)]) continue;
             const float* g = gradients[slot];
-            const float x = kTileCentre - batch.x[slot], y = kTileCentre - batch.y[slot];
             float* out = job.pair_gradients + static_cast<int64_t>(from + static_cast<uint32_t>(slot)) * kPairGradient;
-            out[0] = g[0];
-            out[1] = g[1] + x * g[0];
-            out[2] = g[2] + 2.0f * x * g[1] + x * x * g[0];
-            out[3] = g[3] + y * g[0];
-            out[4] = g[4] + x * g[3] + y * g[1] + x * y * g[0];
-            out[5] = g[5] + 2.0f * y * g[3] + y * y * g[0];
-            out[6] = g[6];
-            out[7] = g[7];
-            for (int c = 0; c < kChannels; ++c) out[kGeometry + c] = g[kGeometry + c];
+            for (int k = 0; k < kGeometry + kChannels; ++k) out[k] = g[k];
             if constexpr (!kAbsolute)
                 for (int c = 0; c < (kChannels < 2 ? kChannels : 2); ++c) out[kGeometry + c] = g[6 + c];
         }
     }
 }
 
-template <bool kAbsolute>
+template <bool kAbsolute, int kChannels = 1>
 void paint_gradient_channels(const PaintGradientJob& job, int tile) {
-    switch (job.channels) {
-        case 1: return paint_gradient<1, kAbsolute>(job, tile);
-        case 2: return paint_gradient<2, kAbsolute>(job, tile);
-        case 3: return paint_gradient<3, kAbsolute>(job, tile);
-        case 4: return paint_gradient<4, kAbsolute>(job, tile);
-        case 5: return paint_gradient<5, kAbsolute>(job, tile);
-        case 6: return paint_gradient<6, kAbsolute>(job, tile);
-        case 7: return paint_gradient<7, kAbsolute>(job, tile);
-        default: return paint_gradient<8, kAbsolute>(job, tile);
-    }
+    if constexpr (kChannels < kMaxChannels)
+        if (job.channels > kChannels) return paint_gradient_channels<kAbsolute, kChannels + 1>(job, tile);
+    paint_gradient<kChannels, kAbsolute>(job, tile);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panoptic_gs import Camera, InputError, Splats, kernels
-from panoptic_gs.uplift import GaussianLabels, LabelVotes, uplift_labels
+from panoptic_gs.uplift import GaussianLabels, LabelVotes, render_panoptic, uplift_labels
 
 
 def same(a: GaussianLabels, b: GaussianLabels) -> bool:
@@ -236,3 +236,22 @@ def test_bad_input_is_named():
         LabelVotes(19).merge(LabelVotes(20))
     with pytest.raises(InputError, match="rasterize_mode"):
         uplift_labels(splats, [(camera, labels)], rasterize_mode="fancy")
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set_adds_up_the_same_votes(isa, monkeypatch):
+    splats, cameras, maps = scene(11, 500, 2, 120, 90)
+    maps[1] = np.random.default_rng(0).integers(0, 40, maps[1].shape)  # many labels in a block
+    expected = uplift_labels(splats, zip(cameras, maps), [None, np.ones(maps[1].shape)]).to_dense(40)
+    monkeypatch.setenv("PANOPTIC_GS_ISA", isa)
+    try:
+        found = uplift_labels(splats, zip(cameras, maps), [None, np.ones(maps[1].shape)])
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    torch.testing.assert_close(found.to_dense(40), expected, rtol=1e-4, atol=1e-5)
+    ids, _, _ = render_panoptic(splats, found, cameras[0])
+    dense = blend(splats, cameras[0])
+    image = np.einsum("nhw,nl->hwl", dense.weights, found.to_dense(40).double().numpy())
+    sure = ~dense.uncertain & (np.diff(np.sort(image, axis=-1)[..., -2:], axis=-1)[..., 0] > 1e-4)
+    assert sure.mean() > 0.3
+    assert np.array_equal(ids.numpy()[sure], image.argmax(-1)[sure])
