@@ -27,7 +27,7 @@ from panoptic_gs.scene import Scene
 
 RESULT = "result.json"
 BASELINES = ("nearest-view", "hard-labels", "dense-eq7")
-_OWN = ("splits.json", "panoptic", "predictions", "raw")
+_OWN = ("splits.json", "panoptic", "predictions")
 """What a run has of its own; everything else of a scene folder it shares."""
 
 

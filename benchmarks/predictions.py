@@ -44,8 +44,8 @@ class PredictionSource:
 
         Args:
             spec: ``scene`` (the scene folder's own), ``simulated[:LEVEL]``, ``simulated-queries[:LEVEL]``, or a folder
-                with one subfolder a scene, named as it. Raw predictions are looked for first, in the subfolder, its
-                predictions/ (as 'panoptic-gs predict' writes them) and raw/; then COCO panoptic maps, in the subfolder
+                with one subfolder a scene, named as it. Raw predictions are looked for first, in the subfolder and
+                its predictions/ (as 'panoptic-gs predict' writes them); then COCO panoptic maps, in the subfolder
                 and its panoptic/.
             scene: the scene folder.
 
@@ -58,7 +58,7 @@ class PredictionSource:
                 raise InputError("--predictions", f"'{spec}'", f"a level of {', '.join(LEVELS)}", "Choose one of them.")
             return cls(cast("Kind", kind), level=level or "default")
         root = scene if spec == "scene" else Path(spec) / scene.name
-        for folder in (root, root / "predictions", root / "raw"):
+        for folder in (root, root / "predictions"):
             if (folder / DESCRIPTION).is_file():
                 return cls("raw", folder)
         for folder in (root, root / "panoptic"):
@@ -67,7 +67,7 @@ class PredictionSource:
         raise InputError(
             root,
             "neither raw predictions nor panoptic maps",
-            f"{DESCRIPTION} (in it, predictions/ or raw/) or panoptic.json (in it or panoptic/)",
+            f"{DESCRIPTION} (in it or predictions/) or panoptic.json (in it or panoptic/)",
             "Run 'panoptic-gs predict', check --predictions, or try the harness with --predictions simulated.",
         )
 

@@ -37,7 +37,7 @@ class Synth(Output):
     noise: Literal["none", "low", "default", "high"] = "default"
     """How wrong the predictions are."""
     raw: bool = False
-    """Write query masks as a network gives them, too: raw/predictions.safetensors and .json."""
+    """Write query masks as a network gives them, too: predictions/predictions.safetensors and .json."""
     overwrite: bool = False
     """Replace an existing scene."""
 
@@ -79,7 +79,7 @@ class Synth(Output):
         )
         if raw is not None:
             queries, height, width = raw.mask_logits.shape[1:]
-            console.print(f"  raw/: {queries} queries, masks of {width}×{height}")
+            console.print(f"  predictions/: {queries} queries, masks of {width}×{height}")
         numbers = ", ".join(f"PQ {100 * score.panoptic.pq:.1f} {name}" for name, score in scores.items())
         console.print(f"  panoptic/: simulated predictions, noise '{self.noise}'; on the training views {numbers}")
         self.finish([self.out], kind=scene.room.kind, seed=self.seed, things=things, stuff=stuff, views=self.views,

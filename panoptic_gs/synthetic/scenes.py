@@ -97,7 +97,7 @@ def write_synthetic_scene(
     raw: RawPredictions | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the scene folder with `panoptic`, `panoptic_gt` and, where they are given, `raw`, in one move.
+    """Write the scene folder with `panoptic`, `panoptic_gt` and, where they are given, `predictions`, in one move.
 
     Raises:
         InputError: the folder has content and may not be replaced.
@@ -115,4 +115,4 @@ def fill_scene_folder(
     scene.truth.save(folder / "panoptic_gt")
     predictions.save(folder / "panoptic")
     if raw is not None:
-        raw.save(folder / "raw")
+        raw.save(folder / "predictions")

@@ -143,7 +143,7 @@ def test_raw_predictions_are_merged_over_the_seen_views_alone(scene_folder, tmp_
     scene = Scene.load(scene_folder)
     truth = scene.load_panoptic("panoptic_gt")
     raw = simulate_queries(truth, {frame.stem: frame.camera for frame in scene.frames}, QueryNoise.none(), 0)
-    raw.save(tmp_path / "room" / "raw")
+    raw.save(tmp_path / "room" / "predictions")
     part = views_of(raw, ["0001", "0003"])
     assert [image.stem for image in part.images] == ["0001", "0003"]
     assert (part.mask_logits[1] == raw.mask_logits[3]).all()

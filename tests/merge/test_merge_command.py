@@ -41,14 +41,14 @@ def raw(room, tmp_path) -> Path:
     """A copy that may be broken."""
     folder = tmp_path / "raw"
     folder.mkdir()
-    for path in (room / "raw").iterdir():
+    for path in (room / "predictions").iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     return folder
 
 
 @pytest.mark.parametrize("method", ["standard", "standard-v2"])
 def test_clean_masks_give_the_truth_back(room, tmp_path, method, capsys):
-    main(["merge", str(room / "raw"), "--out", str(tmp_path / "out"), "--method", method])
+    main(["merge", str(room / "predictions"), "--out", str(tmp_path / "out"), "--method", method])
     printed = capsys.readouterr().out
     assert str(tmp_path / "out") in printed
     assert "things" in printed
@@ -58,7 +58,7 @@ def test_clean_masks_give_the_truth_back(room, tmp_path, method, capsys):
 
 
 def test_qubo_writes_into_the_scene_and_says_what_it_did(room, capsys):
-    arguments = ["merge", str(room / "raw"), "--out", str(room / "panoptic"), "--overwrite", "--bound"]
+    arguments = ["merge", str(room / "predictions"), "--out", str(room / "panoptic"), "--overwrite", "--bound"]
     main([*arguments, "--resolution", "mask", "--void-threshold", "0"])
     printed = capsys.readouterr().out
     assert "objective" in printed
@@ -153,6 +153,6 @@ def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path, capsys):
 def test_another_output_is_not_replaced(room, tmp_path, capsys):
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(SystemExit):
-        main(["merge", str(room / "raw"), "--out", str(tmp_path), "--overwrite"])
+        main(["merge", str(room / "predictions"), "--out", str(tmp_path), "--overwrite"])
     assert "content" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").exists()

@@ -40,7 +40,7 @@ def test_the_folder_loads_and_holds_what_was_rendered(office, folder):
     assert [c.name for c in truth.categories][:3] == ["wall", "floor", "cabinet"]
     predictions = PanopticScene.load(folder / "panoptic", list(office.cameras))
     assert "simulated" in predictions.source
-    raw = RawPredictions.load(folder / "raw")
+    raw = RawPredictions.load(folder / "predictions")
     assert [image.stem for image in raw.images] == list(office.cameras)
 
 
