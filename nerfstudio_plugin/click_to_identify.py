@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from nerfstudio.viewer.viewer_elements import ViewerClick, ViewerControl
 
+from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 from panoptic_gs.viewer.markdown import plain
-from panoptic_gs.viewer.objects import ObjectTable
 from panoptic_gs.viewer.picking import pick
 
 if TYPE_CHECKING:

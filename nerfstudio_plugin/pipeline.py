@@ -12,16 +12,19 @@ from typing import Any
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from nerfstudio_plugin.compat import input_errors_exit
 from nerfstudio_plugin.datamanager import PanopticDatamanager, PanopticDatamanagerConfig
 from nerfstudio_plugin.gaussians import count_visible
 from nerfstudio_plugin.model import PanopticSplatfactoModel, PanopticSplatfactoModelConfig
+from nerfstudio_plugin.report import EvaluationReport, eval_command
 from panoptic_gs.errors import InputError
 from panoptic_gs.metrics import PANOPTIC_LIFTING, STRICT, MeanIoU, ScenePanopticQuality, evaluate_scenes
 from panoptic_gs.metrics.scenes import require_same_categories
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.report.environment import command_line
 
 PROTOCOLS = (PANOPTIC_LIFTING, STRICT)
 _QUALITIES = ("pq", "sq", "rq", "pq_things", "pq_stuff")
@@ -121,7 +124,8 @@ class PanopticPipeline(VanillaPipeline):
     ) -> dict[str, float]:
         """Mean PSNR, SSIM (and LPIPS) over the evaluation views; scene-PQ and mIoU of all of them together.
 
-        Where training views have true maps, ``predictions/…`` are the scores of the predictions themselves there.
+        Where training views have true maps, ``predictions/…`` are the scores of the predictions themselves there. In
+        ``ns-eval`` a report is written beside its JSON.
         """
         truth = self.datamanager.eval_dataset.metadata["panoptic_gt"]
         uplifted = self.model.current_labels()
@@ -129,7 +133,15 @@ class PanopticPipeline(VanillaPipeline):
         with input_errors_exit():
             if truth is not None and uplifted is not None:
                 score = SceneScore(uplifted.meaning, truth)
-        self.model.on_evaluated = None if score is None else score.add
+        command = eval_command() if step is None and uplifted is not None else None
+        report = None if command is None else EvaluationReport(self)
+        takers = [taker.add for taker in (score, report) if taker is not None]
+
+        def take(outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
+            for add in takers:
+                add(outputs, batch)
+
+        self.model.on_evaluated = take if takers else None
         try:
             metrics = super().get_average_eval_image_metrics(step=step, output_path=output_path, get_std=get_std)
         finally:
@@ -138,6 +150,11 @@ class PanopticPipeline(VanillaPipeline):
             metrics |= score.results()
         if step is None:
             metrics |= self._prediction_scores()
+        if command is not None and report is not None:
+            path = command.output_path.with_suffix(".html")
+            with input_errors_exit():
+                report.write(path, command.load_config.parent, metrics, [command_line()])
+            CONSOLE.print(f"Report: {path}", soft_wrap=True)
         return metrics
 
     def _prediction_scores(self) -> dict[str, float]:

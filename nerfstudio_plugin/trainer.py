@@ -21,7 +21,9 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio_plugin.compat import input_errors_exit, plain_python
 from nerfstudio_plugin.dataparser import no_seed_points, require_predictions, scene_root
 from nerfstudio_plugin.pipeline import PanopticPipeline, PanopticPipelineConfig
+from nerfstudio_plugin.report import start_log
 from panoptic_gs.errors import InputError
+from panoptic_gs.report.training_log import TrainingLog
 from panoptic_gs.scene import Scene
 
 LEAST_REFINE_EVERY = 50
@@ -98,10 +100,15 @@ def stretched(config: PanopticTrainerConfig) -> PanopticTrainerConfig:
 
 
 class PanopticTrainer(Trainer):
-    """Writes each checkpoint in one move, with labels that fit its Gaussians, and resumes from the last whole one."""
+    """Writes each checkpoint in one move, with labels that fit its Gaussians, and resumes from the last whole one.
+
+    ``training.json`` beside ``config.yml`` has the curves of the training up to the last checkpoint, and how it was
+    started; a training that is resumed continues them.
+    """
 
     config: PanopticTrainerConfig
     pipeline: PanopticPipeline
+    log: TrainingLog
 
     def setup_optimizers(self) -> Optimizers:
         """Nerfstudio's optimizers; the means' learning rate is in units of the cameras' extent (Kerbl et al. 2023)."""
@@ -117,6 +124,13 @@ class PanopticTrainer(Trainer):
         """Make everything and load what ``load_dir`` holds; bad input ends in a message and exit code 2."""
         with input_errors_exit():
             super().setup(*args, **kwargs)
+            self.log = start_log(self.config, self.pipeline, self._start_step)
+
+    def train_iteration(self, step: int) -> Any:
+        """One step, noted in the log."""
+        loss, losses, metrics = super().train_iteration(step)
+        self.log.add(step, {"loss": loss, **losses, **metrics})
+        return loss, losses, metrics
 
     def train(self) -> None:
         """Train up to ``max_num_iterations`` in total."""
@@ -148,6 +162,7 @@ class PanopticTrainer(Trainer):
             self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
             torch.save(plain_python(state), temporary)
             os.replace(temporary, path)
+            self.log.save(self.base_dir)
         except OSError as error:
             raise InputError(
                 path,

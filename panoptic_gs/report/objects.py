@@ -7,10 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from panoptic_gs.camera import Camera
+from panoptic_gs.objects.orientation import up_direction
+from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.uplift import LabelledScene
-from panoptic_gs.viewer.objects import ObjectTable
-from panoptic_gs.viewer.orientation import up_direction
 
 _LEAST_FOR_BOX = 10  # Gaussians: the box of fewer says nothing
 

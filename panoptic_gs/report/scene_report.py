@@ -13,6 +13,7 @@ import numpy as np
 from panoptic_gs.errors import InputError
 from panoptic_gs.export import render_path
 from panoptic_gs.files import read_json, read_rgb
+from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.report.environment import environment
 from panoptic_gs.report.evaluation import Evaluation, Evaluator, View, evenly
@@ -21,7 +22,6 @@ from panoptic_gs.report.training_log import TrainingLog
 from panoptic_gs.scene import Frame, Scene
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.checkpoint import is_run
-from panoptic_gs.viewer.opening import open_scene
 
 Progress = Callable[[int, int], None]
 """Called with the number of views done and of all."""
@@ -103,19 +103,30 @@ def make_report(
     else:
         if run is not None:
             _require_unmoved(run, data.root)
-        mode = options.rasterize_mode or ("classic" if training is None else training.origin.get("rasterize_mode"))
+        trained_as = None if training is None else training.origin.get("rasterize_mode")
+        mode = options.rasterize_mode or ("antialiased" if trained_as == "antialiased" else "classic")
         scene = open_scene(source).scene
-        evaluation = _of_labelled(scene, data, truth, options, mode or "classic", progress)
+        frames = _frames(data, options.split, training)
+        evaluation = _of_labelled(scene, frames, truth, options, mode, progress)
         objects = labelled_objects(scene, [frame.camera for frame in data.frames], options.meters_per_unit)
         facts |= {"Gaussians": f"{len(scene.splats):,}"}
     return SceneReport(
-        _title(source, data),
+        scene_title(data.root),
         evaluation,
         objects,
         training,
         (*started, *commands),
-        facts=facts | _training_facts(training),
+        facts=facts | training_facts(training),
     )
+
+
+def _frames(data: Scene, split: str | None, training: TrainingLog | None) -> dict[str, Frame]:
+    """The views to render by name: a split, or those that the training held out."""
+    held_out = [] if training is None else training.origin.get("held_out", [])
+    known = {frame.stem: frame for frame in data.frames}
+    if split is None and held_out and all(stem in known for stem in held_out):
+        return {stem: known[stem] for stem in held_out}
+    return {frame.stem: frame for frame in data.split(split or ("test" if data.splits.get("test") else "all"))}
 
 
 def frame_view(frame: Frame, ids: np.ndarray, rendered: np.ndarray | None, truth: PanopticScene | None) -> View:
@@ -126,22 +137,18 @@ def frame_view(frame: Frame, ids: np.ndarray, rendered: np.ndarray | None, truth
 
 def _of_labelled(
     scene: LabelledScene,
-    data: Scene,
+    frames: Mapping[str, Frame],
     truth: PanopticScene | None,
     options: ReportOptions,
     mode: RasterizeMode,
     progress: Progress | None,
 ) -> Evaluation:
-    frames = {
-        frame.stem: frame for frame in data.split(options.split or ("test" if data.splits.get("test") else "all"))
-    }
     shown = evenly(frames, options.max_views)
     meaning = PanopticScene(scene.categories, scene.segments, {}, source="rendered")
     evaluator = Evaluator(meaning, truth, shown, options.width)
-    scored = {stem for stem in frames if truth is not None and stem in truth.maps}
     path = {stem: frame.camera for stem, frame in frames.items()}
     for number, view in enumerate(render_path(scene, path, mode), start=1):
-        evaluator.add(frame_view(frames[view.name], view.ids, view.rgb, truth if view.name in scored else None))
+        evaluator.add(frame_view(frames[view.name], view.ids, view.rgb, truth))
         if progress is not None:
             progress(number, len(path))
     return evaluator.finish()
@@ -190,7 +197,15 @@ def _data_folder(source: Path, data: Path | None, training: TrainingLog | None, 
     if data is not None:
         return data
     if training is not None and training.origin.get("data"):
-        return Path(str(training.origin["data"]))
+        folder = Path(str(training.origin["data"]))
+        if not folder.is_dir():
+            raise InputError(
+                source,
+                f"a training on {folder}, which is not there",
+                "the scene folder that was trained on",
+                "Give it with --data SCENE.",
+            )
+        return folder
     if is_maps:
         for folder in (source, source.absolute().parent):
             if (folder / "transforms.json").is_file() or (folder / "colmap" / "sparse" / "0").is_dir():
@@ -230,11 +245,13 @@ def _require_unmoved(run: Path, root: Path) -> None:
     )
 
 
-def _title(source: Path, data: Scene) -> str:
-    return data.root.resolve().name or source.resolve().name
+def scene_title(root: Path) -> str:
+    """What a scene folder is called: its name, and that of the folder it is in, as in ``replica/room_0``."""
+    return "/".join(part for part in root.resolve().parts[-2:] if part != root.anchor)
 
 
-def _training_facts(training: TrainingLog | None) -> dict[str, str]:
+def training_facts(training: TrainingLog | None) -> dict[str, str]:
+    """What is told of how a training was started."""
     if training is None:
         return {}
     names = {"method": "method", "iterations": "iterations", "seed": "seed", "device": "trained on"}

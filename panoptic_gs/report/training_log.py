@@ -14,7 +14,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 
 FILE = "training.json"
-POINTS = 400
+POINTS = 150
 """About how many points a curve has."""
 
 Row = dict[str, float]
