@@ -20,7 +20,7 @@ from PIL import Image
 from tyro.conf import Positional
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.viewer.orientation import first_standpoint
+from panoptic_gs.objects.orientation import first_standpoint
 from panoptic_gs.viewer.page import Page
 from panoptic_gs.viewer.start import start_viewer
 

@@ -21,8 +21,8 @@ from panoptic_gs.panoptic import PanopticScene
 
 if TYPE_CHECKING:
     from panoptic_gs.camera import Camera
+    from panoptic_gs.objects.table import ObjectTable
     from panoptic_gs.uplift import LabelledScene
-    from panoptic_gs.viewer.objects import ObjectTable
 
 Format = Literal["splats", "objects", "points", "boxes", "graph", "maps", "video"]
 _STILL: tuple[Format, ...] = ("splats", "objects", "points", "boxes", "graph")
@@ -68,7 +68,7 @@ class Export(Output):
 
     def run(self) -> None:
         from panoptic_gs.export import load_camera_path
-        from panoptic_gs.viewer.opening import open_scene
+        from panoptic_gs.objects.opening import open_scene
 
         console = self.console()
         formats = self.formats or (_STILL if self.path is None else (*_STILL, *_ALONG_PATH))
@@ -95,8 +95,8 @@ class Export(Output):
         self, folder: Path, scene: LabelledScene, path: Mapping[str, Camera], formats: Sequence[Format]
     ) -> dict[str, str]:
         from panoptic_gs import export
+        from panoptic_gs.objects.table import ObjectTable
         from panoptic_gs.uplift import save_labelled_scene
-        from panoptic_gs.viewer.objects import ObjectTable
 
         written = {}
         table = ObjectTable(scene)
@@ -155,7 +155,7 @@ class Export(Output):
         return written
 
     def _up(self, table: ObjectTable, scene: LabelledScene, path: Mapping[str, Camera]) -> np.ndarray:
-        from panoptic_gs.viewer.orientation import up_direction
+        from panoptic_gs.objects.orientation import up_direction
 
         if self.up != "auto":
             return np.eye(3)["xyz".index(self.up[-1])] * (-1 if self.up[0] == "-" else 1)

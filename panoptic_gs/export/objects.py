@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from panoptic_gs.viewer.boxes import Box
-from panoptic_gs.viewer.objects import ObjectTable, SceneObject
+from panoptic_gs.objects.boxes import Box
+from panoptic_gs.objects.table import ObjectTable, SceneObject
 
 
 class PlacedObject(NamedTuple):

@@ -11,8 +11,8 @@ import torch
 import viser
 
 from panoptic_gs.camera import rotation_from_quaternion
+from panoptic_gs.objects.boxes import Box
 from panoptic_gs.splats import Splats
-from panoptic_gs.viewer.boxes import Box
 
 _EDGES = np.array([[a, a | 1 << axis] for axis in range(3) for a in range(8) if not a & 1 << axis])  # [12, 2]
 

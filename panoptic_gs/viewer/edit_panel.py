@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import viser.transforms
 
+from panoptic_gs.objects.boxes import Box
 from panoptic_gs.viewer import edits
-from panoptic_gs.viewer.boxes import Box
 from panoptic_gs.viewer.drawing import BoxNode
 from panoptic_gs.viewer.gui_events import button_row
 from panoptic_gs.viewer.markdown import plain, unmarked
 
 if TYPE_CHECKING:
-    from panoptic_gs.viewer.objects import SceneObject
+    from panoptic_gs.objects.table import SceneObject
     from panoptic_gs.viewer.page import Page
 
 _HANDLE = (90, 200, 255)

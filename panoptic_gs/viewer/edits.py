@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.boxes import Box
 from panoptic_gs.panoptic import MAX_SEGMENT_ID, Segment
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
-from panoptic_gs.viewer.boxes import Box
 
 LONGEST_NAME = 80
 """Letters of an object's name."""

@@ -13,6 +13,7 @@ import numpy as np
 import viser
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.orientation import first_standpoint, up_direction
 from panoptic_gs.scene import Scene
 from panoptic_gs.viewer.appearance import COLOR_MODES
 from panoptic_gs.viewer.camera_panel import CameraPanel
@@ -22,7 +23,6 @@ from panoptic_gs.viewer.gui_events import by_visitor
 from panoptic_gs.viewer.look_panel import LookPanel
 from panoptic_gs.viewer.markdown import plain, unmarked
 from panoptic_gs.viewer.object_panel import ObjectPanel
-from panoptic_gs.viewer.orientation import first_standpoint, up_direction
 from panoptic_gs.viewer.selection_panel import SelectionPanel
 from panoptic_gs.viewer.session import Session
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.opening import OpenedScene
+from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
 from panoptic_gs.viewer import appearance, edits
 from panoptic_gs.viewer.appearance import ColorBy, PaletteName
-from panoptic_gs.viewer.objects import ObjectTable
-from panoptic_gs.viewer.opening import OpenedScene
 from panoptic_gs.viewer.picking import pick
 
 

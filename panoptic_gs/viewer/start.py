@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.scene import Scene
-from panoptic_gs.viewer.opening import open_scene
 from panoptic_gs.viewer.session import Session
 
 try:
@@ -36,7 +36,7 @@ def start_viewer(
     """Open a labelled scene and serve its page.
 
     Args:
-        scene: what :func:`~panoptic_gs.viewer.opening.open_scene` opens.
+        scene: what :func:`~panoptic_gs.objects.opening.open_scene` opens.
         data: the scene folder that it was made from.
         out: where edits are saved, see :class:`~panoptic_gs.viewer.session.Session`.
         host, port: where to listen; port 0 takes any that is free.

@@ -11,8 +11,8 @@ from furnished_room import BOXES
 from plyfile import PlyData
 
 from panoptic_gs import Splats, export
+from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.uplift import LabelledScene
-from panoptic_gs.viewer.objects import ObjectTable
 
 UP = np.array([0.0, 0.0, 1.0])
 

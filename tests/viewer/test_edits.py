@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from small_rooms import CENTERS, FAR, FLOOR, NASTY, NEAR, small_room
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.boxes import Box
 from panoptic_gs.viewer import edits
-from panoptic_gs.viewer.boxes import Box
 
 
 def dense(scene):

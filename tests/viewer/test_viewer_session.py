@@ -12,12 +12,12 @@ from small_rooms import CATEGORIES, CENTERS, FAR, FLOOR, NASTY, NEAR, save, smal
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.boxes import fit_box, upright_axes
+from panoptic_gs.objects.opening import OpenedScene, open_scene
+from panoptic_gs.objects.orientation import first_standpoint, up_direction
+from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.uplift import LabelledScene, load_labelled_scene, render_panoptic
 from panoptic_gs.viewer import appearance, edits
-from panoptic_gs.viewer.boxes import fit_box, upright_axes
-from panoptic_gs.viewer.objects import ObjectTable
-from panoptic_gs.viewer.opening import OpenedScene, open_scene
-from panoptic_gs.viewer.orientation import first_standpoint, up_direction
 from panoptic_gs.viewer.session import Session
 
 EYE = np.array([4.0, 0.0, 0.9])
@@ -85,7 +85,7 @@ class TestOpening:
             open_scene(tmp_path)
 
     def test_a_scene_larger_than_memory_offers_a_sample(self, folder, monkeypatch):
-        monkeypatch.setattr("panoptic_gs.viewer.opening._available_memory", lambda: 200_000.0)
+        monkeypatch.setattr("panoptic_gs.objects.opening._available_memory", lambda: 200_000.0)
         with pytest.raises(InputError, match="--max-gaussians") as error:
             open_scene(folder)
         assert len(open_scene(folder, int(error.value.mend.split()[-1])).scene.splats) < 3400

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``panoptic-gs view`` opens: labelled scene folders and checkpoints, whole or thinned."""
+"""What commands open: labelled scene folders and checkpoints, whole or thinned."""
 
 from __future__ import annotations
 

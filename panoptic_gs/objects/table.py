@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from panoptic_gs.objects.boxes import Box, fit_box
 from panoptic_gs.panoptic import Category, Segment
 from panoptic_gs.uplift import LabelledScene
-from panoptic_gs.viewer.boxes import Box, fit_box
 
 _BOX_SAMPLE = 20_000  # Gaussians of an object that its box is fitted to
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from panoptic_gs.camera import Camera
-from panoptic_gs.viewer.boxes import upright_axes
-from panoptic_gs.viewer.objects import ObjectTable
+from panoptic_gs.objects.boxes import upright_axes
+from panoptic_gs.objects.table import ObjectTable
 
 _FLOORS = ("floor", "rug", "carpet", "ground", "mat")
 _SHELL = ("wall", "ceiling")
