@@ -19,7 +19,7 @@ except ImportError as error:
     if error.name is None or error.name.partition(".")[0] not in ("viser", "websockets"):
         raise
     raise InputError(
-        "viser", "no viser installed", "viser 0.2.7 or newer", "Install it with `pip install 'panoptic-gs[viewer]'`."
+        "viser", "no viser installed", "viser 0.2.7 or newer", "Install it with `pip install viser`."
     ) from error
 
 
