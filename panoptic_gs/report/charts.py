@@ -77,7 +77,7 @@ def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 def log_ticks(low: float, high: float) -> list[float]:
     """The 1, 2, 5 × 10ⁿ in ``low`` … ``high``, or the two around them where there are less than two."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2
     numbers = [m * 10.0**power for power in range(first, last) for m in (1, 2, 5)]
     inside = [number for number in numbers if low <= number <= high]
     if len(inside) >= 2:

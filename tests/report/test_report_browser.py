@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report in a real headless Chromium, opened from disk: it answers, fetches nothing and runs no foreign script."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_room import FIRST, NASTY, NASTY_NAME, SECOND
+
+from panoptic_gs.report.page import write_report
+from panoptic_gs.report.scene_report import ReportOptions, make_report
+from panoptic_gs.report.training_log import TrainingLog
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+PATIENCE = 30_000
+
+
+@pytest.fixture(scope="module")
+def file(report_room, tmp_path_factory) -> Path:
+    labelled, scene = report_room
+    log = TrainingLog({"seed": 1})
+    for step in range(50):
+        log.add(step, {"loss": 1 / (step + 1), "main_loss": 0.5 / (step + 1), "psnr": 20 + 0.1 * step,
+                       "gaussian_count": 1000 + step})  # fmt: skip
+    report = make_report(labelled, ReportOptions(data=scene), [f"panoptic-gs report '{NASTY_NAME}'"])
+    path = tmp_path_factory.mktemp("page") / "report with spaces.html"
+    write_report(path, replace(report, title=NASTY_NAME, training=log, facts={NASTY_NAME: NASTY_NAME}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as api:
+        running = api.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser, file):
+    """The open report; at the end no message was on the console and nothing was fetched."""
+    context = browser.new_context(viewport={"width": 1000, "height": 700})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    said: list[str] = []
+    fetched: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: fetched.append(request.url))
+    page.goto(file.as_uri())
+    yield page
+    assert said == []
+    assert [url for url in fetched if not url.startswith("data:")] == [file.as_uri()]
+    context.close()
+
+
+def test_names_from_files_are_text(page):
+    assert page.evaluate("globalThis.hacked") is None
+    assert page.locator("h1").inner_text() == NASTY_NAME
+    assert page.locator("img[src=x]").count() == 0
+    assert page.locator("#objects tbody tr", has_text=NASTY_NAME).count() == 1
+    assert NASTY_NAME in page.locator("pre").inner_text()
+    assert page.locator("#confusion thead th", has_text=NASTY_NAME).count() == 1
+    assert page.evaluate("Object.values(JSON.parse(document.getElementById('names').textContent).panoptic)").count(
+        f"{NASTY_NAME} · {NASTY}"
+    )
+
+
+def shown(page, side: str) -> str:
+    """Which picture of the first view is on a side, and where it begins: what is drawn, not what is marked."""
+    return page.evaluate(
+        """side => [...document.querySelectorAll(".view:first-child img")]
+             .map((image) => [image, getComputedStyle(image)])
+             .filter(([, style]) => style.visibility === "visible" && (style.clipPath === "none") === (side === "left"))
+             .map(([image, style]) => `${image.className} ${style.clipPath}`).join()""",
+        side,
+    )
+
+
+def test_the_slider_moves_by_keyboard_and_pointer(page):
+    slider = page.locator(".view input").first
+    assert shown(page, "right") == "panoptic inset(0px 0px 0px 50%)"
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    assert shown(page, "right") == "panoptic inset(0px 0px 0px 55%)"
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + 0.55 * box["width"], box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 40, steps=4)
+    page.mouse.up()
+    assert abs(int(slider.input_value()) - 20) <= 1
+    second = page.locator(".view").nth(1).locator("input")
+    assert second.input_value() == "50", "each view has its own"
+
+
+def test_any_two_pictures_are_compared(page):
+    assert shown(page, "left") == "photo none"
+    page.locator("[data-side=right] button", has_text="errors").click()
+    assert shown(page, "right").startswith("errors ")
+    page.locator("[data-side=left] button", has_text="errors").click()
+    assert (shown(page, "left"), shown(page, "right").split()[0]) == ("errors none", "photo"), "they change places"
+
+
+def test_the_pointer_reads_names_off_the_picture(page):
+    stage = page.locator(".stage").first
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.9 * box["height"])
+    under = page.locator(".view .under").first
+    assert under.inner_text() == "floor · 1 (truth: floor · 2)"
+    page.mouse.move(box["x"] + 2, box["y"] + 0.3 * box["height"])
+    assert under.inner_text() == "no label (truth: void)"
+
+
+def test_the_table_sorts_by_every_column(page):
+    def column(number: int) -> list[str]:
+        return page.locator(f"#objects tbody tr > :nth-child({number})").all_inner_texts()
+
+    heads = page.locator("#objects thead th")
+    names = [text.strip().split("\n")[0] for text in heads.all_inner_texts()]
+    gaussians = names.index("Gaussians") + 1
+    page.locator("#objects .sort", has_text="Gaussians").click()
+    assert column(gaussians) == ["576", "400", "350", "300"]
+    assert heads.nth(gaussians - 1).get_attribute("aria-sort") == "descending"
+    page.locator("#objects .sort", has_text="Gaussians").click()
+    assert column(gaussians) == ["300", "350", "400", "576"]
+    page.locator("#objects .sort", has_text="object").click()
+    assert [text.split()[-1] for text in column(1)][1:] == [str(FIRST), str(SECOND), "1"]
+    assert heads.nth(gaussians - 1).get_attribute("aria-sort") == "none"
+    page.locator("#objects .sort", has_text="size").focus()
+    page.keyboard.press("Enter")
+    assert column(1)[-1].split() == ["floor", "1"], "a flat floor has the least volume"
+
+
+def test_numbers_explain_themselves(page):
+    cell = page.locator("#confusion td.wrong").first
+    cell.scroll_into_view_if_needed()
+    cell.hover()
+    assert "table → chair: 100.0% of table" in page.locator("#tip").inner_text()
+    chart = page.locator(".chart").nth(1)
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + 60)
+    assert page.locator("#tip").inner_text().split("\n")[0] in ("step 49", "step 50")
+    page.mouse.move(2, 2)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_light_and_dark(page):
+    def background() -> str:
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light = background()
+    page.locator("#theme").click()
+    dark = background()
+    assert dark != light
+    page.locator("#theme").click()
+    assert background() == light
+
+
+def test_a_phone_needs_no_sideways_scrolling_and_drags_the_slider(browser, file):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    slider = page.locator(".view input").first
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.touchscreen.tap(box["x"] + 0.75 * box["width"], box["y"] + 50)
+    assert abs(int(slider.input_value()) - 75) <= 1
+    context.close()

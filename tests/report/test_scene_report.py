@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report says is what the other commands say."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from report_room import FIRST, FLOOR, NASTY, SECOND, TRUE_IDS, cameras, labelled_room
+
+from panoptic_gs import Category, InputError, PanopticScene
+from panoptic_gs.cli.main import main
+from panoptic_gs.export import render_path
+from panoptic_gs.metrics import ContingencyTable, evaluate_scenes
+from panoptic_gs.report.confusion import OTHERS, UNLABELLED, Confusion
+from panoptic_gs.report.contact_sheet import CORRECT, WRONG_CATEGORY
+from panoptic_gs.report.evaluation import View, evenly
+from panoptic_gs.report.page import render_page
+from panoptic_gs.report.scene_report import ReportOptions, make_report
+from panoptic_gs.report.training_log import TrainingLog
+
+RENDERED = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")
+
+
+@pytest.fixture(scope="module")
+def report(report_room):
+    labelled, scene = report_room
+    return make_report(labelled, ReportOptions(data=scene))
+
+
+def test_the_scores_are_those_of_evaluate(report, report_room):
+    scene = labelled_room()
+    maps = {view.name: view.ids for view in render_path(scene, cameras())}
+    rendered = PanopticScene(scene.categories, scene.segments, maps)
+    truth = PanopticScene.load(report_room[1] / "panoptic_gt")
+    expected = evaluate_scenes(rendered, truth, ["0002", "0003"])
+    assert {name: s.as_dict() for name, s in report.evaluation.scores.items()} == {
+        name: s.as_dict() for name, s in expected.items()
+    }
+    assert report.evaluation.scores["strict"].panoptic.pq < 0.9
+    assert report.evaluation.num_scored == 2
+
+
+def test_the_psnr_is_a_mean_over_views():
+    black, grey = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 51, np.uint8)
+    view = View("a", np.zeros((4, 4), int), photo=black, rendered=grey)
+    assert view.psnr == pytest.approx(10 * np.log10(25))
+    assert View("b", view.ids, photo=black, rendered=black).psnr is None
+    assert View("c", view.ids, photo=black).psnr is None
+
+
+def test_an_object_has_one_color_in_prediction_and_truth(report):
+    evaluation = report.evaluation
+    for predicted, true in TRUE_IDS.items():
+        assert evaluation.colors[predicted] == evaluation.true_colors[true]
+    assert len(set(evaluation.colors.values())) == len(TRUE_IDS)
+    assert evaluation.iou == pytest.approx(dict.fromkeys(TRUE_IDS, 1.0))
+    view = evaluation.views[0]
+    np.testing.assert_array_equal(view.pictures["panoptic"], view.pictures["truth"])
+    errors = {tuple(color) for color in view.pictures["errors"].reshape(-1, 3).tolist()}
+    assert {CORRECT, WRONG_CATEGORY} <= errors, "the second cube is no chair"
+
+
+def test_the_confusion_names_the_class_that_was_taken_for_another(report):
+    confusion = report.evaluation.confusion
+    row, column = confusion.rows.index("table"), confusion.columns.index("chair")
+    assert confusion.shares[row, column] == 1.0
+    assert confusion.shares.sum(axis=1).tolist() == [1.0] * 4
+
+
+def test_small_classes_are_taken_together():
+    table = ContingencyTable()
+    truth = torch.tensor([[1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 0]])
+    pred = torch.tensor([[1, 1, 1, 0, 2, 2, 4, 3, 4, 1, 2]])
+    table.add(pred, pred, truth, truth)
+    categories = [Category(number, f"c{number}", False) for number in range(1, 6)]
+    full = Confusion.of(table, categories)
+    assert full.rows == ("c1", "c2", "c3", "c4")
+    assert full.columns == (*full.rows, UNLABELLED)
+    assert full.pixels.tolist() == [[3, 0, 0, 0, 1], [0, 2, 0, 1, 0], [0, 0, 1, 1, 0], [1, 0, 0, 0, 0]]
+    pooled = Confusion.of(table, categories, most=3)
+    assert pooled.rows == ("c1", "c2", OTHERS)
+    assert pooled.pixels.tolist() == [[3, 0, 0, 1], [0, 2, 1, 0], [1, 0, 2, 0]]
+
+
+def test_objects_are_measured_in_metres(report, report_room):
+    rows = {row.id: row for row in report.objects}
+    assert [rows[one].gaussians for one in (FLOOR, FIRST, SECOND, NASTY)] == [576, 300, 350, 400]
+    assert rows[FIRST].size == pytest.approx((0.6, 0.6, 0.6), abs=0.2)
+    assert rows[FIRST].score == 0.9
+    assert rows[FLOOR].size == pytest.approx((4, 4, 0), abs=0.3)
+    in_feet = make_report(report_room[0], ReportOptions(data=report_room[1], meters_per_unit=0.3048, max_views=0))
+    assert {row.id: row for row in in_feet.objects}[FIRST].size == pytest.approx(
+        tuple(0.3048 * side for side in rows[FIRST].size)
+    )
+    assert in_feet.evaluation.views == ()
+
+
+def test_without_truth_there_are_pictures_and_no_scores(report_room, tmp_path):
+    labelled, scene = report_room
+    shutil.copytree(scene, tmp_path / "scene")
+    shutil.rmtree(tmp_path / "scene" / "panoptic_gt")
+    report = make_report(labelled, ReportOptions(data=tmp_path / "scene", split="all"))
+    assert (report.evaluation.num_views, report.evaluation.num_scored) == (4, 0)
+    assert not report.evaluation.scores
+    assert set(report.evaluation.views[0].pictures) == {"photo", "rendered", "panoptic"}
+    assert "no true maps" in render_page(report)
+
+
+def test_maps_are_reported_on_without_gaussians(report_room):
+    report = make_report(report_room[1])
+    assert {view.name for view in report.evaluation.views} == {"0000", "0001"}
+    assert report.evaluation.scores["strict"].panoptic.pq > 0
+    assert {row.gaussians for row in report.objects} == {None}
+    assert "Gaussians" not in report.facts
+
+
+def test_renders_are_reported_on_with_their_colors(report_room, tmp_path, capsys):
+    labelled, scene = report_room
+    main(["render", str(labelled), str(scene), "--split", "test", "--out", str(tmp_path / "renders"), "-q"])
+    assert capsys.readouterr() == ("".join(f"{tmp_path / 'renders' / name}\n" for name in RENDERED), "")
+    report = make_report(tmp_path / "renders", ReportOptions(data=scene))
+    again = make_report(labelled, ReportOptions(data=scene))
+    assert report.evaluation.metrics == pytest.approx(again.evaluation.metrics)
+    assert report.evaluation.scores["strict"].as_dict() == again.evaluation.scores["strict"].as_dict()
+
+
+def test_a_training_that_moved_its_cameras_is_refused(report_room, tmp_path):
+    (tmp_path / "nerfstudio_models").mkdir()
+    (tmp_path / "config.yml").touch()
+    moved = {"transform": np.eye(4)[:3].tolist(), "scale": 0.5}
+    (tmp_path / "dataparser_transforms.json").write_text(json.dumps(moved))
+    with pytest.raises(InputError, match=r"moved or scaled.*ns-eval"):
+        make_report(tmp_path / "config.yml", ReportOptions(data=report_room[1]))
+
+
+def test_a_scene_whose_photos_are_unknown_asks_for_them(report_room, tmp_path):
+    with pytest.raises(InputError, match="--data SCENE"):
+        make_report(report_room[0])
+    with pytest.raises(InputError, match="no such file"):
+        make_report(tmp_path / "nothing")
+
+
+def test_views_are_spread_evenly():
+    assert evenly("abcdefg", 3) == ["a", "d", "g"]
+    assert evenly("ab", 3) == ["a", "b"]
+    assert evenly("ab", 0) == []
+
+
+def test_the_command_writes_one_file_and_says_which(report_room, tmp_path, capsys):
+    labelled, scene = report_room
+    out = tmp_path / "page.html"
+    main(["report", str(labelled), "--data", str(scene), "--out", str(out), "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert said["written"] == [str(out)]
+    assert said["scores"]["strict"]["pq"] == pytest.approx(2 / 3)  # floor 1, chair 2/3, table 0, the other 1
+    assert list(tmp_path.iterdir()) == [out]
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(labelled), "--data", str(scene), "--out", str(tmp_path)])
+    assert stop.value.code == 2
+
+
+def test_a_log_holds_means_and_goes_on_where_a_training_resumes(tmp_path):
+    log = TrainingLog.start({"seed": 3}, iterations=300)
+    assert log.every == 2
+    for step in range(7):
+        log.add(step, {"loss": torch.tensor(float(step)), "psnr": float("inf") if step == 3 else 20.0})
+    assert log.curve("loss") == [(2, 0.5), (4, 2.5), (6, 4.5)]
+    log.save(tmp_path)
+    read = TrainingLog.load(tmp_path)
+    assert read.origin == {"seed": 3}
+    assert read.curve("loss") == log.curve("loss")
+    assert read.curve("psnr") == [(2, 20.0), (6, 20.0)], "infinity is no JSON"
+    resumed = TrainingLog.start({}, 300, before=read.up_to(5))
+    for step in range(5, 8):
+        resumed.add(step, {"loss": 9.0})
+    assert resumed.curve("loss") == [(2, 0.5), (4, 2.5), (6, 9.0), (8, 9.0)]
+    assert TrainingLog.load(tmp_path / "nowhere") is None
+    (tmp_path / "training.json").write_text('{"every": 1, "columns": ["loss"], "rows": [[1]]}')
+    with pytest.raises(InputError, match=r"training\.json"):
+        TrainingLog.load(tmp_path)
+
+
+def test_a_page_without_anything_to_show_is_still_a_page(report):
+    bare = replace(report, objects=(), evaluation=replace(report.evaluation, views=(), scores={}, confusion=None))
+    assert "<h2>Objects" not in render_page(bare)
