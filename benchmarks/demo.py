@@ -75,6 +75,7 @@ class Demo:
             out / "demo.json", {"predictions": before, "novel views": after, "ns-eval": results, "minutes": minutes}
         )
         console.print(f"Finished in {minutes:.1f} minutes.")
+        console.print(f"Report          {out / 'scores.html'}", soft_wrap=True)
         console.print(f"Contact sheet   {sheet}", soft_wrap=True)
         console.print(f"Rendered views  {run.renders}", soft_wrap=True)
         console.print(f"All scores      {out / 'demo.json'}", soft_wrap=True)

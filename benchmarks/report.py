@@ -75,6 +75,8 @@ def write_report(
         temporary.write_text(text + "\n", encoding="utf-8")
     for label, error in outcome.failures.items():
         console.print(f"Not finished: {label}: {error}", style="red", markup=False, highlight=False)
+    if outcome.results:
+        console.print(f"Reports      {out / 'runs' / '*' / '*' / 'report.html'}", soft_wrap=True)
     console.print(f"Tables       {out / 'table.md'}", soft_wrap=True)
     console.print(f"All numbers  {out / 'results.json'}", soft_wrap=True)
     return text

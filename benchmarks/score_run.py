@@ -35,6 +35,7 @@ from benchmarks.scorer import Scorer
 from nerfstudio_plugin.compat import default_device, label_device
 from nerfstudio_plugin.datamanager import PanopticDataset, camera_of
 from nerfstudio_plugin.pipeline import PanopticPipeline
+from nerfstudio_plugin.report import EvaluationReport
 from nerfstudio_plugin.trainer import PanopticTrainerConfig, latest_checkpoint
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.evaluate_points import depth_truth, labelled_splats
@@ -61,7 +62,7 @@ class ScoreRun:
     """Render the held-out views of a training of panst3r-ludvig, and score them."""
 
     run_folder: Positional[Path]
-    """Folder that holds training/ as the harness makes it; receives renders/, labelled/ and scores.json."""
+    """Folder that holds training/ as the harness makes it; receives renders/, labelled/, scores.json, report.html."""
     baselines: tuple[str, ...] = BASELINES
     """Any of nearest-view, hard-labels, dense-eq7."""
 
@@ -69,10 +70,13 @@ class ScoreRun:
         for name in self.baselines:
             if name not in BASELINES:
                 raise InputError("--baselines", f"'{name}'", f"any of {', '.join(BASELINES)}", "Choose among these.")
-        trained = TrainedRun.load(NerfstudioRun(self.run_folder, Console()).config)
+        config = NerfstudioRun(self.run_folder, Console()).config
+        trained = TrainedRun.load(config)
         folder = self.run_folder / "labelled"
         trained.save_labelled(folder)
         rows = {"predictions": trained.score_predictions(), "uplifted": trained.score_uplifted(self.run_folder)}
+        title = "/".join(self.run_folder.resolve().parts[-2:])
+        trained.report.write(self.run_folder / "report.html", config.parent, trained.image_scores, title=title)
         for name in self.baselines:
             rows[name] = trained.score_test(trained.baseline(name))
         result = {"rows": rows, "images": trained.image_scores, "gaussians": len(trained.splats)}
@@ -98,6 +102,7 @@ class TrainedRun:
             raise InputError("scene", "no panoptic_gt/", "true maps to score with", "Add them to the scene folder.")
         self.truth: PanopticScene = truth
         self.image_scores: dict[str, float] = {}
+        self.report = EvaluationReport(pipeline)
 
     @classmethod
     def load(cls, config: Path) -> TrainedRun:
@@ -134,6 +139,7 @@ class TrainedRun:
     def score_uplifted(self, run_folder: Path) -> dict[str, Any]:
         """The method: ids as ``ns-render`` gives them, and the colour's PSNR and SSIM; renders are kept."""
         scorer, maps, metrics, seconds = Scorer(self.meaning, self.truth), {}, [], 0.0
+        self.model.on_evaluated = self.report.add
         for camera, batch in self.pipeline.datamanager.fixed_indices_eval_dataloader:
             start = time.perf_counter()
             outputs = self.model.get_outputs_for_camera(camera=camera)
@@ -147,6 +153,7 @@ class TrainedRun:
             maps[stem] = ids
             if "panoptic_gt" in batch:
                 scorer.add(ids, batch["panoptic_gt"].cpu().numpy())
+        self.model.on_evaluated = None
         self.image_scores |= {name: float(np.mean([m[name] for m in metrics])) for name in ("psnr", "ssim")}
         rendered = PanopticScene(self.meaning.categories, self.meaning.segments, maps, source="rendered")
         rendered.save(run_folder / "renders" / "panoptic", overwrite=True)

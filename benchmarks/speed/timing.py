@@ -9,13 +9,13 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from panoptic_gs import kernels
+from panoptic_gs.report.environment import cpu_name
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def machine(device: str) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             packages[name] = None
     found: dict[str, Any] = {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "isa": kernels.active_isa(),
@@ -90,12 +90,3 @@ def machine(device: str) -> dict[str, Any]:
     else:
         found["peak_gflops"] = peak_gflops()
     return found
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
