@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.scripts import eval as nerfstudio_eval
 from nerfstudio.scripts.eval import ComputePSNR
 from nerfstudio.scripts.render import DatasetRender
 from nerfstudio.utils.eval_utils import eval_setup
@@ -99,6 +100,40 @@ def test_ns_eval_scores_all_views_together(config_file: Path, room: Path, tmp_pa
     stems = [frame.stem for frame in scene.split("train")]
     for protocol, scores in evaluate_scenes(predictions, truth, stems).items():
         assert results[f"predictions/{protocol}/pq"] == pytest.approx(scores.panoptic.pq)
+
+
+def test_ns_eval_writes_a_report_beside_its_scores(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = tmp_path / "out" / "scores.json"
+    monkeypatch.setattr(sys, "argv", ["ns-eval", "--load-config", str(config_file), "--output-path", str(scores)])
+    nerfstudio_eval.entrypoint()
+    results = json.loads(scores.read_text())["results"]
+    page = scores.with_suffix(".html").read_text()
+    for name in ("panoptic-lifting/pq", "strict/pq"):
+        assert f"<b>{100 * results[name]:.1f}</b>" in page
+    assert f"<b>{results['psnr']:.2f}</b>" in page
+    assert f"ns-eval --load-config {config_file}" in page
+    assert page.count('class="chart"') == 3, "PSNR, loss and number of Gaussians"
+
+
+def test_a_report_without_truth_has_pictures_and_no_scores(
+    trained: PanopticTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for dataset in (trained.pipeline.datamanager.train_dataset, trained.pipeline.datamanager.eval_dataset):
+        monkeypatch.setitem(dataset.metadata, "panoptic_gt", None)
+    for item in trained.pipeline.datamanager.cached_eval:
+        monkeypatch.delitem(item, "panoptic_gt", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ns-eval", "--load-config", str(trained.base_dir / "config.yml")])
+    metrics = trained.pipeline.get_average_eval_image_metrics()
+    assert "strict/pq" not in metrics
+    page = (tmp_path / "output.html").read_text()
+    assert "no true maps" in page
+    assert page.count('class="view"') == 2
+    monkeypatch.setattr(sys, "argv", ["another-program", "--output-path", "other.json"])
+    trained.pipeline.get_average_eval_image_metrics()
+    assert [path.name for path in tmp_path.iterdir()] == ["output.html"]
 
 
 def test_lpips_is_left_out_where_its_weights_are_missing(

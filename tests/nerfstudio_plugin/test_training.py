@@ -17,6 +17,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.confidence import encode_confidence
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_png
+from panoptic_gs.report.training_log import TrainingLog
 from panoptic_gs.scene import Scene
 from panoptic_gs.uplift import GaussianLabels, uplift_labels
 
@@ -118,6 +119,12 @@ def test_a_killed_training_resumes_from_its_last_whole_checkpoint(room: Path, tr
     assert int(optimizer.state[parameter]["step"]) == 12
     moved = torch.load(folder / "step-000000008.ckpt", weights_only=True)["pipeline"]["_model.gauss_params.means"]
     assert not torch.equal(moved, parameter.detach())
+    first_log, second_log = (TrainingLog.load(trainer.base_dir) for trainer in (first, second))
+    assert [step for step, _ in first_log.curve("psnr")] == list(range(1, 12))
+    assert [step for step, _ in second_log.curve("gaussian_count")] == list(range(1, 13))
+    assert second_log.curve("loss")[:9] == first_log.curve("loss")[:9]
+    assert len(second_log.origin["commands"]) == 2
+    assert second_log.origin["held_out"] == list(Scene.load(room).splits["test"])
 
 
 def test_resuming_from_nothing_is_bad_input(tmp_path: Path) -> None:
