@@ -44,7 +44,8 @@ class ReportPictures:
         with sync_playwright() as api:
             browser = api.chromium.launch(executable_path=self.chromium, args=["--no-sandbox"])
             for name, section, width, height, scheme in PICTURES:
-                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme,
+                                        reduced_motion="reduce")  # fmt: skip
                 page.goto(self.report.resolve().as_uri())
                 for slider, value in zip(page.locator(".view input").all(), DIVIDERS):
                     slider.fill(str(value))

@@ -17,6 +17,8 @@ from panoptic_gs.errors import InputError
 if TYPE_CHECKING:
     from panoptic_gs.report.evaluation import Evaluation
 
+_PAGE = b"<!doctype html>"
+
 
 @dataclass(frozen=True)
 class Report(Output):
@@ -52,12 +54,12 @@ class Report(Output):
         from panoptic_gs.report.page import write_report
         from panoptic_gs.report.scene_report import ReportOptions, make_report
 
-        self._check_arguments()
+        folder = self.scene if self.scene.is_dir() else self.scene.parent
+        out = self.out or folder / "report.html"
+        self._check_arguments(out)
         console = self.console()
         options = ReportOptions(self.data, self.split, self.truth, self.rasterize_mode, self.meters_per_unit,
                                 self.max_views, self.picture_width)  # fmt: skip
-        folder = self.scene if self.scene.is_dir() else self.scene.parent
-        out = self.out or folder / "report.html"
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("Views", total=None)
@@ -71,15 +73,18 @@ class Report(Output):
         scores = {name: score.as_dict() for name, score in report.evaluation.scores.items()}
         self.finish([out], views=report.evaluation.num_views, scores=scores, images=dict(report.evaluation.metrics))
 
-    def _check_arguments(self) -> None:
+    def _check_arguments(self, out: Path) -> None:
         if self.max_views < 0:
             raise InputError("--max-views", str(self.max_views), "0 or more", "Choose a larger number.")
         if self.picture_width < 16:
             raise InputError("--picture-width", str(self.picture_width), "at least 16 pixels", "Choose a larger one.")
         if not self.meters_per_unit > 0:
             raise InputError("--meters-per-unit", str(self.meters_per_unit), "a positive length", "Correct it.")
-        if self.out is not None and self.out.is_dir():
-            raise InputError("--out", f"{self.out}, a folder", "an HTML file", f"Say {self.out / 'report.html'}.")
+        if out.is_dir():
+            raise InputError("--out", f"{out}, a folder", "an HTML file", f"Say {out / 'report.html'}.")
+        if out.is_file() and not out.read_bytes().startswith(_PAGE):
+            raise InputError("--out", f"{out}, which is no report", "a new file or an earlier report",
+                             "Choose another file.")  # fmt: skip
 
 
 def _summary(evaluation: Evaluation) -> str:

@@ -87,6 +87,9 @@ class TrainingLog:
             read = [{str(n): float(v) for n, v in zip(columns, row) if v is not None} for row in rows]
             if not all("step" in row for row in read):
                 raise KeyError("step")
+            for name, kind in (("commands", list), ("held_out", list), ("environment", dict)):
+                if not isinstance(document.get(name, kind()), kind):
+                    raise ValueError(name)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 file, f"a missing or malformed field ({error})", "a training's columns and rows", "Remove the file."

@@ -157,9 +157,14 @@ def test_the_command_writes_one_file_and_says_which(report_room, tmp_path, capsy
     assert said["written"] == [str(out)]
     assert said["scores"]["strict"]["pq"] == pytest.approx(2 / 3)  # floor 1, chair 2/3, table 0, the other 1
     assert list(tmp_path.iterdir()) == [out]
-    with pytest.raises(SystemExit) as stop:
-        main(["report", str(labelled), "--data", str(scene), "--out", str(tmp_path)])
-    assert stop.value.code == 2
+    main(["report", str(labelled), "--data", str(scene), "--out", str(out), "--max-views", "1", "-q"])
+    assert capsys.readouterr() == (f"{out}\n", ""), "an earlier report is replaced"
+    (tmp_path / "thesis.txt").write_text("my only copy")
+    for wrong in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(SystemExit) as stop:
+            main(["report", str(labelled), "--data", str(scene), "--out", str(wrong)])
+        assert stop.value.code == 2
+    assert (tmp_path / "thesis.txt").read_text() == "my only copy"
 
 
 def test_a_log_holds_means_and_goes_on_where_a_training_resumes(tmp_path):
@@ -178,9 +183,14 @@ def test_a_log_holds_means_and_goes_on_where_a_training_resumes(tmp_path):
         resumed.add(step, {"loss": 9.0})
     assert resumed.curve("loss") == [(2, 0.5), (4, 2.5), (6, 9.0), (8, 9.0)]
     assert TrainingLog.load(tmp_path / "nowhere") is None
-    (tmp_path / "training.json").write_text('{"every": 1, "columns": ["loss"], "rows": [[1]]}')
-    with pytest.raises(InputError, match=r"training\.json"):
-        TrainingLog.load(tmp_path)
+    for broken in (
+        '"columns": ["loss"], "rows": [[1]]',
+        '"columns": [], "rows": [], "commands": "rm"',
+        '"columns": []',
+    ):
+        (tmp_path / "training.json").write_text(f'{{"every": 1, {broken}}}')
+        with pytest.raises(InputError, match=r"training\.json"):
+            TrainingLog.load(tmp_path)
 
 
 def test_a_page_without_anything_to_show_is_still_a_page(report):
