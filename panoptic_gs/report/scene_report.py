@@ -206,10 +206,9 @@ def _data_folder(source: Path, data: Path | None, training: TrainingLog | None, 
                 "Give it with --data SCENE.",
             )
         return folder
-    if is_maps:
-        for folder in (source, source.absolute().parent):
-            if (folder / "transforms.json").is_file() or (folder / "colmap" / "sparse" / "0").is_dir():
-                return folder
+    for folder in (source, source.absolute().parent) if is_maps else (source,):
+        if (folder / "transforms.json").is_file() or (folder / "colmap" / "sparse" / "0").is_dir():
+            return folder
     if not source.exists():
         raise InputError(source, "no such file or folder", "a training or a labelled scene", "Check the path.")
     raise InputError(

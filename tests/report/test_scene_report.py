@@ -139,6 +139,10 @@ def test_a_training_that_moved_its_cameras_is_refused(report_room, tmp_path):
 def test_a_scene_whose_photos_are_unknown_asks_for_them(report_room, tmp_path):
     with pytest.raises(InputError, match="--data SCENE"):
         make_report(report_room[0])
+    shutil.copytree(report_room[1], tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "panoptic")
+    with pytest.raises(InputError, match="no labelled splats"):
+        make_report(tmp_path / "bare")
     with pytest.raises(InputError, match="no such file"):
         make_report(tmp_path / "nothing")
 
