@@ -51,7 +51,6 @@ def class_table(evaluation: Evaluation) -> Markup:
     """A bar for each class and protocol, with what was matched, missed and made up; the best class comes first."""
     scores = evaluation.scores
     by_class = {name: {c.category.id: c for c in score.panoptic.classes} for name, score in scores.items()}
-    first = next(iter(by_class.values()))
     categories = {c.category.id: c.category for classes in by_class.values() for c in classes.values()}
     order = sorted(categories, key=lambda c: (-max(k[c].pq if c in k else 0.0 for k in by_class.values()), c))
     rows = []
@@ -59,8 +58,9 @@ def class_table(evaluation: Evaluation) -> Markup:
         category = categories[number]
         bars = [_bar(index, classes[number].pq if number in classes else None, name)
                 for index, (name, classes) in enumerate(by_class.items())]  # fmt: skip
-        counted = first.get(number)
-        counts = ("–",) * 3 if counted is None else (str(counted.tp), str(counted.fp), str(counted.fn))
+        # The last protocol, strict, leaves out no class, however small.
+        counted = next(classes[number] for classes in reversed(by_class.values()) if number in classes)
+        counts = (str(counted.tp), str(counted.fp), str(counted.fn))
         rows.append(element(
             "tr", element("th", category.name, scope="row"),
             element("td", "thing" if category.isthing else "stuff", class_="kind"),
@@ -71,7 +71,7 @@ def class_table(evaluation: Evaluation) -> Markup:
     head = [element("th", "class", scope="col"), element("th", "kind", scope="col", class_="kind"),
             element("th", "PQ in percent ", *keys, scope="col")]  # fmt: skip
     meanings = {"TP": "matched segments", "FP": "predicted segments without a match", "FN": "true segments missed"}
-    head += [element("th", name, scope="col", class_="number count", data_tip=f"{tip}, {next(iter(scores))}")
+    head += [element("th", name, scope="col", class_="number count", data_tip=f"{tip}, {list(scores)[-1]}")
              for name, tip in meanings.items()]  # fmt: skip
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="classes")
     return element("div", element("div", table, class_="scroll"), *(_left_out(name, s) for name, s in scores.items()))
