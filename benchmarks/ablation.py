@@ -29,10 +29,12 @@ class Ablation(RoomOptions):
 
     out: Path = Path("outputs/ablation")
     """Folder for scenes, runs and tables; finished runs in it are kept."""
-    rooms: int = 4
+    rooms: int = 3
     """Number of rooms."""
     first_seed: int = 4
-    """Seed of the first room; how firm simulated masks are was settled on rooms 0 to 3, so the others tell more."""
+    """Seed of the first room; the simulated masks were settled on rooms 0 to 3, so the others tell more."""
+    iterations: int = 700
+    """Training iterations."""
     level: str = "default"
     """How wrong the simulated query masks are: none, low, default, high."""
     ablate: tuple[str, ...] = ("regularisation", "merge")

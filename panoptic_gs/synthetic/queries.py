@@ -50,6 +50,9 @@ class QueryNoise:
     """Share of views in which a query misses its object."""
     confused: float = 0.06
     """Segments whose queries score another class highest."""
+    hesitation: float = 1.5
+    """Standard deviation over segments of their class logit, and how much their mean lies below 3: some objects are hard
+    to name, for all of their queries alike."""
 
     def __post_init__(self) -> None:
         values = [getattr(self, f.name) for f in fields(self)]
@@ -176,6 +179,7 @@ def _class_logits(
         if rng.uniform() < noise.confused:
             others = [names[n] for n in CONFUSIONS.get(truth.categories[own].name, ()) if n in names]
             confused[segment] = int(rng.choice(others or [k for k in range(len(names)) if k != own] or [own]))
+    certainty = {s: rng.normal(3.0 - noise.hesitation, noise.hesitation) for s in sorted(category)}
     logits = rng.normal(-5.5, 0.6, (len(queries), len(truth.categories)))
     for row, query in zip(logits, queries, strict=True):
         if not query.segments:
@@ -184,7 +188,7 @@ def _class_logits(
         segment = query.segments[0]
         right = confused.get(segment, index[category[segment]])
         whole = query.side is None and len(query.segments) == 1
-        row[right] = max(rng.normal(3.0, 0.8), 1.2) if whole else rng.normal(1.2, 1.1)
+        row[right] = certainty[segment] + (rng.normal(0.0, 0.3) if whole else rng.normal(-1.0, 0.6))
         if segment in confused:
             row[index[category[segment]]] = row[right] - rng.uniform(0.5, 2.0)
     return logits.astype(np.float32)
