@@ -25,22 +25,28 @@ class Standpoint(NamedTuple):
 def up_direction(table: ObjectTable, means: np.ndarray, cameras: list[Camera]) -> np.ndarray:
     """The world's up ``[3]``, a unit vector.
 
-    It is the mean of the cameras' up; without cameras the normal of what is called floor, on the side where most of the
-    scene lies; without a floor +z.
+    It is the normal of what is called floor, on the cameras' side of up, or without cameras where most of the scene
+    lies. Where there is no floor, or one that leans by more than 45° from the cameras' mean up, it is that mean (which
+    is off where all cameras look down from one side); without cameras +z.
     """
+    mean = np.zeros(3)
     if cameras:
-        ups = -np.stack([camera.viewmat[1, :3].numpy() for camera in cameras]).astype(np.float64)
-        mean = ups.mean(axis=0)
-        if np.linalg.norm(mean) > 0.2:
-            return _tidied(mean / np.linalg.norm(mean))
+        mean = -np.stack([camera.viewmat[1, :3].numpy() for camera in cameras]).astype(np.float64).mean(axis=0)
+    upright = np.linalg.norm(mean) > 0.2
     floors = [row.id for row in table if any(word in row.category.name.casefold() for word in _FLOORS)]
     on_floor = np.isin(table.segment_of, floors)
     floor = means[on_floor].astype(np.float64)
     if len(floor) >= 50:
         normal = np.linalg.eigh(np.cov((floor - np.median(floor, axis=0)).T))[1][:, 0]
-        side = np.median((means[~on_floor] - np.median(floor, axis=0)) @ normal) if not on_floor.all() else normal[2]
-        return _tidied(normal if side > 0 else -normal)
-    return np.array([0.0, 0.0, 1.0])
+        if upright:
+            side = normal @ mean / np.linalg.norm(mean)
+        elif not on_floor.all():
+            side = np.median((means[~on_floor] - np.median(floor, axis=0)) @ normal)
+        else:
+            side = normal[2]
+        if not upright or abs(side) > np.cos(np.pi / 4):
+            return _tidied(normal if side > 0 else -normal)
+    return _tidied(mean / np.linalg.norm(mean)) if upright else np.array([0.0, 0.0, 1.0])
 
 
 def first_standpoint(table: ObjectTable, means: np.ndarray, up: np.ndarray, cameras: list[Camera]) -> Standpoint:

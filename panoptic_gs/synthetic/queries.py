@@ -51,8 +51,8 @@ class QueryNoise:
     confused: float = 0.06
     """Segments whose queries score another class highest."""
     hesitation: float = 1.5
-    """Standard deviation over segments of their class logit, and how far its mean lies below 3: some objects are hard to
-    name, for all of their queries alike."""
+    """Standard deviation over segments of their class logit, and how far its mean lies below 3: some objects are hard
+    to name, for all of their queries alike."""
 
     def __post_init__(self) -> None:
         values = [getattr(self, f.name) for f in fields(self)]

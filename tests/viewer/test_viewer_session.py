@@ -200,6 +200,18 @@ class TestUp:
         up = up_direction(ObjectTable(room), room.splats.means.numpy(), [camera])
         assert up[2] < -0.9
 
+    def test_cameras_that_all_look_down_do_not_tilt_the_floor(self):
+        camera = Camera.look_at((4, 0, 3), (0, 0, 0), (0, 0, 1), 1.0, 8, 8)
+        room = small_room()
+        up = up_direction(ObjectTable(room), room.splats.means.numpy(), [camera])
+        assert up == pytest.approx([0, 0, 1], abs=1e-6)
+
+    def test_a_wall_called_floor_does_not_tilt_the_cameras(self):
+        camera = Camera.look_at((4, 0, 0), (0, 0, 0), (0, 0, 1), 1.0, 8, 8)
+        room = small_room()
+        upended = room.splats.means.numpy()[:, [2, 0, 1]]
+        assert up_direction(ObjectTable(room), upended, [camera]) == pytest.approx([0, 0, 1], abs=1e-6)
+
     def test_the_first_view_sees_the_scene(self):
         room = small_room()
         table, means, up = ObjectTable(room), room.splats.means.numpy(), np.array([0.0, 0.0, 1.0])
