@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "binding.h"
@@ -21,22 +22,20 @@ using ConstLongArray = Array<const int64_t>;
 void add_view(VoteStore& store, const View& view, const ConstIntArray& labels,
               const std::optional<ConstFloatArray>& weights, int64_t budget, int threads) {
     const nb::gil_scoped_release unlocked;
-    ViewVotes votes(view.intersections(), budget);
+    if (view.count != store.num_gaussians()) throw std::invalid_argument("a view of another number of Gaussians");
+    ViewVotes votes(store.num_chunks(), store.chunk_shift(), threads, budget);
     std::vector<uint8_t> done(static_cast<size_t>(view.tiles()), 0);
     std::vector<RowBuilder> builders(static_cast<size_t>(threads));
     const std::lock_guard<std::mutex> lock(store.mutex());
     while (std::find(done.begin(), done.end(), 0) != done.end()) {
         votes.start_round();
-        std::vector<VoteWriter> writers(static_cast<size_t>(threads));
-        for (VoteWriter& writer : writers) writer.votes = &votes;
-        const LabelVoteArguments arguments{view, labels.data(), data_or_null(weights), votes, writers.data(),
-                                           done.data(), threads};
+        const LabelVoteArguments arguments{view, labels.data(), data_or_null(weights), votes, done.data(), threads};
         PGS_DISPATCH(add_label_votes, arguments);
         parallel_for(store.num_chunks(), threads, [&](int64_t chunk, int worker) {
             RowBuilder& builder = builders[static_cast<size_t>(worker)];
             builder.pairs = store.chunk(chunk).pairs;
             builder.void_pairs = store.chunk(chunk).void_pairs;
-            if (PGS_DISPATCH(merge_votes, view, votes, store.rows(chunk), store.chunk_begin(chunk),
+            if (PGS_DISPATCH(merge_votes, votes, chunk, store.rows(chunk), store.chunk_begin(chunk),
                              store.chunk_end(chunk), builder))
                 store.replace(chunk, builder);
         });

@@ -139,55 +139,71 @@ struct VoteVisitor {
     // Writes the votes of a batch and leaves zeros.
     PGS_MEMBER void end_batch(const Batch& batch) {
         if (waiting.totals_count > 0) sum_totals();
-        writer.reserve(static_cast<uint32_t>(2 * batch.size * labels.count));
-        ViewVotes::Run* runs = arguments.votes.runs + batch.first_entry;
-        const uint32_t origin = writer.piece * ViewVotes::kPiece;
-        uint32_t used = writer.used;
+        const Footprint* footprints = arguments.view.footprints.data();
+        uint32_t gaussian[kBatch];
+        VoteStream* stream[kBatch];
+        int slots[kBatch], count = 0;
         for (int slot = 0; slot < batch.size; ++slot) {
-            uint32_t count = 0;
-            if (touched[slot]) {
-                float* row = sums + slot * width;
-                if (width == 1) {
-                    writer.words[used] = static_cast<uint32_t>(labels.label[0]);
-                    std::memcpy(writer.words + used + 1, row, sizeof *row);
-                    count = *row >= kLeastVote ? 1 : 0;
-                    *row = 0.0f;
-                } else {
-                    for (int number = 0; number < width; number += kLanes)
-                        count += static_cast<uint32_t>(__builtin_popcount(voted(row + number)));
-                    for (int number = 0, n = 0; number < width; number += kLanes)
-                        n += write_votes(row, number, writer.words + used + n, writer.words + used + count + n);
-                }
-            }
-            runs[slot] = {origin + used, count};
-            used += 2 * count;
+            gaussian[count] = footprints[batch.rank[slot]].id;
+            stream[count] = writer.streams + (gaussian[count] >> arguments.votes.chunk_shift);
+            slots[count] = slot;
+            if (touched[slot]) __builtin_prefetch(stream[count]->at, 1);
+            count += touched[slot];
         }
-        writer.used = used;
+        for (int i = 0; i < count; ++i) {
+            float* row = sums + slots[i] * width;
+            if (width == 1) {
+                if (*row >= kLeastVote) write_only_vote(*stream[i], gaussian[i], *row);
+                *row = 0.0f;
+                continue;
+            }
+            constexpr int kMost = static_cast<int>(VotePage::kMostVotes);
+            for (int first = 0; first < width; first += kMost)
+                write_votes(*stream[i], gaussian[i], row, first, first + kMost < width ? first + kMost : width);
+        }
         std::memset(touched, 0, kBatch);
     }
 
-    static PGS_MEMBER uint32_t voted(const float* sums) {
-        return bits(greater_equal(load(sums), splat(kLeastVote)));
+    PGS_MEMBER void write_only_vote(VoteStream& stream, uint32_t gaussian, float weight) {
+        writer.reserve(stream, 4);
+        stream.at[0] = gaussian;
+        stream.at[1] = 1;
+        stream.at[2] = static_cast<uint32_t>(labels.label[0]);
+        std::memcpy(stream.at + 3, &weight, sizeof weight);
+        stream.at += 4;
+        ++stream.runs;
     }
 
-    // Those of kLanes labels; their number.
-    PGS_MEMBER int write_votes(float* row, int number, uint32_t* label, uint32_t* weight) {
-        uint32_t lanes = voted(row + number);
-        const int count = __builtin_popcount(lanes);
+    // Those of the labels with numbers [first, last).
+    PGS_MEMBER void write_votes(VoteStream& stream, uint32_t gaussian, float* row, int first, int last) {
+        writer.reserve(stream, static_cast<uint32_t>(2 + 2 * (last - first)));
+        uint32_t* label = stream.at + 2;
+        float weight[VotePage::kMostVotes + kLanes];
+        int count = 0;
+        for (int number = first; number < last; number += kLanes) {
+            const Float here = load(row + number);
+            store(row + number, splat(0.0f));
+            uint32_t voted = bits(greater_equal(here, splat(kLeastVote)));
 #if defined(__AVX512F__)
-        const auto mask = static_cast<__mmask16>(lanes);
-        const __m512i all = _mm512_loadu_si512(labels.label + number);
-        _mm512_mask_storeu_epi32(label, static_cast<__mmask16>((1u << count) - 1u), _mm512_maskz_compress_epi32(mask, all));
-        _mm512_storeu_si512(weight, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(row + number)));
+            const auto mask = static_cast<__mmask16>(voted);
+            _mm512_storeu_si512(label + count, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(labels.label + number)));
+            store(weight + count, _mm512_maskz_compress_ps(mask, here));
+            count += __builtin_popcount(voted);
 #else
-        for (int n = 0; lanes != 0; lanes &= lanes - 1, ++n) {
-            const int lane = __builtin_ctz(lanes);
-            label[n] = static_cast<uint32_t>(labels.label[number + lane]);
-            std::memcpy(weight + n, row + number + lane, sizeof *row);
-        }
+            for (; voted != 0; voted &= voted - 1, ++count) {
+                const int lane = __builtin_ctz(voted);
+                label[count] = static_cast<uint32_t>(labels.label[number + lane]);
+                weight[count] = here[lane];
+            }
 #endif
-        store(row + number, splat(0.0f));
-        return count;
+        }
+        if (count == 0) return;
+        stream.at[0] = gaussian;
+        stream.at[1] = static_cast<uint32_t>(count);
+        auto* weights = reinterpret_cast<float*>(label + count);
+        for (int i = 0; i < count; i += kLanes) store(weights + i, load(weight + i));
+        stream.at = label + 2 * count;
+        ++stream.runs;
     }
 };
 
@@ -206,7 +222,7 @@ PGS_INLINE void vote(const LabelVoteArguments& arguments) {
         Waiting waiting;
         waiting.totals_count = waiting.rows_count = 0;
         bool touched[kBatch] = {};
-        VoteVisitor<kWeighted> visitor{arguments, labels, waiting, arguments.writers[worker],
+        VoteVisitor<kWeighted> visitor{arguments, labels, waiting, arguments.votes.writers[worker],
                                        scratch.data() + static_cast<size_t>(worker) * kSums,
                                        labels.count == 1 ? 1 : (labels.count + kLanes - 1) / kLanes * kLanes,
                                        touched, tile, 0, 0, {}, {}};

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "core/simd.h"
-#include "core/view.h"
 #include "uplift/packed_rows.h"
 #include "uplift/traversals.h"
 
@@ -12,18 +11,7 @@ namespace panoptic_gs::PGS_ISA {
 
 namespace {
 
-constexpr int64_t kGroup = 256;        // Gaussians whose entries and runs are fetched together
-constexpr int kAhead = 12;             // Gaussians whose votes are fetched before they are added up
-constexpr uint32_t kFetched = 8;       // entries of a Gaussian that are
 constexpr uint32_t kMostRanked = 128;  // votes that are sorted by counting the smaller labels of each
-
-struct Seen {
-    int64_t gaussian;
-    const uint32_t* entries;
-    uint32_t count;  // of entries
-    uint32_t runs;   // of them, with votes
-    int64_t votes;
-};
 
 // A weight, given by its bits, as an integer.
 PGS_INLINE uint64_t units(uint32_t weight_bits) {
@@ -32,50 +20,44 @@ PGS_INLINE uint64_t units(uint32_t weight_bits) {
     return static_cast<uint64_t>(static_cast<int64_t>(static_cast<double>(weight) * kVoteScale + 0.5));
 }
 
-// What belongs to a Gaussian lies all over memory: entries, then runs, then votes are fetched ahead of their use.
-PGS_INLINE int find_seen(const View& view, const ViewVotes& votes, int64_t begin, int64_t end, Seen* seen) {
-    int count = 0;
-    for (int64_t n = begin; n < end; ++n) {
-        const int32_t rank = view.rank_of[static_cast<size_t>(n)];
-        const auto at = static_cast<size_t>(rank < 0 ? 0 : rank);
-        const uint32_t first = view.rank_offsets[at];
-        seen[count] = {n, view.rank_entries.data() + first, view.rank_offsets[at + 1] - first, 0, 0};
-        __builtin_prefetch(seen[count].entries);
-        count += rank >= 0;
+// Chains the runs of each Gaussian of a chunk. False if there are none.
+PGS_INLINE bool chain_runs(const ViewVotes& votes, int64_t chunk, int64_t begin, int64_t end, RowBuilder& b) {
+    int64_t runs = 0;
+    for (int i = 0; i < votes.threads; ++i) runs += votes.writers[i].streams[chunk].runs;
+    if (runs == 0) return false;
+    b.reserve_runs(end - begin, runs);
+    uint32_t count = 0;
+    for (int i = 0; i < votes.threads; ++i) {
+        const VoteStream& stream = votes.writers[i].streams[chunk];
+        for (const VotePage* page = stream.page; page != nullptr; page = page->previous) {
+            const uint32_t* last = page->words + stream.used(page);
+            for (const uint32_t* run = page->words; run != last; run += 2 + 2 * run[1]) {
+                uint32_t& first = b.first_run[run[0] - static_cast<uint32_t>(begin)];
+                b.runs[count] = {run, first};
+                first = count++;
+            }
+        }
     }
-    for (int i = 0; i < count; ++i)
-        for (uint32_t e = 0; e < seen[i].count && e < kFetched; ++e) __builtin_prefetch(votes.runs + seen[i].entries[e]);
-    return count;
-}
-
-PGS_INLINE void count_votes(const ViewVotes& votes, Seen& seen) {
-    for (uint32_t e = 0; e < seen.count; ++e) {
-        const ViewVotes::Run run = votes.runs[seen.entries[e]];
-        seen.votes += run.count;
-        seen.runs += run.count != 0;
-        if (e >= kFetched) continue;
-        const uint32_t* label = votes.labels_of(run);
-        __builtin_prefetch(label);
-        __builtin_prefetch(label + 2 * run.count);
-    }
+    return true;
 }
 
 // The functions below leave a Gaussian's sums of this view, by label, in sorted_label and sorted_sum; they return the
 // number of labels, and in `all` all bits of the sums.
 
 // Few votes: those of one label meet at the rank of their label, and what stays empty is closed up.
-PGS_INLINE uint32_t rank_votes(const ViewVotes& votes, const Seen& seen, RowBuilder& b, uint64_t& all) {
+PGS_INLINE uint32_t rank_votes(uint32_t run, RowBuilder& b, uint64_t& all) {
     auto* label = reinterpret_cast<int32_t*>(b.label);
     auto* weight = reinterpret_cast<int32_t*>(b.place);
     uint32_t count = 0;
-    for (uint32_t e = 0; e < seen.count; ++e) {
-        const ViewVotes::Run run = votes.runs[seen.entries[e]];
-        const auto* from = reinterpret_cast<const int32_t*>(votes.labels_of(run));
-        for (uint32_t i = 0; i < run.count; i += kLanes) {
+    for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
+        const auto* from = reinterpret_cast<const int32_t*>(b.runs[run].words);
+        const auto more = static_cast<uint32_t>(from[1]);
+        from += 2;
+        for (uint32_t i = 0; i < more; i += kLanes) {
             store(label + count + i, load(from + i));
-            store(weight + count + i, load(from + run.count + i));
+            store(weight + count + i, load(from + more + i));
         }
-        count += run.count;
+        count += more;
     }
     store(label + count, splat_int(INT32_MAX));
     for (uint32_t i = 0; i < count; ++i) b.sorted_sum[i] = 0;
@@ -102,16 +84,15 @@ PGS_INLINE uint32_t rank_votes(const ViewVotes& votes, const Seen& seen, RowBuil
     return found;
 }
 
-PGS_INLINE uint32_t tabulate_votes(const ViewVotes& votes, const Seen& seen, RowBuilder& b, uint64_t& all) {
+PGS_INLINE uint32_t tabulate_votes(uint32_t run, int64_t count, RowBuilder& b, uint64_t& all) {
     uint32_t bits = 8;
-    while (int64_t{1} << bits < 2 * seen.votes) ++bits;
+    while (int64_t{1} << bits < 2 * count) ++bits;
     const uint32_t last_place = (1u << bits) - 1, shift = 32 - bits;
     uint32_t found = 0;
-    for (uint32_t e = 0; e < seen.count; ++e) {
-        if (e + 4 < seen.count) __builtin_prefetch(votes.labels_of(votes.runs[seen.entries[e + 4]]));
-        const ViewVotes::Run run = votes.runs[seen.entries[e]];
-        const uint32_t* label = votes.labels_of(run);
-        for (uint32_t i = 0; i < run.count; ++i) {
+    for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
+        const uint32_t more = b.runs[run].words[1];
+        const uint32_t* label = b.runs[run].words + 2;
+        for (uint32_t i = 0; i < more; ++i) {
             const uint32_t here = label[i];
             uint32_t at = (here * 2654435769u) >> shift, index = b.table[at];
             while (__builtin_expect((index < found) & (b.place[index] == at) & (b.label[index] != here), 0)) {
@@ -124,7 +105,7 @@ PGS_INLINE uint32_t tabulate_votes(const ViewVotes& votes, const Seen& seen, Row
             b.table[at] = index;
             b.place[index] = at;
             b.label[index] = here;
-            b.sum[index] = before + units(label[run.count + i]);
+            b.sum[index] = before + units(label[more + i]);
             found += known ? 0 : 1;
         }
     }
@@ -142,46 +123,39 @@ PGS_INLINE void copy_rows(RowBuilder& b, const uint8_t* from, const uint8_t* to)
 
 }  // namespace
 
-bool merge_votes(const View& view, const ViewVotes& votes, const uint8_t* rows, int64_t begin, int64_t end,
+bool merge_votes(const ViewVotes& votes, int64_t chunk, const uint8_t* rows, int64_t begin, int64_t end,
                  RowBuilder& b) {
     b.used = 0;
-    bool changed = false;
+    if (!chain_runs(votes, chunk, begin, end, b)) return false;
     const uint8_t* unchanged = rows;  // up to the row at hand
-    int64_t next = begin;             // the Gaussian of the row at `rows`
-    Seen seen[kGroup + 1];
-    for (int64_t group = begin; group < end; group += kGroup) {
-        const int count = find_seen(view, votes, group, group + kGroup < end ? group + kGroup : end, seen);
-        for (int i = 0; i < count && i < kAhead; ++i) count_votes(votes, seen[i]);
-        for (int i = 0; i < count; ++i) {
-            if (i + kAhead < count) count_votes(votes, seen[i + kAhead]);
-            const Seen& own = seen[i];
-            if (own.votes == 0) continue;
-            for (; next < own.gaussian; ++next) rows = read_row(rows).end();
-            copy_rows(b, unchanged, rows);
-            const PackedRow held = read_row(rows);
-            unchanged = rows = held.end();
-            ++next;
-            changed = true;
-            if (own.votes + held.count > b.capacity) b.reserve_pairs(own.votes + held.count);
-            uint64_t all = 0;
-            uint32_t found = own.votes <= kMostRanked ? rank_votes(votes, own, b, all) : tabulate_votes(votes, own, b, all);
-            b.reserve_bytes(packed_bound(held.count + found));
-            const uint32_t *label = b.sorted_label;
-            const uint64_t *sum = b.sorted_sum;
-            b.void_pairs += label[0] == 0;
-            if (held.count != 0) {
-                b.void_pairs -= (label[0] == 0) & (PairReader(held).label() == 0);
-                found = add_rows(held, label, sum, found, b.total_label, b.total_sum, all);
-                label = b.total_label;
-                sum = b.total_sum;
-                b.overflow |= all >> 63 != 0;
-            }
-            b.pairs += found - held.count;
-            b.used = write_row(b.bytes + b.used, label, sum, found, all) - b.bytes;
+    for (int64_t n = begin; n < end; ++n) {
+        const PackedRow held = read_row(rows);
+        const uint32_t run = b.first_run[n - begin];
+        if (run == RowBuilder::kNoRun) {
+            rows = held.end();
+            continue;
         }
+        copy_rows(b, unchanged, rows);
+        unchanged = rows = held.end();
+        int64_t count = 0;
+        for (uint32_t i = run; i != RowBuilder::kNoRun; i = b.runs[i].next) count += b.runs[i].words[1];
+        if (count + held.count > b.capacity) b.reserve_pairs(count + held.count);
+        uint64_t all = 0;
+        uint32_t found = count <= kMostRanked ? rank_votes(run, b, all) : tabulate_votes(run, count, b, all);
+        b.reserve_bytes(packed_bound(held.count + found));
+        const uint32_t* label = b.sorted_label;
+        const uint64_t* sum = b.sorted_sum;
+        b.void_pairs += label[0] == 0;
+        if (held.count != 0) {
+            b.void_pairs -= (label[0] == 0) & (PairReader(held).label() == 0);
+            found = add_rows(held, label, sum, found, b.total_label, b.total_sum, all);
+            label = b.total_label;
+            sum = b.total_sum;
+            b.overflow |= all >> 63 != 0;
+        }
+        b.pairs += found - held.count;
+        b.used = write_row(b.bytes + b.used, label, sum, found, all) - b.bytes;
     }
-    if (!changed) return false;
-    for (; next < end; ++next) rows = read_row(rows).end();
     copy_rows(b, unchanged, rows);
     return true;
 }

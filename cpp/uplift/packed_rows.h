@@ -82,10 +82,17 @@ PGS_PACKED uint8_t* write_row(uint8_t* p, const uint32_t* label, const uint64_t*
     const int label_bytes = (39 - __builtin_clz(label[count - 1] | 1)) / 8;
     const int sum_bytes = (71 - __builtin_clzll(all | 1)) / 8;
     *p++ = static_cast<uint8_t>((label_bytes - 1) | (sum_bytes - 1) << 2);
-    for (uint32_t i = 0; i < count; ++i) {
+    const int step = label_bytes + sum_bytes, shift = 8 * label_bytes;
+    if (step <= 8) {
+        for (uint32_t i = 0; i < count; ++i, p += step) {
+            const uint64_t pair = label[i] | sum[i] << shift;
+            __builtin_memcpy(p, &pair, sizeof pair);
+        }
+        return p;
+    }
+    for (uint32_t i = 0; i < count; ++i, p += step) {
         __builtin_memcpy(p, label + i, sizeof *label);
         __builtin_memcpy(p + label_bytes, sum + i, sizeof *sum);
-        p += label_bytes + sum_bytes;
     }
     return p;
 }

@@ -11,13 +11,12 @@
 
 namespace panoptic_gs {
 
-// Writes the votes of a view for the labels of its pixels, and a run for each entry of the tiles that are not yet done.
+// Writes the votes of a view for the labels of its pixels, of the tiles that are not yet done.
 struct LabelVoteArguments {
     const View& view;
     const int32_t* labels;  // [H, W]
     const float* weights;   // [H, W] or nullptr
     ViewVotes& votes;
-    VoteWriter* writers;    // [threads]
     uint8_t* done;          // [tiles], set where a tile's votes are written now
     int threads;
 };
@@ -49,9 +48,9 @@ struct PanopticArguments {
 #define PGS_DECLARE_UPLIFT(isa)                                \
     namespace isa {                                            \
     void add_label_votes(const LabelVoteArguments& arguments); \
-    /* Builds the rows of Gaussians [begin, end) from those held and a view's votes; false if there were no votes. Adds to \
+    /* Builds the rows of a chunk, Gaussians [begin, end), from those held and a view's votes; false if there were none. Adds to \
        the builder's numbers of pairs. */ \
-    bool merge_votes(const View& view, const ViewVotes& votes, const uint8_t* rows, int64_t begin, int64_t end, \
+    bool merge_votes(const ViewVotes& votes, int64_t chunk, const uint8_t* rows, int64_t begin, int64_t end, \
                      RowBuilder& builder); \
     void add_feature_votes(const FeatureVoteArguments& arguments); \
     void render_panoptic(const PanopticArguments& arguments);  \

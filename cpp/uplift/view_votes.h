@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The votes of one view on their way into a store: for each (Gaussian, tile) pair the labels that it votes for, with
-// float sums. Memory is bounded: tiles that find it full are put off to a further round.
+// float sums. Each worker collects them by chunk of the store, so that whoever merges a chunk finds its votes together.
+// Memory is bounded: tiles that find it full are put off to a further round.
 #pragma once
 
 #include <atomic>
@@ -12,49 +13,68 @@
 
 namespace panoptic_gs {
 
-class ViewVotes {
-public:
-    // `count` labels and then `count` weights, as words; `first` counts through all pieces.
-    struct Run {
-        uint32_t first, count;
-    };
-    static constexpr uint32_t kPiece = 1u << 20;  // words
+// Runs of votes, one after another: the Gaussian, the number of labels, the labels, and as many weights (as words).
+struct VotePage {
+    static constexpr uint32_t kWords = 2044;
+    static constexpr uint32_t kMostVotes = 512;  // of a run; a (Gaussian, tile) pair with more makes several
+    static constexpr uint32_t kSlack = 16;       // vectors are read and written whole
 
-    // `budget`: bytes after which tiles are put off.
-    ViewVotes(int64_t intersections, int64_t budget);
-
-    // Another piece, for one worker; its number. Throws std::length_error beyond 2^32 words.
-    uint32_t add_piece();
-    __attribute__((always_inline)) bool full() const { return used_.load(std::memory_order_relaxed) >= budget_; }
-    void start_round();  // forgets all votes and keeps the memory
-
-    __attribute__((always_inline)) const uint32_t* labels_of(Run run) const {
-        return pieces[run.first / kPiece] + run.first % kPiece;
-    }
-
-    Run* runs;          // [intersections]
-    uint32_t** pieces;  // [kPiece] words each
-
-private:
-    uint32_t budget_;  // pieces
-    std::atomic<uint32_t> used_{0};
-    Buffer<Run> run_memory_;
-    Buffer<uint32_t*> piece_table_;
-    std::vector<Buffer<uint32_t>> piece_memory_;
-    std::mutex mutex_;
+    VotePage* previous;
+    uint32_t used, unused;
+    uint32_t words[kWords];
 };
+static_assert(sizeof(VotePage) == 8192 && VotePage::kWords >= 2 + 2 * VotePage::kMostVotes + VotePage::kSlack);
+
+// What one worker has for one chunk. `used` of the page at hand is not yet set.
+struct VoteStream {
+    VotePage* page = nullptr;
+    uint32_t* at = nullptr;
+    uint32_t* end = nullptr;
+    uint32_t runs = 0;
+
+    __attribute__((always_inline)) uint32_t used(const VotePage* of) const {
+        return of == page ? static_cast<uint32_t>(at - page->words) : of->used;
+    }
+};
+
+class ViewVotes;
 
 // One worker's place to write votes to. Plain memory, since hot sources write to it.
 struct VoteWriter {
     ViewVotes* votes = nullptr;
-    uint32_t* words = nullptr;
-    uint32_t piece = 0, used = ViewVotes::kPiece;
+    VoteStream* streams = nullptr;  // [chunks]
+    VotePage* next = nullptr;       // free pages [next, last)
+    VotePage* last = nullptr;
 
-    void next_piece();
-    // Room for `count` <= kPiece words, and a vector behind them.
-    __attribute__((always_inline)) void reserve(uint32_t count) {
-        if (used + count > ViewVotes::kPiece) next_piece();
+    void next_page(VoteStream& stream);
+    // Room for `count` words, and a vector behind them.
+    __attribute__((always_inline)) void reserve(VoteStream& stream, uint32_t count) {
+        if (stream.end - stream.at < static_cast<int64_t>(count + VotePage::kSlack)) next_page(stream);
     }
+};
+
+class ViewVotes {
+public:
+    // Gaussian n belongs to chunk n >> chunk_shift. `budget`: bytes after which tiles are put off.
+    ViewVotes(int64_t chunks, int chunk_shift, int threads, int64_t budget);
+
+    void start_round();  // forgets all votes and keeps the memory
+    __attribute__((always_inline)) bool full() const { return used_.load(std::memory_order_relaxed) >= budget_; }
+    void add_pages(VoteWriter& writer);
+
+    int chunk_shift, threads;
+    VoteWriter* writers;  // [threads]
+
+private:
+    static constexpr size_t kSlab = 512;  // pages that a worker gets at once: 4 MB
+
+    int64_t chunks_;
+    std::vector<VoteWriter> writer_memory_;
+    std::vector<VoteStream> streams_;
+    size_t budget_;  // slabs
+    std::atomic<size_t> used_{0};
+    std::vector<Buffer<VotePage>> slabs_;
+    std::mutex mutex_;
 };
 
 }  // namespace panoptic_gs

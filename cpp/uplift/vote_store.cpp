@@ -14,7 +14,6 @@ namespace panoptic_gs {
 namespace {
 
 constexpr int64_t kMaxChunks = 256;
-constexpr int64_t kMinChunkRows = 256;
 
 [[noreturn]] void refuse_overflow() {
     throw std::overflow_error("the votes of a Gaussian for one label exceed 2^29 pixels of full weight");
@@ -63,14 +62,23 @@ void RowBuilder::sort_pairs(int64_t count) {
     }
 }
 
-VoteStore::VoteStore(int64_t num_gaussians) : num_gaussians_(num_gaussians) {
-    if (num_gaussians < 0 || num_gaussians > INT32_MAX) throw std::invalid_argument("number of Gaussians out of range");
-    chunk_rows_ = std::max(kMinChunkRows, (num_gaussians + kMaxChunks - 1) / kMaxChunks);
-    chunks_.resize(static_cast<size_t>((num_gaussians + chunk_rows_ - 1) / chunk_rows_));
-    empty_rows_.assign(static_cast<size_t>(std::min(chunk_rows_, num_gaussians) + kRowSlack), 0);
+void RowBuilder::reserve_runs(int64_t gaussians, int64_t count) {
+    if (static_cast<int64_t>(first_run_memory_.size()) < gaussians) first_run_memory_.allocate(static_cast<size_t>(gaussians));
+    if (static_cast<int64_t>(run_memory_.size()) < count) run_memory_.allocate(static_cast<size_t>(2 * count));
+    first_run = first_run_memory_.data();
+    runs = run_memory_.data();
+    std::fill_n(first_run, gaussians, kNoRun);
 }
 
-int64_t VoteStore::chunk_end(int64_t chunk) const { return std::min(num_gaussians_, (chunk + 1) * chunk_rows_); }
+VoteStore::VoteStore(int64_t num_gaussians) : num_gaussians_(num_gaussians) {
+    if (num_gaussians < 0 || num_gaussians > INT32_MAX) throw std::invalid_argument("number of Gaussians out of range");
+    while (kMaxChunks << chunk_shift_ < num_gaussians) ++chunk_shift_;
+    const int64_t rows = int64_t{1} << chunk_shift_;
+    chunks_.resize(static_cast<size_t>((num_gaussians + rows - 1) / rows));
+    empty_rows_.assign(static_cast<size_t>(std::min(rows, num_gaussians) + kRowSlack), 0);
+}
+
+int64_t VoteStore::chunk_end(int64_t chunk) const { return std::min(num_gaussians_, chunk_begin(chunk + 1)); }
 
 const uint8_t* VoteStore::rows(int64_t index) const {
     const Chunk& held = chunk(index);
@@ -109,10 +117,10 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
     const std::lock_guard<std::mutex> lock(mutex_);
     // The pairs of each chunk, by Gaussian and label.
     std::vector<int64_t> ends(chunks_.size() + 1, 0);
-    for (int64_t i = 0; i < count; ++i) ++ends[static_cast<size_t>(gaussian[i] / chunk_rows_) + 1];
+    for (int64_t i = 0; i < count; ++i) ++ends[static_cast<size_t>(gaussian[i] >> chunk_shift_) + 1];
     std::partial_sum(ends.begin(), ends.end(), ends.begin());
     std::vector<int64_t> order(static_cast<size_t>(count)), next(ends);
-    for (int64_t i = 0; i < count; ++i) order[static_cast<size_t>(next[static_cast<size_t>(gaussian[i] / chunk_rows_)]++)] = i;
+    for (int64_t i = 0; i < count; ++i) order[static_cast<size_t>(next[static_cast<size_t>(gaussian[i] >> chunk_shift_)]++)] = i;
     RowBuilder builder;
     for (int64_t index = 0; index < num_chunks(); ++index) {
         const auto begin = order.begin() + ends[static_cast<size_t>(index)];

@@ -22,6 +22,12 @@ constexpr double kVoteQuantum = 1.0 / kVoteScale;
 // Where one thread builds the new rows of a chunk, and what it needs for a single one. Plain memory that hot sources
 // write to; only the functions below, which are compiled once, make it larger.
 struct RowBuilder {
+    struct Run {
+        const uint32_t* words;  // as in a VotePage
+        uint32_t next;          // of the same Gaussian, an index or kNoRun
+    };
+    static constexpr uint32_t kNoRun = ~0u;
+
     uint8_t* bytes = nullptr;     // of the new rows
     int64_t used = 0, room = 0;   // of bytes
     int64_t pairs = 0, void_pairs = 0;
@@ -38,15 +44,21 @@ struct RowBuilder {
     uint32_t* table = nullptr;    // [places] index into label; entries that do not point back at their place are stale
     int64_t places = 0;           // a power of two, at least twice the capacity
 
+    uint32_t* first_run = nullptr;  // of each Gaussian of a chunk
+    Run* runs = nullptr;
+
     RowBuilder() = default;
     RowBuilder(const RowBuilder&) = delete;
 
     void reserve_bytes(int64_t more);        // room for so many bytes behind `used`
     void reserve_pairs(int64_t count);       // drops what the arrays of pairs hold
     void sort_pairs(int64_t count);          // label, sum -> sorted_label, sorted_sum
+    void reserve_runs(int64_t gaussians, int64_t count);  // drops all runs
 
 private:
     Buffer<uint8_t> byte_memory_, pair_memory_;
+    Buffer<uint32_t> first_run_memory_;
+    Buffer<Run> run_memory_;
 };
 
 // Rows of packed pairs (packed_rows.h) in chunks of consecutive Gaussians. A view's votes are added by writing the rows
@@ -65,7 +77,8 @@ public:
 
     int64_t num_gaussians() const { return num_gaussians_; }
     int64_t num_chunks() const { return static_cast<int64_t>(chunks_.size()); }
-    int64_t chunk_begin(int64_t chunk) const { return chunk * chunk_rows_; }
+    int64_t chunk_begin(int64_t chunk) const { return chunk << chunk_shift_; }
+    int chunk_shift() const { return chunk_shift_; }  // of a Gaussian, to its chunk
     int64_t chunk_end(int64_t chunk) const;
     const Chunk& chunk(int64_t index) const { return chunks_[static_cast<size_t>(index)]; }
     // The rows of a chunk, kRowSlack readable bytes behind them.
@@ -92,7 +105,8 @@ private:
     template <class Visit>
     void visit_rows(bool void_too, int threads, int64_t* indptr, Visit&& visit) const;
 
-    int64_t num_gaussians_, chunk_rows_;
+    int64_t num_gaussians_;
+    int chunk_shift_ = 8;
     std::vector<Chunk> chunks_;
     std::vector<uint8_t> empty_rows_;  // of a chunk
     mutable std::mutex mutex_;
