@@ -50,9 +50,21 @@ struct VoteVisitor {
     bool* touched;  // [kBatch]
     int tile;
 
+    uint32_t gaussian[kBatch];
     int block, groups;
     Mask masks[kFewLabels][kVectors];
     Float factors[kVectors];
+
+    // The ends of the batch's streams lie all over memory.
+    PGS_MEMBER void begin_batch(const Batch& batch) {
+        const Footprint* footprints = arguments.view.footprints.data();
+        for (int slot = 0; slot < batch.size; ++slot) {
+            gaussian[slot] = footprints[batch.rank[slot]].id;
+            const uint32_t* at = writer.streams[gaussian[slot] >> arguments.votes.chunk_shift].at;
+            __builtin_prefetch(at, 1);
+            __builtin_prefetch(at + VotePage::kHalf, 1);
+        }
+    }
 
     PGS_MEMBER void begin_block(int number) {
         block = number;
@@ -139,46 +151,41 @@ struct VoteVisitor {
     // Writes the votes of a batch and leaves zeros.
     PGS_MEMBER void end_batch(const Batch& batch) {
         if (waiting.totals_count > 0) sum_totals();
-        const Footprint* footprints = arguments.view.footprints.data();
-        uint32_t gaussian[kBatch];
-        VoteStream* stream[kBatch];
-        int slots[kBatch], count = 0;
         for (int slot = 0; slot < batch.size; ++slot) {
-            gaussian[count] = footprints[batch.rank[slot]].id;
-            stream[count] = writer.streams + (gaussian[count] >> arguments.votes.chunk_shift);
-            slots[count] = slot;
-            if (touched[slot]) __builtin_prefetch(stream[count]->at, 1);
-            count += touched[slot];
-        }
-        for (int i = 0; i < count; ++i) {
-            float* row = sums + slots[i] * width;
+            if (!touched[slot]) continue;
+            VoteStream& stream = writer.streams[gaussian[slot] >> arguments.votes.chunk_shift];
+            float* row = sums + slot * width;
             if (width == 1) {
-                if (*row >= kLeastVote) write_only_vote(*stream[i], gaussian[i], *row);
+                if (*row >= kLeastVote) write_only_vote(stream, gaussian[slot], *row);
                 *row = 0.0f;
                 continue;
             }
             constexpr int kMost = static_cast<int>(VotePage::kMostVotes);
             for (int first = 0; first < width; first += kMost)
-                write_votes(*stream[i], gaussian[i], row, first, first + kMost < width ? first + kMost : width);
+                write_votes(stream, gaussian[slot], row, first, first + kMost < width ? first + kMost : width);
         }
         std::memset(touched, 0, kBatch);
     }
 
-    PGS_MEMBER void write_only_vote(VoteStream& stream, uint32_t gaussian, float weight) {
-        writer.reserve(stream, 4);
-        stream.at[0] = gaussian;
-        stream.at[1] = 1;
-        stream.at[2] = static_cast<uint32_t>(labels.label[0]);
-        std::memcpy(stream.at + 3, &weight, sizeof weight);
-        stream.at += 4;
+    PGS_MEMBER void write_only_vote(VoteStream& stream, uint32_t own, float weight) {
+        writer.reserve(stream, 1);
+        stream.at[1] = static_cast<uint32_t>(labels.label[0]);
+        std::memcpy(stream.at + VotePage::kHalf + 1, &weight, sizeof weight);
+        end_run(stream, own, 1);
+    }
+
+    PGS_MEMBER void end_run(VoteStream& stream, uint32_t own, uint32_t count) {
+        stream.at[0] = own;
+        stream.at[VotePage::kHalf] = count;
+        stream.at += 1 + count;
         ++stream.runs;
     }
 
     // Those of the labels with numbers [first, last).
-    PGS_MEMBER void write_votes(VoteStream& stream, uint32_t gaussian, float* row, int first, int last) {
-        writer.reserve(stream, static_cast<uint32_t>(2 + 2 * (last - first)));
-        uint32_t* label = stream.at + 2;
-        float weight[VotePage::kMostVotes + kLanes];
+    PGS_MEMBER void write_votes(VoteStream& stream, uint32_t own, float* row, int first, int last) {
+        writer.reserve(stream, static_cast<uint32_t>(last - first));
+        uint32_t* label = stream.at + 1;
+        uint32_t* weight = label + VotePage::kHalf;
         int count = 0;
         for (int number = first; number < last; number += kLanes) {
             const Float here = load(row + number);
@@ -186,24 +193,20 @@ struct VoteVisitor {
             uint32_t voted = bits(greater_equal(here, splat(kLeastVote)));
 #if defined(__AVX512F__)
             const auto mask = static_cast<__mmask16>(voted);
-            _mm512_storeu_si512(label + count, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(labels.label + number)));
-            store(weight + count, _mm512_maskz_compress_ps(mask, here));
+            const __m512i all = _mm512_loadu_si512(labels.label + number);
+            _mm512_storeu_si512(label + count, _mm512_maskz_compress_epi32(mask, all));
+            _mm512_storeu_si512(weight + count, _mm512_maskz_compress_epi32(mask, (__m512i)here));
             count += __builtin_popcount(voted);
 #else
             for (; voted != 0; voted &= voted - 1, ++count) {
                 const int lane = __builtin_ctz(voted);
                 label[count] = static_cast<uint32_t>(labels.label[number + lane]);
-                weight[count] = here[lane];
+                const float one = here[lane];
+                std::memcpy(weight + count, &one, sizeof one);
             }
 #endif
         }
-        if (count == 0) return;
-        stream.at[0] = gaussian;
-        stream.at[1] = static_cast<uint32_t>(count);
-        auto* weights = reinterpret_cast<float*>(label + count);
-        for (int i = 0; i < count; i += kLanes) store(weights + i, load(weight + i));
-        stream.at = label + 2 * count;
-        ++stream.runs;
+        if (count > 0) end_run(stream, own, static_cast<uint32_t>(count));
     }
 };
 
@@ -225,7 +228,7 @@ PGS_INLINE void vote(const LabelVoteArguments& arguments) {
         VoteVisitor<kWeighted> visitor{arguments, labels, waiting, arguments.votes.writers[worker],
                                        scratch.data() + static_cast<size_t>(worker) * kSums,
                                        labels.count == 1 ? 1 : (labels.count + kLanes - 1) / kLanes * kLanes,
-                                       touched, tile, 0, 0, {}, {}};
+                                       touched, tile, {}, 0, 0, {}, {}};
         BlockState state;
         traverse_tile(view, tile, state, visitor);
     });

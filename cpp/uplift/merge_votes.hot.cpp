@@ -31,7 +31,11 @@ PGS_INLINE bool chain_runs(const ViewVotes& votes, int64_t chunk, int64_t begin,
         const VoteStream& stream = votes.writers[i].streams[chunk];
         for (const VotePage* page = stream.page; page != nullptr; page = page->previous) {
             const uint32_t* last = page->words + stream.used(page);
-            for (const uint32_t* run = page->words; run != last; run += 2 + 2 * run[1]) {
+            for (const uint32_t* line = page->words; line < last; line += 16) {
+                __builtin_prefetch(line);
+                __builtin_prefetch(line + VotePage::kHalf);
+            }
+            for (const uint32_t* run = page->words; run != last; run += 1 + run[VotePage::kHalf]) {
                 uint32_t& first = b.first_run[run[0] - static_cast<uint32_t>(begin)];
                 b.runs[count] = {run, first};
                 first = count++;
@@ -51,11 +55,11 @@ PGS_INLINE uint32_t rank_votes(uint32_t run, RowBuilder& b, uint64_t& all) {
     uint32_t count = 0;
     for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
         const auto* from = reinterpret_cast<const int32_t*>(b.runs[run].words);
-        const auto more = static_cast<uint32_t>(from[1]);
-        from += 2;
+        const auto more = static_cast<uint32_t>(from[VotePage::kHalf]);
+        ++from;
         for (uint32_t i = 0; i < more; i += kLanes) {
             store(label + count + i, load(from + i));
-            store(weight + count + i, load(from + more + i));
+            store(weight + count + i, load(from + VotePage::kHalf + i));
         }
         count += more;
     }
@@ -90,8 +94,8 @@ PGS_INLINE uint32_t tabulate_votes(uint32_t run, int64_t count, RowBuilder& b, u
     const uint32_t last_place = (1u << bits) - 1, shift = 32 - bits;
     uint32_t found = 0;
     for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
-        const uint32_t more = b.runs[run].words[1];
-        const uint32_t* label = b.runs[run].words + 2;
+        const uint32_t more = b.runs[run].words[VotePage::kHalf];
+        const uint32_t* label = b.runs[run].words + 1;
         for (uint32_t i = 0; i < more; ++i) {
             const uint32_t here = label[i];
             uint32_t at = (here * 2654435769u) >> shift, index = b.table[at];
@@ -105,7 +109,7 @@ PGS_INLINE uint32_t tabulate_votes(uint32_t run, int64_t count, RowBuilder& b, u
             b.table[at] = index;
             b.place[index] = at;
             b.label[index] = here;
-            b.sum[index] = before + units(label[more + i]);
+            b.sum[index] = before + units(label[VotePage::kHalf + i]);
             found += known ? 0 : 1;
         }
     }
@@ -138,7 +142,7 @@ bool merge_votes(const ViewVotes& votes, int64_t chunk, const uint8_t* rows, int
         copy_rows(b, unchanged, rows);
         unchanged = rows = held.end();
         int64_t count = 0;
-        for (uint32_t i = run; i != RowBuilder::kNoRun; i = b.runs[i].next) count += b.runs[i].words[1];
+        for (uint32_t i = run; i != RowBuilder::kNoRun; i = b.runs[i].next) count += b.runs[i].words[VotePage::kHalf];
         if (count + held.count > b.capacity) b.reserve_pairs(count + held.count);
         uint64_t all = 0;
         uint32_t found = count <= kMostRanked ? rank_votes(run, b, all) : tabulate_votes(run, count, b, all);

@@ -38,7 +38,7 @@ void VoteWriter::next_page(VoteStream& stream) {
     next->previous = stream.page;
     stream.page = next++;
     stream.at = stream.page->words;
-    stream.end = stream.page->words + VotePage::kWords;
+    stream.end = stream.page->words + VotePage::kHalf;
 }
 
 }  // namespace panoptic_gs

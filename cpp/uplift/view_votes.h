@@ -13,17 +13,18 @@
 
 namespace panoptic_gs {
 
-// Runs of votes, one after another: the Gaussian, the number of labels, the labels, and as many weights (as words).
+// Runs of votes, one after another: the Gaussian and the labels in the first half of the words; their number and the
+// weights at the same places of the second half, so that both are written and read in one go.
 struct VotePage {
-    static constexpr uint32_t kWords = 2044;
+    static constexpr uint32_t kHalf = 1022;
     static constexpr uint32_t kMostVotes = 512;  // of a run; a (Gaussian, tile) pair with more makes several
     static constexpr uint32_t kSlack = 16;       // vectors are read and written whole
 
     VotePage* previous;
     uint32_t used, unused;
-    uint32_t words[kWords];
+    uint32_t words[2 * kHalf];
 };
-static_assert(sizeof(VotePage) == 8192 && VotePage::kWords >= 2 + 2 * VotePage::kMostVotes + VotePage::kSlack);
+static_assert(sizeof(VotePage) == 8192 && VotePage::kHalf >= 1 + VotePage::kMostVotes + VotePage::kSlack);
 
 // What one worker has for one chunk. `used` of the page at hand is not yet set.
 struct VoteStream {
@@ -47,9 +48,9 @@ struct VoteWriter {
     VotePage* last = nullptr;
 
     void next_page(VoteStream& stream);
-    // Room for `count` words, and a vector behind them.
+    // Room for a run of `count` votes, and a vector behind them.
     __attribute__((always_inline)) void reserve(VoteStream& stream, uint32_t count) {
-        if (stream.end - stream.at < static_cast<int64_t>(count + VotePage::kSlack)) next_page(stream);
+        if (stream.end - stream.at < static_cast<int64_t>(1 + count + VotePage::kSlack)) next_page(stream);
     }
 };
 
