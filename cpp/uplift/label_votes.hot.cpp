@@ -22,7 +22,6 @@ namespace panoptic_gs::PGS_ISA {
 
 namespace {
 
-constexpr int kFewLabels = 3;                // of a block whose labels are summed under masks
 constexpr int kSums = kBatch * kTilePixels;  // of a worker: [slot, label]
 constexpr float kLeastVote = 0.5f / static_cast<float>(kVoteScale);  // rounds to one unit
 
@@ -70,9 +69,8 @@ struct VoteVisitor {
         block = number;
         groups = labels.groups[block];
         if (groups > 1 && groups <= kFewLabels) {
-            for (int j = 0, k = 0; j < groups; ++j) {
-                uint64_t pixels = 0;
-                for (; k < labels.ends[block][j]; ++k) pixels |= uint64_t{1} << labels.order[block][k];
+            for (int j = 0; j < groups; ++j) {
+                const uint64_t pixels = labels.pixels[block][j];
                 for (int i = 0; i < kVectors; ++i)
                     masks[j][i] = mask_from_bits(static_cast<uint32_t>(pixels >> (i * kLanes)) &
                                                  static_cast<uint32_t>((uint64_t{1} << kLanes) - 1));

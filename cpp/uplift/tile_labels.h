@@ -12,6 +12,7 @@
 namespace panoptic_gs::PGS_ISA {
 
 constexpr int kTilePixels = kBlocks * kBlockPixels;
+constexpr int kFewLabels = 3;  // of a block whose labels are summed under masks
 
 struct TileLabels {
     int count;
@@ -21,6 +22,7 @@ struct TileLabels {
     uint16_t number[kBlocks][kBlockPixels];
     uint8_t ends[kBlocks][kBlockPixels];
     uint8_t order[kBlocks][kBlockPixels];
+    uint64_t pixels[kBlocks][kFewLabels];  // of each group, where there are no more
 };
 
 struct LabelTable {
@@ -64,6 +66,11 @@ PGS_INLINE void group_block(TileLabels& labels, int block, const uint16_t* numbe
         labels.ends[block][j] = static_cast<uint8_t>(end);
     }
     for (int k = 0; k < kBlockPixels; ++k) labels.order[block][next[group[k]]++] = static_cast<uint8_t>(k);
+    if (groups > kFewLabels) return;
+    for (int j = 0, i = 0; j < groups; ++j) {
+        labels.pixels[block][j] = 0;
+        for (; i < labels.ends[block][j]; ++i) labels.pixels[block][j] |= uint64_t{1} << labels.order[block][i];
+    }
 }
 
 PGS_INLINE void number_tile(const View& view, const int32_t* map, int tile, TileLabels& labels) {
@@ -80,6 +87,16 @@ PGS_INLINE void number_tile(const View& view, const int32_t* map, int tile, Tile
         bool one = true;
         for (int k = 0; k < kBlockPixels; ++k) {
             const int x = bx + k % kBlock, y = by + k / kBlock;
+            if (k % kBlock == 0 && x + kBlock <= view.width && y < view.height) {  // most rows have one label
+                const int32_t* row = map + static_cast<int64_t>(y) * view.width + x;
+                int32_t other = 0;
+                for (int i = 0; i < kBlock; ++i) other |= row[i] ^ last_label;
+                if (other == 0) {
+                    for (int i = 0; i < kBlock; ++i) numbers[k + i] = static_cast<uint16_t>(last);
+                    k += kBlock - 1;
+                    continue;
+                }
+            }
             if (x < view.width && y < view.height) {  // pixels outside get the number before them; their weight is 0
                 const int32_t label = map[static_cast<int64_t>(y) * view.width + x];
                 if (label != last_label) {
