@@ -91,21 +91,21 @@ const Binding binding([](nb::module_& m) {
     nb::class_<VoteStore>(m, "VoteStore")
         .def(nb::init<int64_t>(), nb::arg("num_gaussians"))
         .def_prop_ro("num_gaussians", &VoteStore::num_gaussians)
-        .def_prop_ro("num_bytes", &VoteStore::bytes)
+        .def_prop_ro("num_bytes", &VoteStore::bytes, nb::call_guard<nb::gil_scoped_release>())
         .def("add_view", &add_view, nb::arg("view"), nb::arg("labels"), nb::arg("weights").none(),
              nb::arg("budget"), nb::arg("threads"))
         .def("add_sums", &add_sums, nb::arg("gaussian"), nb::arg("label"), nb::arg("sum"))
-        .def("num_pairs", &VoteStore::num_pairs, nb::arg("void_too"))
+        .def("num_pairs", &VoteStore::num_pairs, nb::arg("void_too"), nb::call_guard<nb::gil_scoped_release>())
         .def("write_sums",
              [](const VoteStore& store, int threads, LongArray indptr, IntArray label, LongArray sum) {
                  const nb::gil_scoped_release unlocked;
-                 store.write_sums(threads, indptr.data(), label.data(), sum.data());
+                 store.write_sums(static_cast<int64_t>(label.size()), threads, indptr.data(), label.data(), sum.data());
              })
         .def("write_shares", [](const VoteStore& store, bool void_too, int threads, LongArray indptr, IntArray label,
                                 FloatArray weight, FloatArray total, FloatArray void_weight) {
             const nb::gil_scoped_release unlocked;
-            store.write_shares(void_too, threads, indptr.data(), label.data(), weight.data(), total.data(),
-                               void_weight.data());
+            store.write_shares(static_cast<int64_t>(label.size()), void_too, threads, indptr.data(), label.data(),
+                               weight.data(), total.data(), void_weight.data());
         });
     m.def("add_features", &add_features, nb::arg("view"), nb::arg("sums"), nb::arg("totals"), nb::arg("features"),
           nb::arg("weights").none(), nb::arg("budget"), nb::arg("threads"));

@@ -13,11 +13,21 @@ namespace {
 
 constexpr uint32_t kMostRanked = 128;  // votes that are sorted by counting the smaller labels of each
 
-// A weight, given by its bits, as an integer.
-PGS_INLINE uint64_t units(uint32_t weight_bits) {
-    float weight;
-    std::memcpy(&weight, &weight_bits, sizeof weight);
+// A weight as an integer.
+PGS_INLINE uint64_t units(float weight) {
     return static_cast<uint64_t>(static_cast<int64_t>(static_cast<double>(weight) * kVoteScale + 0.5));
+}
+
+PGS_INLINE void store_units(Float weight, uint64_t* out) {
+#if defined(__AVX512F__)  // the product is exact, so fusing the sum rounds alike
+    const __m512d scale = _mm512_set1_pd(kVoteScale), half = _mm512_set1_pd(0.5);
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(weight));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(weight, 1));
+    _mm512_storeu_si512(out, _mm512_cvttpd_epi64(_mm512_fmadd_pd(low, scale, half)));
+    _mm512_storeu_si512(out + 8, _mm512_cvttpd_epi64(_mm512_fmadd_pd(high, scale, half)));
+#else
+    for (int lane = 0; lane < kLanes; ++lane) out[lane] = units(weight[lane]);
+#endif
 }
 
 // Chains the runs of each Gaussian of a chunk. False if there are none.
@@ -51,7 +61,6 @@ PGS_INLINE bool chain_runs(const ViewVotes& votes, int64_t chunk, int64_t begin,
 // Few votes: those of one label meet at the rank of their label, and what stays empty is closed up.
 PGS_INLINE uint32_t rank_votes(uint32_t run, RowBuilder& b, uint64_t& all) {
     auto* label = reinterpret_cast<int32_t*>(b.label);
-    auto* weight = reinterpret_cast<int32_t*>(b.place);
     uint32_t count = 0;
     for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
         const auto* from = reinterpret_cast<const int32_t*>(b.runs[run].words);
@@ -59,7 +68,7 @@ PGS_INLINE uint32_t rank_votes(uint32_t run, RowBuilder& b, uint64_t& all) {
         ++from;
         for (uint32_t i = 0; i < more; i += kLanes) {
             store(label + count + i, load(from + i));
-            store(weight + count + i, load(from + VotePage::kHalf + i));
+            store_units(float_of(load(from + VotePage::kHalf + i)), b.sum + count + i);
         }
         count += more;
     }
@@ -74,7 +83,7 @@ PGS_INLINE uint32_t rank_votes(uint32_t run, RowBuilder& b, uint64_t& all) {
         const uint32_t lanes = count - first < kLanes ? count - first : kLanes;
         for (uint32_t lane = 0; lane < lanes; ++lane) {
             b.sorted_label[to[lane]] = b.label[first + lane];
-            b.sorted_sum[to[lane]] += units(b.place[first + lane]);
+            b.sorted_sum[to[lane]] += b.sum[first + lane];
         }
     }
     uint32_t found = 0;
@@ -96,6 +105,7 @@ PGS_INLINE uint32_t tabulate_votes(uint32_t run, int64_t count, RowBuilder& b, u
     for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
         const uint32_t more = b.runs[run].words[VotePage::kHalf];
         const uint32_t* label = b.runs[run].words + 1;
+        const auto* weight = reinterpret_cast<const float*>(label + VotePage::kHalf);
         for (uint32_t i = 0; i < more; ++i) {
             const uint32_t here = label[i];
             uint32_t at = (here * 2654435769u) >> shift, index = b.table[at];
@@ -109,7 +119,7 @@ PGS_INLINE uint32_t tabulate_votes(uint32_t run, int64_t count, RowBuilder& b, u
             b.table[at] = index;
             b.place[index] = at;
             b.label[index] = here;
-            b.sum[index] = before + units(label[VotePage::kHalf + i]);
+            b.sum[index] = before + units(weight[i]);
             found += known ? 0 : 1;
         }
     }

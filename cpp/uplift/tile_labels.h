@@ -17,12 +17,13 @@ constexpr int kFewLabels = 3;  // of a block whose labels are summed under masks
 struct TileLabels {
     int count;
     int32_t label[kTilePixels];  // by number
-    // Block by block, its labels in groups: group j holds pixels order[ends[j - 1]] ... order[ends[j] - 1].
+    // Block by block, its labels in groups.
     int groups[kBlocks];
     uint16_t number[kBlocks][kBlockPixels];
+    uint64_t pixels[kBlocks][kBlockPixels];  // bit k: pixel k is of the group
+    // Of blocks with more than kFewLabels: group j holds pixels order[ends[j - 1]] ... order[ends[j] - 1].
     uint8_t ends[kBlocks][kBlockPixels];
     uint8_t order[kBlocks][kBlockPixels];
-    uint64_t pixels[kBlocks][kFewLabels];  // of each group, where there are no more
 };
 
 struct LabelTable {
@@ -42,34 +43,23 @@ PGS_INLINE int number_of(TileLabels& labels, LabelTable& table, int32_t label) {
     return table.number[at];
 }
 
-// Groups the pixels of a block, in order of first appearance. Most blocks have one label.
-PGS_INLINE void group_block(TileLabels& labels, int block, const uint16_t* numbers, uint8_t* group_of_number) {
-    int groups = 0;
-    uint8_t size[kBlockPixels], group[kBlockPixels];
-    for (int k = 0; k < kBlockPixels; ++k) {
-        const uint16_t number = numbers[k];
-        int j = group_of_number[number];
-        if (j >= groups || labels.number[block][j] != number) {  // stale or unset
-            j = groups++;
-            group_of_number[number] = static_cast<uint8_t>(j);
-            labels.number[block][j] = number;
-            size[j] = 0;
-        }
-        ++size[j];
-        group[k] = static_cast<uint8_t>(j);
-    }
-    labels.groups[block] = groups;
-    uint8_t next[kBlockPixels];
-    for (int j = 0, end = 0; j < groups; ++j) {
-        next[j] = static_cast<uint8_t>(end);
-        end += size[j];
-        labels.ends[block][j] = static_cast<uint8_t>(end);
-    }
-    for (int k = 0; k < kBlockPixels; ++k) labels.order[block][next[group[k]]++] = static_cast<uint8_t>(k);
-    if (groups > kFewLabels) return;
-    for (int j = 0, i = 0; j < groups; ++j) {
+// The group of a number within a block, in order of first appearance.
+PGS_INLINE int group_of(TileLabels& labels, int block, int number, uint8_t* group_of_number) {
+    int j = group_of_number[number];
+    if (j >= labels.groups[block] || labels.number[block][j] != number) {  // stale or unset
+        j = labels.groups[block]++;
+        group_of_number[number] = static_cast<uint8_t>(j);
+        labels.number[block][j] = static_cast<uint16_t>(number);
         labels.pixels[block][j] = 0;
-        for (; i < labels.ends[block][j]; ++i) labels.pixels[block][j] |= uint64_t{1} << labels.order[block][i];
+    }
+    return j;
+}
+
+PGS_INLINE void order_pixels(TileLabels& labels, int block) {
+    for (int j = 0, k = 0; j < labels.groups[block]; ++j) {
+        for (uint64_t rest = labels.pixels[block][j]; rest != 0; rest &= rest - 1)
+            labels.order[block][k++] = static_cast<uint8_t>(__builtin_ctzll(rest));
+        labels.ends[block][j] = static_cast<uint8_t>(k);
     }
 }
 
@@ -83,36 +73,41 @@ PGS_INLINE void number_tile(const View& view, const int32_t* map, int tile, Tile
     int last = number_of(labels, table, last_label);
     for (int block = 0; block < kBlocks; ++block) {
         const int bx = x0 + block % kBlocksPerSide * kBlock, by = y0 + block / kBlocksPerSide * kBlock;
-        uint16_t numbers[kBlockPixels];
-        bool one = true;
-        for (int k = 0; k < kBlockPixels; ++k) {
-            const int x = bx + k % kBlock, y = by + k / kBlock;
-            if (k % kBlock == 0 && x + kBlock <= view.width && y < view.height) {  // most rows have one label
-                const int32_t* row = map + static_cast<int64_t>(y) * view.width + x;
-                int32_t other = 0;
-                for (int i = 0; i < kBlock; ++i) other |= row[i] ^ last_label;
-                if (other == 0) {
-                    for (int i = 0; i < kBlock; ++i) numbers[k + i] = static_cast<uint16_t>(last);
-                    k += kBlock - 1;
-                    continue;
-                }
-            }
-            if (x < view.width && y < view.height) {  // pixels outside get the number before them; their weight is 0
-                const int32_t label = map[static_cast<int64_t>(y) * view.width + x];
-                if (label != last_label) {
-                    last_label = label;
-                    last = number_of(labels, table, label);
-                    one &= k == 0;
-                }
-            }
-            numbers[k] = static_cast<uint16_t>(last);
+        labels.groups[block] = 0;
+        // Pixels outside of the image get the number before them; their weight is 0.
+        const int columns = view.width - bx < kBlock ? view.width - bx : kBlock;
+        const int rows = view.height - by < kBlock ? view.height - by : kBlock;
+        if (columns <= 0 || rows <= 0) {
+            labels.pixels[block][group_of(labels, block, last, group_of_number)] = ~uint64_t{0};
+            continue;
         }
-        if (one) {
-            labels.groups[block] = 1;
-            labels.number[block][0] = numbers[0];
-        } else {
-            group_block(labels, block, numbers, group_of_number);
+        uint64_t here = 0;  // of the group at hand
+        int group = -1;
+        for (int row = 0; row < rows; ++row) {
+            const int32_t* of_row = map + static_cast<int64_t>(by + row) * view.width + bx;
+            int32_t other = 0;
+            if (columns == kBlock)
+                for (int i = 0; i < kBlock; ++i) other |= of_row[i] ^ last_label;
+            if (columns == kBlock && other == 0) {  // most rows
+                if (group < 0) group = group_of(labels, block, last, group_of_number);
+                here |= uint64_t{0xff} << (row * kBlock);
+                continue;
+            }
+            for (int i = 0; i < columns; ++i) {
+                if (of_row[i] != last_label || group < 0) {
+                    if (group >= 0) labels.pixels[block][group] |= here;
+                    here = 0;
+                    if (of_row[i] != last_label) {
+                        last_label = of_row[i];
+                        last = number_of(labels, table, last_label);
+                    }
+                    group = group_of(labels, block, last, group_of_number);
+                }
+                here |= uint64_t{1} << (row * kBlock + i);
+            }
         }
+        labels.pixels[block][group] |= here;
+        if (labels.groups[block] > kFewLabels) order_pixels(labels, block);
     }
 }
 

@@ -86,12 +86,14 @@ const uint8_t* VoteStore::rows(int64_t index) const {
 }
 
 size_t VoteStore::bytes() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
     size_t bytes = chunks_.size() * sizeof(Chunk) + empty_rows_.size();
     for (const Chunk& chunk : chunks_) bytes += static_cast<size_t>(chunk.room);
     return bytes;
 }
 
 int64_t VoteStore::num_pairs(bool void_too) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
     int64_t pairs = 0;
     for (const Chunk& chunk : chunks_) pairs += chunk.pairs - (void_too ? 0 : chunk.void_pairs);
     return pairs;
@@ -164,11 +166,12 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
 }
 
 template <class Visit>
-void VoteStore::visit_rows(bool void_too, int threads, int64_t* indptr, Visit&& visit) const {
+void VoteStore::visit_rows(int64_t count, bool void_too, int threads, int64_t* indptr, Visit&& visit) const {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::vector<int64_t> firsts(chunks_.size() + 1, 0);
     for (size_t i = 0; i < chunks_.size(); ++i)
         firsts[i + 1] = firsts[i] + chunks_[i].pairs - (void_too ? 0 : chunks_[i].void_pairs);
+    if (firsts.back() != count) throw std::runtime_error("votes were added while they were read out");
     indptr[0] = 0;
     parallel_for(num_chunks(), threads, [&](int64_t index, int) {
         const uint8_t* at = rows(index);
@@ -182,8 +185,8 @@ void VoteStore::visit_rows(bool void_too, int threads, int64_t* indptr, Visit&& 
     });
 }
 
-void VoteStore::write_sums(int threads, int64_t* indptr, int32_t* label, int64_t* sum) const {
-    visit_rows(true, threads, indptr, [&](int64_t, const PackedRow& row, int64_t entry) {
+void VoteStore::write_sums(int64_t count, int threads, int64_t* indptr, int32_t* label, int64_t* sum) const {
+    visit_rows(count, true, threads, indptr, [&](int64_t, const PackedRow& row, int64_t entry) {
         PairReader pair(row);
         for (const int64_t end = entry + row.count; entry < end; ++entry, pair.next()) {
             label[entry] = static_cast<int32_t>(pair.label());
@@ -193,9 +196,9 @@ void VoteStore::write_sums(int threads, int64_t* indptr, int32_t* label, int64_t
     });
 }
 
-void VoteStore::write_shares(bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight, float* total,
-                             float* void_weight) const {
-    visit_rows(void_too, threads, indptr, [&](int64_t gaussian, const PackedRow& row, int64_t entry) {
+void VoteStore::write_shares(int64_t count, bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight,
+                             float* total, float* void_weight) const {
+    visit_rows(count, void_too, threads, indptr, [&](int64_t gaussian, const PackedRow& row, int64_t entry) {
         double all = 0.0;
         PairReader pair(row);
         for (uint32_t i = 0; i < row.count; ++i, pair.next()) all += static_cast<double>(static_cast<int64_t>(pair.sum()));

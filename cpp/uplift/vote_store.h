@@ -94,16 +94,17 @@ public:
     // Adds pairs in any order, any pair any number of times. Throws std::overflow_error.
     void add(const int64_t* gaussian, const int32_t* label, const int64_t* sum, int64_t count);
 
-    // Sparse rows, labels ascending within a row: indptr [N + 1], label and sum [num_pairs(true)].
-    void write_sums(int threads, int64_t* indptr, int32_t* label, int64_t* sum) const;
-    // label, weight [num_pairs(void_too)], each row normalised to one; total, void_weight [N].
-    void write_shares(bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight, float* total,
+    // Sparse rows, labels ascending within a row: indptr [N + 1], label and sum [count]. `count` is num_pairs(true) as
+    // the caller found it; throws std::runtime_error if views were added since.
+    void write_sums(int64_t count, int threads, int64_t* indptr, int32_t* label, int64_t* sum) const;
+    // label, weight [count], num_pairs(void_too) as above, each row normalised to one; total, void_weight [N].
+    void write_shares(int64_t count, bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight, float* total,
                       float* void_weight) const;
 
 private:
     // Calls visit(gaussian, row, first entry) for each Gaussian, chunks in parallel, and writes indptr.
     template <class Visit>
-    void visit_rows(bool void_too, int threads, int64_t* indptr, Visit&& visit) const;
+    void visit_rows(int64_t count, bool void_too, int threads, int64_t* indptr, Visit&& visit) const;
 
     int64_t num_gaussians_;
     int chunk_shift_ = 8;
