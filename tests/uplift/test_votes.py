@@ -255,3 +255,23 @@ def test_every_instruction_set_adds_up_the_same_votes(isa, monkeypatch):
     sure = ~dense.uncertain & (np.diff(np.sort(image, axis=-1)[..., -2:], axis=-1)[..., 0] > 1e-4)
     assert sure.mean() > 0.3
     assert np.array_equal(ids.numpy()[sure], image.argmax(-1)[sure])
+
+
+@pytest.mark.parametrize("read", [lambda store: store.sums(), lambda store: store.shares(void_too=False)])
+def test_rows_that_grew_meanwhile_are_not_written_into_less_room(monkeypatch, read):
+    """Another thread may add a view after the arrays were made."""
+    store = kernels.VoteStore(5)
+    pair = (torch.tensor([1]), torch.tensor([7], dtype=torch.int32), torch.tensor([2**34]))
+    store.add_sums(*pair)
+    rows = store._rows
+
+    def rows_then_another(void_too: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        made = rows(void_too)
+        store.add_sums(pair[0] + 1, *pair[1:])
+        return made
+
+    monkeypatch.setattr(store, "_rows", rows_then_another)
+    with pytest.raises(RuntimeError, match="votes were added while they were read out"):
+        read(store)
+    monkeypatch.undo()
+    assert store.sums()[1].tolist() == [7, 7]
