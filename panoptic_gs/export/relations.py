@@ -43,8 +43,8 @@ def relate_objects(
     The gap between two Gaussians is the distance of their centres less one standard deviation of each (the middle
     one), since a surface is paved with flat Gaussians. Between two objects it is that of the nearest 2 % of the smaller
     one's. One stands on the other if it lies above the contact and the other below it, but for a seventh of their
-    heights each; what is under a ceiling in
-    this way, and stands on nothing, hangs from it.
+    heights (at most three times ``contact``) each; what is under a ceiling in this way, and stands on nothing, hangs
+    from it.
 
     Args:
         splats: the Gaussians.
@@ -59,7 +59,7 @@ def relate_objects(
     chosen = [_chosen(entry.members, opaque) for entry in objects]
     trees = [KDTree(means[rows]) for rows in chosen]
     reach = [2 * float(np.quantile(radius[rows], 0.95)) + contact for rows in chosen]
-    heights = [np.quantile(means[rows] @ up, [0.05, 0.95]) for rows in chosen]
+    heights = [np.quantile(means[rows] @ up, [0.02, 0.95]) for rows in chosen]
     relations = []
     for i, j in combinations(range(len(objects)), 2):
         small, large = (i, j) if len(chosen[i]) <= len(chosen[j]) else (j, i)
@@ -91,7 +91,7 @@ def relate_objects(
 
 def _stands(upper: np.ndarray, lower: np.ndarray, height: float, contact: float) -> bool:
     """Whether an object from ``upper[0]`` to ``upper[1]`` stands on one from ``lower[0]`` to ``lower[1]``."""
-    slack = [max(contact, (top - bottom) / 7) for bottom, top in (upper, lower)]
+    slack = [max(contact, min(3 * contact, (top - bottom) / 7)) for bottom, top in (upper, lower)]
     return bool(upper[0] >= height - slack[0] and lower[1] <= height + slack[1])
 
 
