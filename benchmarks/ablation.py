@@ -6,19 +6,17 @@ The rooms' predictions are simulated raw query masks with duplicates, parts, uni
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.command import main, plain
+from benchmarks.command import main
 from benchmarks.harness import Outcome, RunSettings, Task, run_tasks
 from benchmarks.predictions import PredictionSource
 from benchmarks.published import PUBLISHED_ABLATION
-from benchmarks.report import write_report
 from benchmarks.rooms import RoomOptions
-from benchmarks.table import require_markers, write_between
+from benchmarks.table import require_markers
 from benchmarks.variants import variants_of
 
 
@@ -56,14 +54,9 @@ class Ablation(RoomOptions):
             for variant in variants
         ]  # fmt: skip
         outcome = run_tasks(tasks, RunSettings(self.iterations, baselines=()), console, self.jobs)
-        if outcome.results:
-            published = {f"Published on {name.capitalize()}": rows for name, rows in PUBLISHED_ABLATION.items()}
-            settings = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-            text = write_report(self.out, "Regularisation × merge on procedural rooms", outcome, settings, console,
-                                published, ablation=True)  # fmt: skip
-            if self.write_docs is not None:
-                write_between(self.write_docs, "ablation", text)
-                console.print(f"Written into {self.write_docs}", soft_wrap=True)
+        published = {f"Published on {name.capitalize()}": rows for name, rows in PUBLISHED_ABLATION.items()}
+        self.write_tables("Regularisation × merge on procedural rooms", "ablation", outcome, console,
+                          published=published, ablation=True)  # fmt: skip
         return outcome
 
 

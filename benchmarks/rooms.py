@@ -49,6 +49,16 @@ class RoomOptions:
         """The rooms' seeds."""
         return range(self.first_seed, self.first_seed + self.rooms)
 
+    def write_tables(self, title: str, marker: str, outcome: Outcome, console: Console, **options: Any) -> None:
+        """Write the tables of what was run, into ``write_docs``, too, where it is given."""
+        if not outcome.results:
+            return
+        settings = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        text = write_report(self.out, title, outcome, settings, console, **options)
+        if self.write_docs is not None:
+            write_between(self.write_docs, marker, text)
+            console.print(f"Written into {self.write_docs}", soft_wrap=True)
+
     def scene(self, seed: int, console: Console) -> Path:
         """The scene folder of a room, made where it is not there yet."""
         root = self.out / "scenes" / f"room-{seed}"
@@ -103,12 +113,7 @@ class Rooms(RoomOptions):
             for root in scenes
         ]  # fmt: skip
         outcome = run_tasks(tasks, RunSettings(self.iterations, baselines=self.baselines), console, self.jobs)
-        if outcome.results:
-            settings = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-            text = write_report(self.out, "Procedural rooms", outcome, settings, console)
-            if self.write_docs is not None:
-                write_between(self.write_docs, "rooms", text)
-                console.print(f"Written into {self.write_docs}", soft_wrap=True)
+        self.write_tables("Procedural rooms", "rooms", outcome, console)
         return outcome
 
 

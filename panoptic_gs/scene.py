@@ -159,16 +159,15 @@ def write_scene(
     write_transforms(root / "transforms.json", frames, points="points3D.ply")
 
 
-def write_points(path: Path, points: Points) -> None:
-    """Write a coloured point cloud as PLY."""
+def write_points(path: Path, points: Points, extra: Mapping[str, np.ndarray] | None = None) -> None:
+    """Write a coloured point cloud as PLY; ``extra`` are more properties, name → ``[P]``, after the colours."""
     positions, colors = points
-    vertices = np.empty(
-        len(positions), dtype=[(n, "f4") for n in "xyz"] + [(n, "u1") for n in ("red", "green", "blue")]
-    )
-    for axis, name in enumerate("xyz"):
-        vertices[name] = positions[:, axis]
-    for channel, name in enumerate(("red", "green", "blue")):
-        vertices[name] = colors[:, channel]
+    fields = dict(zip("xyz", positions.astype(np.float32).T))
+    fields |= dict(zip(("red", "green", "blue"), colors.astype(np.uint8).T))
+    fields |= extra or {}
+    vertices = np.empty(len(positions), dtype=[(name, values.dtype) for name, values in fields.items()])
+    for name, values in fields.items():
+        vertices[name] = values
     with replacing(path) as temporary:
         PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
 

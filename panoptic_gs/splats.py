@@ -88,6 +88,11 @@ class Splats:
         """Degree of the spherical harmonics, 0 … 3."""
         return math.isqrt(self.sh.shape[1]) - 1
 
+    def base_colors(self) -> np.ndarray:
+        """Each Gaussian's colour ``[N, 3]`` uint8 without its dependence on the view."""
+        rgb = self.sh[:, 0].cpu().numpy() * SH_C0 + 0.5
+        return (rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
     def to(self, device: torch.device | str) -> Splats:
         """The same Gaussians on another device."""
         names = ("means", "quats", "scales", "opacities", "sh")

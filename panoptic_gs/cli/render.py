@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from rich.progress import track
 from tyro.conf import Positional
 
@@ -36,6 +35,7 @@ class Render(Output):
     """Replace the output folder if it has content."""
 
     def run(self) -> None:
+        from panoptic_gs.export.video import to_bytes
         from panoptic_gs.palette import PanopticPalette
         from panoptic_gs.rasterize import rasterization
         from panoptic_gs.uplift import load_labelled_scene, render_panoptic
@@ -56,9 +56,9 @@ class Render(Output):
                 )  # fmt: skip
                 panoptic = render_panoptic(splats, labels, camera, rasterize_mode=self.rasterize_mode)
                 maps[frame.stem] = panoptic.ids.numpy()
-                write_png(folder / "rgb" / f"{frame.stem}.png", _to_bytes(colors[0, ..., :3]))
-                write_png(folder / "panoptic_color" / f"{frame.stem}.png", _to_bytes(palette.colorize(panoptic.ids)))
-                write_png(folder / "confidence" / f"{frame.stem}.png", _to_bytes(panoptic.confidence))
+                write_png(folder / "rgb" / f"{frame.stem}.png", to_bytes(colors[0, ..., :3]))
+                write_png(folder / "panoptic_color" / f"{frame.stem}.png", to_bytes(palette.colorize(panoptic.ids)))
+                write_png(folder / "confidence" / f"{frame.stem}.png", to_bytes(panoptic.confidence))
                 np.savez_compressed(folder / "depth" / f"{frame.stem}.npz", depth=colors[0, ..., 3].numpy(),
                                     accumulation=alphas[0, ..., 0].numpy())  # fmt: skip
             PanopticScene(categories, segments, maps, source=f"rendered from {self.labelled.name}").save(
@@ -67,7 +67,3 @@ class Render(Output):
         names = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")
         console.print(f"{len(frames)} views written: {self.out}/{', '.join(names)}", markup=False)
         self.finish([self.out / name for name in names], views=len(frames))
-
-
-def _to_bytes(values: torch.Tensor) -> np.ndarray:
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

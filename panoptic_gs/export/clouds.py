@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from plyfile import PlyData, PlyElement
 
 from panoptic_gs.export.objects import PlacedObject
-from panoptic_gs.files import replacing
-from panoptic_gs.splats import SH_C0
+from panoptic_gs.scene import write_points
 from panoptic_gs.uplift import LabelledScene
 
 _OPAQUE = 0.1  # Gaussians below this opacity are no points of a surface
@@ -53,18 +51,9 @@ def write_point_cloud(path: Path, scene: LabelledScene) -> int:
     category_of = {segment.id: segment.category_id for segment in scene.segments} | {0: 0}
     ids = best[solid].numpy()
     known, inverse = np.unique(ids, return_inverse=True)
-    colors = (scene.splats.sh[solid, 0] * SH_C0 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8).numpy()
-    vertices = np.empty(len(ids), dtype=[
-        ("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"),
-        ("instance", "i4"), ("semantic", "i4"), ("confidence", "f4"),
-    ])  # fmt: skip
-    for axis, name in enumerate("xyz"):
-        vertices[name] = scene.splats.means[solid, axis].numpy()
-    for channel, name in enumerate(("red", "green", "blue")):
-        vertices[name] = colors[:, channel]
-    vertices["instance"] = ids
-    vertices["semantic"] = np.array([category_of[int(value)] for value in known], dtype=np.int32)[inverse]
-    vertices["confidence"] = share[solid].numpy()
-    with replacing(path) as temporary:
-        PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
+    semantic = np.array([category_of[int(value)] for value in known], dtype=np.int32)[inverse]
+    points = (scene.splats.means[solid].numpy(), scene.splats.base_colors()[solid.numpy()])
+    write_points(path, points, {
+        "instance": ids.astype(np.int32), "semantic": semantic, "confidence": share[solid].numpy(),
+    })  # fmt: skip
     return len(ids)

@@ -42,7 +42,7 @@ def render_path(
                 camera.K[None], camera.width, camera.height, sh_degree=splats.sh_degree, rasterize_mode=rasterize_mode,
             )  # fmt: skip
         ids = render_panoptic(splats, scene.labels, camera, rasterize_mode=rasterize_mode).ids
-        yield RenderedView(name, _to_bytes(colors[0]), _to_bytes(palette.colorize(ids)), ids.int().cpu().numpy())
+        yield RenderedView(name, to_bytes(colors[0]), to_bytes(palette.colorize(ids)), ids.int().cpu().numpy())
 
 
 class VideoWriter:
@@ -99,5 +99,6 @@ def side_by_side(view: RenderedView) -> np.ndarray:
     return np.concatenate([view.rgb, view.panoptic], axis=1)
 
 
-def _to_bytes(values: torch.Tensor) -> np.ndarray:
+def to_bytes(values: torch.Tensor) -> np.ndarray:
+    """Values in 0…1 of any shape as uint8 of that shape."""
     return (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

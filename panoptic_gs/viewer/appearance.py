@@ -10,7 +10,6 @@ import numpy as np
 
 from panoptic_gs.palette import MAX_SEGMENTS, PanopticPalette
 from panoptic_gs.panoptic import Category
-from panoptic_gs.splats import SH_C0, Splats
 
 ColorBy = Literal["colour", "panoptic", "category", "confidence"]
 COLOR_MODES: tuple[ColorBy, ...] = get_args(ColorBy)
@@ -31,12 +30,6 @@ _VIRIDIS = np.array([
     [68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99],
     [170, 220, 50], [253, 231, 37],
 ])  # fmt: skip
-
-
-def photo_colors(splats: Splats) -> np.ndarray:
-    """Each Gaussian's colour ``[N, 3]`` uint8 without its dependence on the view."""
-    rgb = splats.sh[:, 0].numpy() * SH_C0 + 0.5
-    return (rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def label_colors(ids: np.ndarray, known: Sequence[int], palette: PaletteName, shuffle: int = 0) -> np.ndarray:

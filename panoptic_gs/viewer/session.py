@@ -51,7 +51,7 @@ class Derived:
     @cached_property
     def photo(self) -> np.ndarray:
         """Colours ``[N, 3]`` uint8."""
-        return appearance.photo_colors(self.scene.splats)
+        return self.scene.splats.base_colors()
 
     @cached_property
     def category_of(self) -> np.ndarray:
