@@ -4,6 +4,13 @@ from pathlib import Path
 import pytest
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Only tests are collected here: for doctests pytest would import each ``conftest.py`` as one module ``conftest``,
+    and the stand-in for PanSt3R as ``panst3r``.
+    """
+    return True if collection_path.is_file() and not collection_path.name.startswith("test_") else None
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real scenes kept beside the repository; tests that need them skip where they are missing."""
