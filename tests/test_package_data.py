@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be in the installed package beside its modules."""
+
+import subprocess
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = {
+    "panoptic_gs": ("py.typed", "report/page.css", "report/page.js", "viewer/page_additions.html"),
+    "nerfstudio_plugin": ("py.typed",),
+}
+
+
+@pytest.mark.parametrize(("package", "name"), [(package, name) for package, names in DATA.items() for name in names])
+def test_data_files_are_installed(package: str, name: str):
+    file = resources.files(package).joinpath(name)
+    assert file.is_file()
+    assert file.read_bytes() or name == "py.typed"
+
+
+def test_no_data_file_is_forgotten_above():
+    for package, names in DATA.items():
+        folder = ROOT / package
+        files = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".so")]
+        assert {path.relative_to(folder).as_posix() for path in files} == set(names)
+
+
+def test_a_wheel_takes_every_file():
+    """The builder leaves out what .gitignore names, also where git itself keeps the file."""
+    files = [path for package in DATA for path in (ROOT / package).rglob("*") if path.is_file()]
+    files = [str(path.relative_to(ROOT)) for path in files if path.suffix not in (".pyc", ".so")]
+    command = ["git", "-C", str(ROOT), "check-ignore", "--no-index", "--stdin"]
+    try:
+        ignored = subprocess.run(command, input="\n".join(files), capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("no git")
+    if ignored.returncode == 128:
+        pytest.skip("not in a git checkout")
+    assert ignored.stdout.split() == []
+
+
+def test_licences_and_commands_are_installed():
+    distribution = metadata.distribution("panoptic-gs")
+    licences = {Path(name).name for name in distribution.metadata.get_all("License-File", [])}
+    assert licences == {"LICENSE", "nanobind.txt", "robin-map.txt"}
+    commands = {entry.name: entry for entry in distribution.entry_points}
+    assert set(commands) == {"panoptic-gs", "panst3r-ludvig", "panoptic-scene"}
+    assert callable(commands["panoptic-gs"].load())
