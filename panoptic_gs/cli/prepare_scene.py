@@ -110,7 +110,8 @@ def _print_summary(console: Console, out: Path, done: Preparation) -> None:
     for note in done.notes:
         console.print(f"  {escape(note)}")
     if done.dropped:
-        console.print(f"[bold red]Dropped {len(done.dropped)} frames[/]; preparation.json lists them:")
+        count = f"{len(done.dropped)} frame{'s' * (len(done.dropped) > 1)}"
+        console.print(f"[bold red]Dropped {count}[/], listed in preparation.json, too:")
         for entry in done.dropped[:_MOST_LISTED]:
             console.print(f"  {escape(entry.stem)}: {escape(entry.reason)}")
         if len(done.dropped) > _MOST_LISTED:

@@ -141,13 +141,14 @@ class HypersimScene:
         distance = read_hdf5(geometry / f"frame.{number}.depth_meters.hdf5", (height, width))
         z = np.einsum("i,ihw->hw", pinhole.rotation[2], lens.rays)
         depth = np.where(np.isfinite(distance), distance, 0) * z
-        classes = read_hdf5(geometry / f"frame.{number}.semantic.hdf5", (height, width)).astype(np.int64)
+        labels = geometry / f"frame.{number}.semantic.hdf5"
+        classes = read_hdf5(labels, (height, width)).astype(np.int64)
         instances = read_hdf5(geometry / f"frame.{number}.semantic_instance.hdf5", (height, width)).astype(np.int64)
         turn = np.eye(4)
         turn[:3, :3] = np.diag([1.0, -1.0, -1.0]) @ pinhole.rotation.T @ np.diag([1.0, -1.0, -1.0])
         return RawFrame(
             Camera.from_opengl(self.poses[stem] @ turn, pinhole.K, width, height), rgb, depth.astype(np.float32),
-            np.where(classes == -1, 0, classes), np.maximum(instances, 0), encoded, ".jpg", notes,
+            np.where(classes == -1, 0, classes), np.maximum(instances, 0), encoded, ".jpg", notes, str(labels),
         )  # fmt: skip
 
     def _read_photo(self, camera: str, frame: str) -> tuple[np.ndarray, bytes | None, tuple[str, ...]]:

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.classes import REDUCED21, ClassList
+from panoptic_gs.datasets.pose_files import posed_camera, read_matrix
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
 from panoptic_gs.datasets.seed_points import Points
 from panoptic_gs.errors import InputError
@@ -30,22 +29,19 @@ class PanopticLiftingScene:
     """
 
     root: Path
+    stems: tuple[str, ...]
+    """Names with a photo, a pose or a place in the split, sorted by number."""
     photos: Mapping[str, Path]
-    dropped: tuple[Dropped, ...]
     splits: Mapping[str, tuple[str, ...]] | None
     test_every: int
     classes: ClassList = REDUCED21
+    dropped: tuple[Dropped, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
         """Layout and scene."""
         return f"Panoptic Lifting {self.root.resolve().name}"
-
-    @property
-    def stems(self) -> Sequence[str]:
-        """The photos' names, sorted by number."""
-        return sorted(self.photos, key=_order)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -72,9 +68,8 @@ class PanopticLiftingScene:
             )  # fmt: skip
         posed = {path.stem for path in (root / "pose").glob("*.txt")}
         listed = _read_splits(root / "splits.json")
-        missing = sorted((posed | {stem for members in (listed or {}).values() for stem in members}) - set(photos))
-        dropped = tuple(Dropped(stem, f"color/{stem}.jpg is missing") for stem in missing)
-        return cls(root, photos, dropped, listed, test_every)
+        known = posed | {stem for members in (listed or {}).values() for stem in members} | set(photos)
+        return cls(root, tuple(sorted(known, key=_order)), photos, listed, test_every)
 
     def read(self, stem: str) -> RawFrame:
         """Read one frame.
@@ -82,16 +77,17 @@ class PanopticLiftingScene:
         Raises:
             InputError: a file is missing or malformed.
         """
-        photo = self.photos[stem]
+        photo = self.photos.get(stem, self.root / "color" / f"{stem}.jpg")
         rgb = read_rgb(photo)
         height, width = rgb.shape[:2]
-        pose = _read_matrix(self.root / "pose" / f"{stem}.txt", "a 4×4 camera-to-world pose")
-        K = _read_matrix(self.root / "intrinsic" / "intrinsic_color.txt", "4×4 intrinsics")[:3, :3]
+        pose = self.root / "pose" / f"{stem}.txt"
+        K = read_matrix(self.root / "intrinsic" / "intrinsic_color.txt", "4×4 intrinsics")[:3, :3]
         depth = read_grey(self.root / "depth" / f"{stem}.png").astype(np.float32) / 1000
-        classes = read_grey(self.root / "rs_semantics" / f"{stem}.png").astype(np.int64)
+        labels = self.root / "rs_semantics" / f"{stem}.png"
+        classes = read_grey(labels).astype(np.int64)
         instances = read_grey(self.root / "rs_instance" / f"{stem}.png").astype(np.int64)
-        camera = Camera(torch.as_tensor(np.linalg.inv(pose)), torch.as_tensor(K), width, height)
-        return RawFrame(camera, rgb, depth, classes, instances, photo.read_bytes(), photo.suffix)
+        camera = posed_camera(read_matrix(pose, "a 4×4 camera-to-world pose"), K, width, height, pose)
+        return RawFrame(camera, rgb, depth, classes, instances, photo.read_bytes(), photo.suffix, labels=str(labels))
 
     def seed_points(self, count: int) -> Points | None:
         """None: they come from the depth."""
@@ -107,17 +103,6 @@ def _read_splits(file: Path) -> dict[str, tuple[str, ...]] | None:
             file, "no lists 'train' and 'test'", '{"train": [names], "test": [names]}', "Mend or remove it."
         )
     return {name: tuple(str(stem) for stem in document[name]) for name in ("train", "test")}
-
-
-def _read_matrix(path: Path, expected: str) -> np.ndarray:
-    try:
-        matrix = np.array([[float(v) for v in line.split()] for line in path.read_text().splitlines() if line.strip()])
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"an unreadable file ({error})", expected, "Download it again.") from error
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
-        found = "NaN or infinite entries" if matrix.shape == (4, 4) else f"shape {list(matrix.shape)}"
-        raise InputError(path, found, expected, "Leave the frame out: its pose was not found.")
-    return matrix
 
 
 def _order(stem: str) -> tuple[int, int, str]:

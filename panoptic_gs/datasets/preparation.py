@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,7 +31,7 @@ from panoptic_gs.files import read_json, require_replaceable, write_json
 from panoptic_gs.panoptic import PanopticScene, Segment
 from panoptic_gs.scene import write_points
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is kept of a frame changes, so that older unfinished work is not resumed."""
 
 Progress = Callable[[str, int, int], None]
@@ -100,8 +101,7 @@ def prepare_scene(
     require_replaceable(out, overwrite=options.overwrite, known_by="transforms.json")
     target = class_list(options.classes, own=raw.classes)
     raw.classes.to(target)
-    chosen = choose_frames(raw.stems, options.stride, options.max_frames)
-    splits = choose_splits(raw, chosen, options.test_every)
+    chosen, splits = choose_views(raw, options)
     settings = {
         "format": FORMAT, "source": raw.source, "classes": target.name, "frames": chosen, "splits": splits,
         "seed_points": options.seed_points, **raw.settings,
@@ -109,7 +109,10 @@ def prepare_scene(
     work = out.with_name(f".{out.name}.preparing")
     with _work_folder(work, settings):
         frames, failed, resumed = _prepare_frames(raw, work, chosen, splits, target, options, progress)
-        dropped = (*raw.dropped, *failed)
+        frames, odd = _of_one_size(frames)
+        for frame in odd:
+            frame.discard(work)
+        dropped = (*raw.dropped, *failed, *(Dropped(frame.stem, reason) for frame, reason in odd.items()))
         if not frames:
             shutil.rmtree(work)
             reason = f"; the first, '{dropped[0].stem}': {dropped[0].reason}" if dropped else ""
@@ -124,13 +127,18 @@ def prepare_scene(
         points = _seed_points(raw, frames, options.seed_points)
         truth = _write_truth(work, raw, frames, target, progress)
         notes = (*raw.notes, *_count_notes(frames))
+        if not splits["test"]:
+            notes = (*notes, "no view is held out: nothing can be scored")
         if points is None:
             notes = (*notes, "no seed points: the scene has neither depth nor a mesh")
         else:
             write_points(work / "points3D.ply", points)
         write_json(work / "splits.json", splits)
         write_json(work / "preparation.json", {
-            "source": raw.source, "options": {key: settings[key] for key in ("classes", "seed_points")},
+            "source": raw.source, "options": {
+                "classes": target.name, "test_every": options.test_every, "stride": options.stride,
+                "max_frames": options.max_frames, "seed_points": options.seed_points,
+            },
             "raw": dict(raw.settings), "dropped": {entry.stem: entry.reason for entry in dropped}, "notes": notes,
             "instances": truth.instances if truth else {},
         })  # fmt: skip
@@ -154,15 +162,45 @@ def choose_frames(stems: Sequence[str], stride: int = 1, max_frames: int | None 
     return chosen
 
 
-def choose_splits(raw: RawScene, chosen: Sequence[str], test_every: int | None = None) -> dict[str, list[str]]:
-    """``train`` and ``test``: the dataset's own, unless ``test_every`` is given or it has none."""
-    if raw.splits is not None and test_every is None:
-        listed = set(chosen)
-        return {name: [stem for stem in members if stem in listed] for name, members in raw.splits.items()}
-    every = test_every or raw.test_every
-    test = list(chosen)[::every]
-    held_out = set(test)
-    return {"train": [stem for stem in chosen if stem not in held_out], "test": test}
+def choose_views(raw: RawScene, options: PrepareOptions) -> tuple[list[str], dict[str, list[str]]]:
+    """The frames to take, and ``train`` and ``test`` among them.
+
+    The split is the dataset's own, unless ``test_every`` is given or it has none. Where there are fewer frames to be,
+    an own split keeps its proportions: training and test views are thinned each by themselves.
+    """
+    if raw.splits is None or options.test_every is not None:
+        chosen = choose_frames(raw.stems, options.stride, options.max_frames)
+        test = chosen[:: options.test_every or raw.test_every]
+        held_out = set(test)
+        return chosen, {"train": [stem for stem in chosen if stem not in held_out], "test": test}
+    known = set(raw.stems)
+    parts = {name: [stem for stem in members if stem in known] for name, members in raw.splits.items()}
+    listed = {stem for members in parts.values() for stem in members}
+    parts["unlisted"] = [stem for stem in raw.stems if stem not in listed]
+    wanted = len(choose_frames(raw.stems, options.stride, options.max_frames))
+    passed = taken = 0
+    for name in sorted(parts, key=lambda name: len(parts[name])):  # rounded in favour of the smaller parts
+        passed += len(parts[name])
+        share = -(-wanted * passed // len(known)) - taken
+        parts[name] = choose_frames(parts[name], max_frames=share) if share else []
+        taken += share
+    kept = {stem for members in parts.values() for stem in members}
+    return [stem for stem in raw.stems if stem in kept], {name: parts[name] for name in raw.splits}
+
+
+def _of_one_size(frames: Sequence[PreparedFrame]) -> tuple[list[PreparedFrame], dict[PreparedFrame, str]]:
+    """The frames whose photo and labels are of the sizes that most have, and why not the others.
+
+    Cameras and label maps of a scene are for one size; a single other one comes of a broken or foreign file.
+    """
+    odd: dict[PreparedFrame, str] = {}
+    for kind, name in enumerate(("a photo", "labels")):
+        sizes = {frame: frame.sizes[kind] for frame in frames if frame.sizes[kind] is not None}
+        ((usual, _),) = Counter(sizes.values()).most_common(1) or [(None, 0)]
+        for frame, size in sizes.items():
+            if size != usual:
+                odd.setdefault(frame, f"{name} of {size} pixels, where most frames have {usual}")
+    return [frame for frame in frames if frame not in odd], odd
 
 
 def _require_sensible(options: PrepareOptions) -> None:
@@ -209,6 +247,8 @@ def _work_folder(work: Path, settings: Mapping[str, Any]) -> Iterator[None]:
 
 def _move_into_place(work: Path, out: Path) -> None:
     shutil.rmtree(work / RECORDS)
+    for part in work.rglob(".*.part"):  # of a run that was killed while it wrote
+        part.unlink()
     if out.is_dir():
         shutil.rmtree(out)
     os.replace(work, out)
@@ -230,7 +270,7 @@ class _FrameTask:
             frame = self.raw.read(stem)
             classes = None
             if frame.classes is not None:
-                classes = reduce_classes(frame.classes, self.raw.classes, self.target)
+                classes = reduce_classes(frame.classes, self.raw.classes, self.target, frame.labels)
         except InputError as error:
             return str(error)
         PreparedFrame.write(self.work, stem, frame, classes, self.candidates.get(stem, 0))
@@ -246,7 +286,16 @@ def _start_worker(task: _FrameTask) -> None:
     global _worker_task
     _worker_task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed leaves workers that would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run_in_worker(stem: str) -> str | None:

@@ -49,6 +49,12 @@ class PreparedFrame:
         return Camera(torch.from_numpy(viewmat), torch.from_numpy(K), int(size[0]), int(size[1]))
 
     @cached_property
+    def sizes(self) -> tuple[str, str | None]:
+        """Of the photo and of the labels, as in ``640×480``; None for a frame without labels."""
+        photo, labels = ("×".join(map(str, size.tolist())) for size in self._get("size", "labels_size"))
+        return photo, labels or None
+
+    @cached_property
     def image(self) -> str:
         """File name of the photo."""
         return self.stem + str(self._get("suffix")[0])
@@ -73,6 +79,11 @@ class PreparedFrame:
         """Candidates for seed points."""
         xyz, rgb = self._get("xyz", "rgb")
         return xyz, rgb
+
+    def discard(self, folder: Path) -> None:
+        """Remove what was written of a frame that turned out to be of no use."""
+        for file in (folder / "images" / self.image, folder / "depth" / f"{self.stem}.png"):
+            file.unlink(missing_ok=True)
 
     @classmethod
     def find(cls, folder: Path, stem: str) -> PreparedFrame | None:
@@ -117,6 +128,7 @@ class PreparedFrame:
             "viewmat": frame.camera.viewmat.cpu().numpy(), "K": frame.camera.K.cpu().numpy(),
             "size": [frame.camera.width, frame.camera.height], "suffix": suffix,
             "notes": np.array(frame.notes, dtype=np.str_), "pairs": pairs, "index": index,
+            "labels_size": np.array(index.shape[::-1] if len(pairs) else (), dtype=np.int64),
             "xyz": points[0], "rgb": points[1],
         }  # fmt: skip
         path = folder / RECORDS / f"{stem}.npz"
@@ -131,8 +143,8 @@ def depth_to_millimetres(depth: np.ndarray) -> np.ndarray:
     return np.where((millimetres > 0) & (millimetres <= MAX_DEPTH_MM), millimetres, 0).astype(np.uint16)
 
 
-def reduce_classes(ids: np.ndarray, classes: ClassList, target: ClassList) -> np.ndarray:
-    """A map of ids of one class list → ids of another, 0 = void.
+def reduce_classes(ids: np.ndarray, classes: ClassList, target: ClassList, source: str) -> np.ndarray:
+    """A map of ids of one class list → ids of another, 0 = void; ``source`` is the map's file, for messages.
 
     Raises:
         InputError: an id that ``classes`` does not list.
@@ -143,7 +155,7 @@ def reduce_classes(ids: np.ndarray, classes: ClassList, target: ClassList) -> np
         if value not in table:
             pixels = int((ids == value).sum())
             raise InputError(
-                "labels",
+                source,
                 f"class id {value} at {pixels} pixels",
                 f"0 (void) or an id of the {len(classes.categories)} classes '{classes.name}'",
                 "Download the frame's labels again.",

@@ -46,6 +46,8 @@ class RawFrame:
     """File name ending of ``encoded``."""
     notes: tuple[str, ...] = ()
     """What the user should know; equal notes of several frames are counted."""
+    labels: str = "labels"
+    """Where ``classes`` were read, for messages."""
 
     def __post_init__(self) -> None:
         size = (self.camera.height, self.camera.width)
@@ -58,7 +60,7 @@ class RawFrame:
             )
         if self.classes is not None and self.instances is not None and self.classes.shape != self.instances.shape:
             raise InputError(
-                "labels",
+                self.labels,
                 f"classes of shape {list(self.classes.shape)}, instances of shape {list(self.instances.shape)}",
                 "equal shapes",
                 "Download the frame again.",

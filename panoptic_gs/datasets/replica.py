@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.classes import ClassList
+from panoptic_gs.datasets.pose_files import posed_camera
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
 from panoptic_gs.datasets.replica_classes import replica_classes
 from panoptic_gs.datasets.seed_points import Points
@@ -33,11 +32,11 @@ class ReplicaScene:
     root: Path
     semantic_info: Path
     classes: ClassList
-    dropped: tuple[Dropped, ...]
-    trajectory: Mapping[str, np.ndarray] = field(repr=False)
-    """Stem → ``[4, 4]`` camera to world."""
+    trajectory: Mapping[str, np.ndarray | None] = field(repr=False)
+    """Stem → ``[4, 4]`` camera to world; None where the trajectory has no matrix."""
     first_instance: int = 1
     """0 where the scene has an object of id 0; ids are then shifted by one, since 0 means none."""
+    dropped: tuple[Dropped, ...] = ()
     notes: tuple[str, ...] = ()
     splits: Mapping[str, tuple[str, ...]] | None = None
     test_every: int = 4
@@ -60,7 +59,7 @@ class ReplicaScene:
 
     @classmethod
     def open(cls, root: Path, semantic_info: Path | None = None) -> ReplicaScene:
-        """List the frames; a frame without a pose or with an unusable one is dropped.
+        """List the frames.
 
         Args:
             root: the sequence's folder.
@@ -79,19 +78,10 @@ class ReplicaScene:
         photos = {int(m[1]) for p in (root / "rgb").iterdir() if (m := re.fullmatch(r"rgb_(\d+)\.png", p.name))}
         count = max(len(poses), max(photos) + 1)
         digits = max(4, len(str(count)))
-        trajectory: dict[str, np.ndarray] = {}
-        dropped = []
-        for number in range(count):
-            stem, pose = f"{number:0{digits}d}", poses[number] if number < len(poses) else None
-            if number not in photos:
-                dropped.append(Dropped(stem, f"rgb/rgb_{number}.png is missing"))
-            elif pose is None:
-                dropped.append(Dropped(stem, f"traj_w_c.txt has no usable pose in line {number + 1}"))
-            else:
-                trajectory[stem] = pose
+        trajectory = {f"{i:0{digits}d}": poses[i] if i < len(poses) else None for i in range(count)}
         file = find_semantic_info(root) if semantic_info is None else Path(semantic_info)
         classes, has_object_0 = _read_semantic_info(file)
-        return cls(root, file, classes, tuple(dropped), trajectory, 0 if has_object_0 else 1)
+        return cls(root, file, classes, trajectory, 0 if has_object_0 else 1)
 
     def read(self, stem: str) -> RawFrame:
         """Read one frame.
@@ -103,13 +93,18 @@ class ReplicaScene:
         photo = self.root / "rgb" / f"rgb_{number}.png"
         rgb = read_rgb(photo)
         height, width = rgb.shape[:2]
-        K = torch.tensor([[width / 2, 0, width / 2], [0, width / 2, height / 2], [0, 0, 1]])
-        viewmat = torch.as_tensor(np.linalg.inv(self.trajectory[stem]))
+        K = np.array([[width / 2, 0, width / 2], [0, width / 2, height / 2], [0, 0, 1]])
+        pose, where = self.trajectory[stem], f"{self.root / 'traj_w_c.txt'}, line {number + 1}"
+        if pose is None:
+            raise InputError(where, "no pose", "16 numbers", "Download the trajectory again.")
         depth = read_grey(self.root / "depth" / f"depth_{number}.png").astype(np.float32) / 1000
-        classes = read_grey(self.root / "semantic_class" / f"semantic_class_{number}.png")
+        labels = self.root / "semantic_class" / f"semantic_class_{number}.png"
+        classes = read_grey(labels)
         instances = read_grey(self.root / "semantic_instance" / f"semantic_instance_{number}.png").astype(np.int64)
-        return RawFrame(Camera(viewmat, K, width, height), rgb, depth, classes, instances + (1 - self.first_instance),
-                        encoded=photo.read_bytes())  # fmt: skip
+        return RawFrame(
+            posed_camera(pose, K, width, height, where), rgb, depth, classes, instances + (1 - self.first_instance),
+            encoded=photo.read_bytes(), labels=str(labels),
+        )  # fmt: skip
 
     def seed_points(self, count: int) -> Points | None:
         """None: they come from the depth."""
@@ -133,17 +128,22 @@ def find_semantic_info(root: Path) -> Path:
 
 
 def _read_poses(file: Path) -> list[np.ndarray | None]:
-    """A pose a line; None where it is not 16 finite numbers."""
-    poses: list[np.ndarray | None] = []
+    """A pose a line; None where it is not 16 numbers."""
+    expected, mend = "16 numbers a line", "Give the folder of a sequence, as in room_0/Sequence_1."
     try:
-        for line in filter(str.strip, file.read_text().splitlines()):
-            values = np.array([float(value) for value in line.split()])
-            poses.append(values.reshape(4, 4) if values.size == 16 and np.isfinite(values).all() else None)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            file, f"an unreadable trajectory ({error})", "a sequence of Replica as rendered for Semantic-NeRF",
-            "Give the folder of a sequence, as in room_0/Sequence_1.",
-        ) from error  # fmt: skip
+        lines = file.read_text().rstrip().splitlines()
+    except FileNotFoundError as error:
+        raise InputError(file, "no such file", expected, mend) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(file, f"an unreadable file ({error})", expected, mend) from error
+    poses: list[np.ndarray | None] = []
+    for line in lines:
+        try:
+            poses.append(np.array([float(value) for value in line.split()]).reshape(4, 4))
+        except ValueError:
+            poses.append(None)
+    if all(pose is None for pose in poses):
+        raise InputError(file, f"no pose in {len(poses)} lines", expected, mend)
     return poses
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.classes import NYU40, ClassList
 from panoptic_gs.datasets.mesh import read_mesh
+from panoptic_gs.datasets.pose_files import posed_camera
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
 from panoptic_gs.datasets.scannet_labels import LabelArchive, find_label_table, read_aggregation, read_label_table
 from panoptic_gs.datasets.scannet_recording import Recording, open_recording, sharpest
@@ -114,7 +114,7 @@ class ScanNetScene:
         jobs: int = 1,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> ScanNetScene:
-        """List the frames; those without a photo or a finite pose are dropped, of more than 900 the sharpest are kept.
+        """List the frames; those without a finite pose are dropped, of more than 900 the sharpest are kept.
 
         Args:
             root: the scene's folder.
@@ -161,7 +161,7 @@ class ScanNetScene:
         # The rasters have pixel centres on whole numbers: the depth's cx is 319.5 for 640 columns.
         half = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
         K = self.recording.intrinsic_color + half
-        camera = Camera(_world_to_camera(self.poses[stem]), K, width, height)
+        camera = posed_camera(self.poses[stem], K, width, height, f"{self.root}, pose of frame {number}")
         notes: list[str] = []
         depth = self.recording.depth(number)
         if depth is None:
@@ -207,14 +207,6 @@ def resample_depth(depth: np.ndarray, K: np.ndarray, camera: Camera) -> np.ndarr
     inside = ((row >= 0) & (row < height))[:, None] & ((column >= 0) & (column < width))
     sampled = depth[row.clip(0, height - 1)[:, None], column.clip(0, width - 1)]
     return np.where(inside, sampled, 0).astype(np.float32)
-
-
-def _world_to_camera(pose: np.ndarray) -> torch.Tensor:
-    """The inverse of a rigid pose; one that is not rigid gives a matrix that :class:`Camera` refuses."""
-    viewmat = np.eye(4)
-    viewmat[:3, :3] = pose[:3, :3].T
-    viewmat[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
-    return torch.as_tensor(viewmat)
 
 
 def _scene_name(root: Path) -> str:

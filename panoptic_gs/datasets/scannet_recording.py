@@ -14,12 +14,14 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from panoptic_gs.datasets.pose_files import read_matrix
 from panoptic_gs.datasets.sens import SensStream
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_image, read_rgb
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
 _EXPORTED_DEPTH_SHIFT = 1000.0
+_MATRIX = "4 rows of 4 numbers"
 
 
 class Recording(Protocol):
@@ -27,12 +29,12 @@ class Recording(Protocol):
 
     @property
     def poses(self) -> Mapping[int, np.ndarray]:
-        """Number of every frame with a photo → ``[4, 4]`` camera to world, OpenCV axes; not finite where unknown."""
+        """Number of every frame → ``[4, 4]`` camera to world, OpenCV axes; not finite where unknown."""
         ...
 
     @property
     def missing(self) -> Mapping[int, str]:
-        """Number of every frame that is not there → why."""
+        """Number of every frame without a pose → why."""
         ...
 
     @property
@@ -114,6 +116,7 @@ class SensRecording:
 class FolderRecording:
     """Exported frames: ``color/i.jpg``, ``depth/i.png`` in millimetres, ``pose/i.txt``, ``intrinsic/*.txt``."""
 
+    root: Path
     poses: Mapping[int, np.ndarray] = field(repr=False)
     missing: Mapping[int, str]
     intrinsic_color: np.ndarray
@@ -136,30 +139,36 @@ class FolderRecording:
             raise InputError(root / "color", "no numbered photos", "color/0.jpg, …", "Export the .sens file again.")
         poses, missing = {}, {}
         for number in sorted({*photos, *pose_files}):
-            if number not in photos:
-                missing[number] = f"color/{number}.jpg is missing"
-            elif number not in pose_files:
+            if number not in pose_files:
                 missing[number] = f"pose/{number}.txt is missing"
-            else:
-                try:
-                    poses[number] = _read_matrix(pose_files[number])
-                except InputError as error:
-                    missing[number] = str(error)
-        color = _read_matrix(root / "intrinsic" / "intrinsic_color.txt")[:3, :3]
-        depth_file = root / "intrinsic" / "intrinsic_depth.txt"
-        depth = _read_matrix(depth_file)[:3, :3] if depth_file.is_file() or depths else color
+                continue
+            try:
+                poses[number] = read_matrix(pose_files[number], _MATRIX)
+            except InputError as error:
+                missing[number] = str(error)
+        files = {kind: root / "intrinsic" / f"{kind}.txt" for kind in ("intrinsic_color", "intrinsic_depth")}
+        color = read_matrix(files["intrinsic_color"], _MATRIX)[:3, :3]
+        has_depth = files["intrinsic_depth"].is_file() or bool(depths)
+        depth = read_matrix(files["intrinsic_depth"], _MATRIX)[:3, :3] if has_depth else color
         extrinsics = [root / "intrinsic" / f"extrinsic_{kind}.txt" for kind in ("color", "depth")]
-        registered = not all(path.is_file() for path in extrinsics) or _alike(*map(_read_matrix, extrinsics))
-        return cls(poses, missing, color, depth, photos, depths, registered)
+        registered = not all(path.is_file() for path in extrinsics) or _alike(
+            *(read_matrix(path, _MATRIX) for path in extrinsics)
+        )
+        return cls(root, poses, missing, color, depth, photos, depths, registered)
+
+    def _photo(self, number: int) -> Path:
+        if number not in self.photos:
+            raise InputError(self.root / "color", f"no photo {number}.jpg", "one for every pose", "Export it again.")
+        return self.photos[number]
 
     def encoded(self, number: int) -> tuple[bytes, str] | None:
         """The photo's file."""
-        path = self.photos[number]
+        path = self._photo(number)
         return path.read_bytes(), path.suffix.lower()
 
     def color(self, number: int) -> np.ndarray:
         """The decoded photo."""
-        return read_rgb(self.photos[number])
+        return read_rgb(self._photo(number))
 
     def depth(self, number: int) -> np.ndarray | None:
         """The decoded depth, None where its file is missing."""
@@ -262,14 +271,3 @@ def _numbered(folder: Path, endings: Sequence[str]) -> dict[int, Path]:
     files = folder.iterdir() if folder.is_dir() else ()
     found = {int(p.stem): p for p in files if re.fullmatch(r"\d+", p.stem) and p.suffix.lower() in endings}
     return dict(sorted(found.items()))
-
-
-def _read_matrix(path: Path) -> np.ndarray:
-    """A 4×4 matrix of text; entries may be infinite."""
-    try:
-        matrix = np.array([[float(v) for v in line.split()] for line in path.read_text().splitlines() if line.strip()])
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"no readable matrix ({error})", "4 rows of 4 numbers", "Export it again.") from error
-    if matrix.shape != (4, 4):
-        raise InputError(path, f"shape {list(matrix.shape)}", "4 rows of 4 numbers", "Export it again.")
-    return matrix

@@ -73,11 +73,27 @@ def test_unusable_frames_are_dropped(scene: Path, frames: list[RoomFrame], tmp_p
     done = prepare_scene(PanopticLiftingScene.open(scene), tmp_path / "scene")
     reasons = {entry.stem: entry.reason for entry in done.dropped}
     assert list(reasons) == ["20", "100", "1000"]
-    assert "color/20.jpg is missing" in reasons["20"]
+    assert "color/20.jpg: found no such file" in reasons["20"]
     assert "NaN or infinite" in reasons["100"]
-    assert "class id 22 at 1 pixels" in reasons["1000"]
+    assert "rs_semantics/1000.png: found class id 22 at 1 pixels" in reasons["1000"]
     assert_gives_back_the_room(tmp_path / "scene", frames[:1], color_tolerance=JPEG_LOSS)
     assert Scene.load(tmp_path / "scene").splits == {"train": ("0",), "test": ()}
+
+
+def test_a_missing_photo_does_not_shift_the_split(scene: Path) -> None:
+    (scene / "splits.json").unlink(missing_ok=True)
+    before = PanopticLiftingScene.open(scene).stems
+    (scene / "color" / f"{before[0]}.jpg").unlink()
+    assert PanopticLiftingScene.open(scene).stems == before
+
+
+def test_intrinsics_of_another_size(scene: Path, tmp_path: Path) -> None:
+    file = scene / "intrinsic" / "intrinsic_color.txt"
+    K = np.loadtxt(file)
+    K[:2] *= 2.1
+    np.savetxt(file, K)
+    with pytest.raises(InputError, match=r"a principal point at .* scale the intrinsics"):
+        prepare_scene(PanopticLiftingScene.open(scene), tmp_path / "scene")
 
 
 def test_labels_of_another_size(scene: Path, tmp_path: Path) -> None:

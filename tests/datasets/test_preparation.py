@@ -15,7 +15,7 @@ import pytest
 from room_frames import RoomFrame, assert_gives_back_the_room, render_frames
 
 from panoptic_gs.datasets.classes import REDUCED21, ClassList
-from panoptic_gs.datasets.preparation import PrepareOptions, choose_frames, prepare_scene
+from panoptic_gs.datasets.preparation import PrepareOptions, choose_frames, choose_views, prepare_scene
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
 from panoptic_gs.datasets.seed_points import Points
 from panoptic_gs.errors import InputError
@@ -166,6 +166,36 @@ def test_a_class_id_outside_the_list_drops_the_frame(raw: RoomScene, tmp_path: P
     done = prepare_scene(odd, tmp_path / "scene")
     assert [entry.stem for entry in done.dropped] == ["0002"]
     assert "class id 57 at 2 pixels" in done.dropped[0].reason
+
+
+def test_a_frame_of_another_size_than_most_is_dropped(raw: RoomScene, tmp_path: Path) -> None:
+    frames = dict(raw.frames)
+    for stem, what in (("0001", "labels"), ("0003", "photo")):
+        frame = frames[stem]
+        halves = {name: getattr(frame, name)[::2, ::2] for name in ("classes", "instances")}
+        if what == "photo":
+            halves |= {"rgb": frame.rgb[::2, ::2], "camera": frame.camera.resized(32, 24)}
+        frames[stem] = replace(frame, **halves)
+    done = prepare_scene(replace(raw, frames=frames), tmp_path / "scene")
+    assert {entry.stem: entry.reason for entry in done.dropped} == {
+        "0001": "labels of 32×24 pixels, where most frames have 64×48",
+        "0003": "a photo of 32×24 pixels, where most frames have 64×48",
+    }
+    assert len(Scene.load(tmp_path / "scene").load_panoptic("panoptic_gt").maps) == 4
+    assert not (tmp_path / "scene" / "images" / "0001.png").exists()
+
+
+def test_an_own_split_keeps_its_proportions_where_frames_are_fewer(raw: RoomScene) -> None:
+    split = replace(raw, splits={"train": ["0000", "0001", "0003", "0004", "gone"], "test": ["0002", "0005"]})
+    for options, train, test in (
+        ({}, ["0000", "0001", "0003", "0004"], ["0002", "0005"]),
+        ({"max_frames": 3}, ["0000", "0003"], ["0002"]),
+        ({"stride": 3}, ["0000"], ["0002"]),
+        ({"max_frames": 99}, ["0000", "0001", "0003", "0004"], ["0002", "0005"]),
+    ):
+        chosen, splits = choose_views(split, PrepareOptions(**options))
+        assert splits == {"train": train, "test": test}
+        assert chosen == sorted(train + test)
 
 
 def test_the_dataset_s_own_split_is_kept_unless_asked(raw: RoomScene, tmp_path: Path) -> None:

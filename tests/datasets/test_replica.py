@@ -70,19 +70,32 @@ def test_the_dataset_s_own_classes(downloaded: Path, frames: list[RoomFrame], tm
 def test_unusable_frames_are_dropped(sequence: Path, frames: list[RoomFrame], tmp_path: Path) -> None:
     (sequence / "rgb" / "rgb_1.png").unlink()
     lines = (sequence / "traj_w_c.txt").read_text().splitlines()
-    lines[2] = "inf " * 16
+    lines[2] = "0 " * 16
     (sequence / "traj_w_c.txt").write_text("\n".join(lines[:4]))
     (sequence / "semantic_instance" / "semantic_instance_3.png").write_bytes(b"\x89PNG")
     with pytest.raises(SystemExit) as stopped:
         main(["prepare", "replica", str(sequence), "--out", str(tmp_path / "scene"), "--jobs", "1"])
     assert stopped.value.code == 1
     dropped = json.loads((tmp_path / "scene" / "preparation.json").read_text())["dropped"]
-    assert list(dropped) == ["0001", "0002", "0004", "0003"]
-    assert "rgb_1.png is missing" in dropped["0001"]
-    assert "line 3" in dropped["0002"]
+    assert list(dropped) == ["0001", "0002", "0003", "0004"]
+    assert "rgb_1.png: found no such file" in dropped["0001"]
+    assert "line 3: found a 3×3 block that is no rotation" in dropped["0002"]
     assert "cannot be decoded" in dropped["0003"]
     assert "line 5" in dropped["0004"]
     assert [frame.stem for frame in Scene.load(tmp_path / "scene").frames] == ["0000"]
+
+
+@pytest.mark.parametrize(("line", "found"), [("inf " * 16, "infinite"), ("here be poses", "no pose"), ("", "no pose")])
+def test_unusable_poses(sequence: Path, tmp_path: Path, line: str, found: str) -> None:
+    lines = (sequence / "traj_w_c.txt").read_text().splitlines()
+    lines[0] = line
+    (sequence / "traj_w_c.txt").write_text("\n".join(lines))
+    (sequence / "rgb" / "rgb_2.png").unlink()
+    done = prepare_scene(ReplicaScene.open(sequence), tmp_path / "scene")
+    assert [entry.stem for entry in done.dropped] == ["0000", "0002"]
+    assert f"line 1: found {found}" in done.dropped[0].reason or "NaN or infinite" in done.dropped[0].reason
+    # The split is that of the whole sequence.
+    assert done.splits == {"train": ["0001", "0003"], "test": ["0004"]}
 
 
 def test_the_class_names_may_lie_where_the_downloads_have_them(sequence: Path) -> None:
@@ -106,8 +119,8 @@ def test_an_unknown_class_name(sequence: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda s: (s / "traj_w_c.txt").unlink(), "unreadable trajectory"),
-        (lambda s: (s / "traj_w_c.txt").write_text("1 0 zero 1"), "unreadable trajectory"),
+        (lambda s: (s / "traj_w_c.txt").unlink(), "no such file"),
+        (lambda s: (s / "traj_w_c.txt").write_text("1 0 zero 1"), "no pose in 1 lines"),
         (lambda s: shutil.rmtree(s / "rgb"), r"no rgb_\*\.png"),
         (lambda s: shutil.rmtree(s / "semantic_instance"), "an archive of its own"),
         (lambda s: (s.parent / "info_semantic.json").unlink(), "--semantic-info"),

@@ -361,7 +361,7 @@ class TestBadInput:
             main(["prepare", "scannet", str(folder), "--out", str(out), "--jobs", "1"])
         assert stopped.value.code == 1
         printed = capsys.readouterr().out
-        assert "Dropped 1 frames" in printed
+        assert "Dropped 1 frame," in printed
         assert "0003: its pose is not finite" in printed
         assert read_json(out / "preparation.json")["dropped"].keys() == {"0003"}
         with pytest.raises(SystemExit) as stopped:
