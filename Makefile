@@ -19,11 +19,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-# The pinned versions were resolved for Python 3.11; other versions take what their installer finds.
+# The pinned versions have releases for Python 3.11 and 3.12; 3.10 takes what its installer finds.
 $(INSTALLED): $(BIN)/python $(SOURCES)
 	@echo "Installing (a few minutes and about 8 GB the first time) ..."
 	$(BIN)/python -m pip install --quiet \
-		$$($(BIN)/python -c 'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 11) else "")') \
+		$$($(BIN)/python -c 'import sys; print("-c constraints.txt" if sys.version_info >= (3, 11) else "")') \
 		--editable ".[nerfstudio,dev]"
 	@touch $@
 
