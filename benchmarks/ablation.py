@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.command import main
 from benchmarks.harness import Outcome, RunSettings, Task, run_tasks
 from benchmarks.predictions import PredictionSource
-from benchmarks.published import PUBLISHED_ABLATION
+from benchmarks.published import PUBLISHED_ABLATION, TITLES
 from benchmarks.rooms import RoomOptions
 from benchmarks.table import require_markers
 from benchmarks.variants import variants_of
@@ -54,7 +54,7 @@ class Ablation(RoomOptions):
             for variant in variants
         ]  # fmt: skip
         outcome = run_tasks(tasks, RunSettings(self.iterations, baselines=()), console, self.jobs)
-        published = {f"Published on {name.capitalize()}": rows for name, rows in PUBLISHED_ABLATION.items()}
+        published = {f"Published on {TITLES[name]}": rows for name, rows in PUBLISHED_ABLATION.items()}
         self.write_tables("Regularisation × merge on procedural rooms", "ablation", outcome, console,
                           published=published, ablation=True)  # fmt: skip
         return outcome

@@ -12,13 +12,26 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
 from panoptic_gs.metrics.points import back_project
 from panoptic_gs.rasterize import rasterization
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels
 
+BASELINES = ("nearest-view", "hard-labels", "dense-eq7")
 DEPTH_TOLERANCE = 0.05
 """A point is seen in a view whose depth map differs from the point's depth by at most this share."""
+
+
+def require_baselines(names: Sequence[str]) -> None:
+    """Check the names of baselines.
+
+    Raises:
+        InputError: there is no such one.
+    """
+    for name in names:
+        if name not in BASELINES:
+            raise InputError("--baselines", f"'{name}'", f"any of {', '.join(BASELINES)}", "Choose among these.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,11 +15,12 @@ from typing import ClassVar, Literal
 from rich.console import Console
 
 from benchmarks.command import plain
-from benchmarks.harness import BASELINES, Outcome, RunSettings, Task, run_tasks
+from benchmarks.harness import BASELINES, Outcome, RunSettings, Task, require_scorable, run_tasks
 from benchmarks.predictions import PredictionSource
-from benchmarks.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS, Published
+from benchmarks.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS, TITLES, Published
 from benchmarks.report import write_report
 from benchmarks.variants import variants_of
+from benchmarks.with_parent import guarded
 from panoptic_gs.errors import InputError
 
 
@@ -67,17 +68,22 @@ class DatasetBenchmark:
     """The benchmark's scenes; where there are none, all of the folder."""
     raw_folders: ClassVar[tuple[str, ...]] = ("{scene}",)
     """Where a raw scene may lie under --raw."""
+    raw_part: ClassVar[str] = ""
+    """A folder that tells a raw scene from other folders beside it."""
 
     def run(self) -> Outcome:
         """Do what is not done yet, and write the tables."""
         console = Console()
         out = self.out or Path("outputs") / self.name
         variants = variants_of(self.ablate, self.views)
+        settings = RunSettings(self.iterations, tuple(shlex.split(self.train_options)), self.baselines,
+                               tuple(shlex.split(self.predict_views)), self.seed)  # fmt: skip
         tasks: list[Task] = []
         missing: dict[str, str] = {}
         for scene in self.scene_names():
             try:
                 root = self.scene_folder(scene, console)
+                require_scorable(root)
                 source = PredictionSource.parse(self.predictions, root)
             except InputError as error:
                 missing[scene] = f"{error.found} ({error.source})"
@@ -96,13 +102,12 @@ class DatasetBenchmark:
                              "prepared scene folders with predictions",
                              f"Prepare them with 'panoptic-gs prepare {self.name}' or --raw, or name your folders with "
                              "--scenes.")  # fmt: skip
-        settings = RunSettings(self.iterations, tuple(shlex.split(self.train_options)), self.baselines,
-                               tuple(shlex.split(self.predict_views)), self.seed)  # fmt: skip
         outcome = run_tasks(tasks, settings, console, self.jobs)
         outcome = dataclasses.replace(outcome, failures={**missing, **outcome.failures})
         if outcome.results:
             options = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-            title = f"{self.name}, {'degraded truth' if self.predictions.startswith('simulated') else 'predictions'}"
+            inputs = "degraded truth" if self.predictions.startswith("simulated") else "predictions"
+            title = f"{TITLES[self.name]}, {inputs}"
             write_report(out, title, outcome, options, console, self.published(), ablation=bool(self.ablate))
         return outcome
 
@@ -110,10 +115,15 @@ class DatasetBenchmark:
         """The scenes that were asked for, the benchmark's, or all of the folder."""
         if self.scenes or self.benchmark_scenes:
             return self.scenes or self.benchmark_scenes
-        folder = self.root if self.raw is None else self.raw / self.raw_folders[-1].format(scene="")
-        if not folder.is_dir():
-            raise InputError(folder, "no such folder", "a folder of scenes", "Check the path.")
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        folders = [self.root]
+        if self.raw is not None:
+            folders = [self.raw / pattern.format(scene="") for pattern in reversed(self.raw_folders)]
+        folder = next((folder for folder in folders if folder.is_dir()), None)
+        if folder is None:
+            raise InputError(folders[-1], "no such folder", "a folder of scenes", "Check the path.")
+        part = "" if self.raw is None else self.raw_part
+        return sorted(entry.name for entry in folder.iterdir()
+                      if (entry / part).is_dir() and not entry.name.startswith("."))  # fmt: skip
 
     def scene_folder(self, scene: str, console: Console) -> Path:
         """The prepared scene folder, made from the raw scene where it is not there yet.
@@ -138,7 +148,7 @@ class DatasetBenchmark:
         command = [str(Path(sys.executable).with_name("panoptic-gs")), "prepare", layout, str(source), "--out",
                    str(root), *shlex.split(self.prepare_options)]  # fmt: skip
         # Exit code 1 says that frames were dropped; the scene is there all the same.
-        subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+        subprocess.run(guarded(command), stdin=subprocess.DEVNULL, check=False)
         if not (root / "transforms.json").is_file():
             raise InputError(source, "a raw scene that could not be prepared", "a complete download",
                              "The output of 'panoptic-gs prepare' above says why.")  # fmt: skip
@@ -146,7 +156,7 @@ class DatasetBenchmark:
 
     def published(self) -> Mapping[str, Sequence[Published]]:
         """The published rows that stand below the tables."""
-        heading = f"Published on {self.name} (protocol panoptic-lifting)"
+        heading = f"Published on {TITLES[self.name]} (protocol panoptic-lifting)"
         tables = {heading: PUBLISHED[self.name]}
         variants = variants_of(self.ablate, self.views)
         if any(variant.merge != "qubo" or not variant.regularisation for variant in variants):

@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.baselines import BASELINES, require_baselines
 from benchmarks.nerfstudio_run import NerfstudioRun
 from benchmarks.predictions import PredictionSource
 from benchmarks.variants import Variant
@@ -26,7 +27,6 @@ from panoptic_gs.files import read_json, write_json
 from panoptic_gs.scene import Scene
 
 RESULT = "result.json"
-BASELINES = ("nearest-view", "hard-labels", "dense-eq7")
 _OWN = ("splits.json", "panoptic", "predictions")
 """What a run has of its own; everything else of a scene folder it shares."""
 
@@ -59,7 +59,11 @@ class Task:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What all runs of a benchmark have in common."""
+    """What all runs of a benchmark have in common.
+
+    Raises:
+        InputError: an unknown baseline, or no iterations.
+    """
 
     iterations: int | None = None
     """Training iterations; None: the method's own default."""
@@ -71,6 +75,11 @@ class RunSettings:
     """Options of ``panoptic-gs predict --views``: predict on the rendered views, too (the paper's strategy (i))."""
     seed: int = 0
     """Of simulated predictions."""
+
+    def __post_init__(self) -> None:
+        require_baselines(self.baselines)
+        if self.iterations is not None and self.iterations < 1:
+            raise InputError("--iterations", str(self.iterations), "1 or more", "Choose a larger number.")
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,19 @@ def predicted_renders(run: NerfstudioRun, scene: Path, options: Sequence[str]) -
     stems = [frame.stem for frame in Scene.load(scene).split("test") if frame.stem in truth.maps]
     scores = evaluate_scenes(PanopticScene.load(out / "panoptic"), truth, stems, allow_missing=True)
     return {"scores": {name: score.as_dict() for name, score in scores.items()}}
+
+
+def require_scorable(root: Path) -> None:
+    """Check, before anything is trained, that a scene folder can be trained and scored.
+
+    Raises:
+        InputError: it has no training views, no held-out views or no truth, or it cannot be read.
+    """
+    scene = Scene.load(root)
+    for name in ("train", "test"):
+        scene.split(name)
+    if not (root / "panoptic_gt" / "panoptic.json").is_file():
+        raise InputError(root, "no panoptic_gt/", "true maps to score with", "Prepare the scene with its labels.")
 
 
 def seen_views(scene: Scene, number: int | None) -> list[str]:

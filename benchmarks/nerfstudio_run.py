@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.with_parent import guarded
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 
@@ -86,14 +87,14 @@ class NerfstudioRun:
         command = Path(words[0]).name
         if self.log is None:
             self.console.print(f"[bold cyan]$ {command}[/] {shlex.join(words[1:])}", highlight=False, soft_wrap=True)
-            result = subprocess.run(words, stdin=subprocess.DEVNULL, env=environment, check=False)
+            result = subprocess.run(guarded(words), stdin=subprocess.DEVNULL, env=environment, check=False)
             mend = "Its own output above says why."
         else:
             with self.log.open("a", encoding="utf-8") as log:
                 log.write(f"$ {shlex.join([command, *words[1:]])}\n")
                 log.flush()
-                result = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                                        check=False)  # fmt: skip
+                result = subprocess.run(guarded(words), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        env=environment, check=False)  # fmt: skip
             mend = f"The end of {self.log} says why."
         if result.returncode != 0:
             raise InputError(command, f"exit code {result.returncode}", "0", mend)

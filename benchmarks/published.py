@@ -15,6 +15,9 @@ class Published:
     pq: float
 
 
+TITLES = {"hypersim": "Hypersim", "replica": "Replica", "scannet": "ScanNet", "scannetpp": "ScanNet++"}
+"""Datasets as they are called in print."""
+
 _PANLIFT = ("hypersim", "replica", "scannet")
 _PANST3R = "PanSt3R, ICCV 2025"
 

@@ -23,11 +23,13 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from benchmarks.baselines import (
+    BASELINES,
     SourceView,
     dense_labels,
     hard_labels,
     nearest_view_labels,
     render_dense,
+    require_baselines,
     view_distance,
 )
 from benchmarks.nerfstudio_run import NerfstudioRun
@@ -48,7 +50,6 @@ from panoptic_gs.rasterize import rasterization
 from panoptic_gs.scene import Scene
 from panoptic_gs.uplift import render_panoptic, save_labelled_scene, uplift_labels
 
-BASELINES = ("nearest-view", "hard-labels", "dense-eq7")
 MOST_SOURCES = 12
 """Training views that a new view may take labels from in ``nearest-view``."""
 LEAST_ACCUMULATION = 0.5
@@ -67,9 +68,7 @@ class ScoreRun:
     """Any of nearest-view, hard-labels, dense-eq7."""
 
     def run(self) -> None:
-        for name in self.baselines:
-            if name not in BASELINES:
-                raise InputError("--baselines", f"'{name}'", f"any of {', '.join(BASELINES)}", "Choose among these.")
+        require_baselines(self.baselines)
         config = NerfstudioRun(self.run_folder, Console()).config
         trained = TrainedRun.load(config)
         folder = self.run_folder / "labelled"

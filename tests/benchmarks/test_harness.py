@@ -1,13 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.harness import RunSettings, Task, finished_result, link_scene, run_tasks, seen_views, signature
+from benchmarks.harness import (
+    RunSettings,
+    Task,
+    finished_result,
+    link_scene,
+    require_scorable,
+    run_tasks,
+    seen_views,
+    signature,
+)
 from benchmarks.predictions import PredictionSource, views_of
 from benchmarks.variants import Variant, variants_of
 from panoptic_gs import Camera, Category, InputError, PanopticScene, Segment
@@ -137,6 +151,47 @@ def test_a_run_has_its_own_splits_and_predictions_and_shares_the_rest(scene_fold
     assert not (scene_folder / "panoptic").exists()
     with pytest.raises(InputError, match="8 training views"):
         seen_views(scene, 9)
+
+
+def test_a_scene_without_truth_or_held_out_views_is_refused(scene_folder, tmp_path):
+    require_scorable(scene_folder)
+    for name in ("no-truth", "no-test"):
+        copy = shutil.copytree(scene_folder, tmp_path / name)
+        if name == "no-truth":
+            shutil.rmtree(copy / "panoptic_gt")
+        else:
+            (copy / "splits.json").write_text(json.dumps({"train": STEMS, "test": []}))
+        with pytest.raises(InputError, match="panoptic_gt" if name == "no-truth" else "split 'test'"):
+            require_scorable(copy)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_command_ends_with_the_benchmark_that_was_killed(tmp_path):
+    code = ("import pathlib, sys; from rich.console import Console; "
+            "from benchmarks.nerfstudio_run import NerfstudioRun as Run; "
+            "Run(pathlib.Path(sys.argv[1]), Console(), pathlib.Path(sys.argv[1]) / 'log.txt').call("
+            "['/bin/sh', '-c', f'echo $$ > {sys.argv[1]}/pid; exec sleep 60'])")  # fmt: skip
+    pid = tmp_path / "pid"
+    benchmark = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    wait_until(lambda: pid.is_file() and pid.read_text().endswith("\n"))
+    benchmark.kill()
+    benchmark.wait()
+    wait_until(lambda: not running(int(pid.read_text())))
+
+
+def running(pid):
+    """Whether a process is there and no zombie that nobody has waited for."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_raw_predictions_are_merged_over_the_seen_views_alone(scene_folder, tmp_path):

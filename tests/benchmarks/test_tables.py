@@ -106,6 +106,26 @@ def test_every_dataset_has_its_scenes_and_published_rows(tmp_path):
     assert len(views) == 2
 
 
+def test_raw_scenes_of_scannetpp_are_the_validation_scenes_or_all_that_are_there(tmp_path):
+    for folder in ("b/scans", "a/scans", "metadata/semantic_benchmark"):
+        (tmp_path / "flat" / folder).mkdir(parents=True)
+        (tmp_path / "whole" / "data" / folder).mkdir(parents=True)
+    for name in ("flat", "whole"):
+        assert ScanNetPlusPlus(tmp_path / "prepared", raw=tmp_path / name).scene_names() == ["a", "b"]
+    (tmp_path / "whole" / "splits").mkdir()
+    (tmp_path / "whole" / "splits" / "nvs_sem_val.txt").write_text("b\nc\n")
+    assert ScanNetPlusPlus(tmp_path / "prepared", raw=tmp_path / "whole").scene_names() == ["b", "c"]
+    with pytest.raises(InputError, match="no such folder"):
+        ScanNetPlusPlus(tmp_path / "prepared", raw=tmp_path / "nowhere").scene_names()
+
+
+def test_what_cannot_be_scored_is_said_before_anything_is_trained(tmp_path):
+    with pytest.raises(InputError, match="'nearest'"):
+        Replica(tmp_path, baselines=("nearest",)).run()
+    with pytest.raises(InputError, match="--iterations"):
+        Replica(tmp_path, iterations=0).run()
+
+
 def test_nothing_to_run_and_finished_maps_to_merge_are_said(tmp_path):
     with pytest.raises(InputError, match="no scene of 7"):
         Replica(tmp_path).run()
