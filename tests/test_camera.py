@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -24,6 +24,7 @@ def test_look_at_puts_the_target_in_the_centre_and_up_up():
     torch.testing.assert_close(camera.center, torch.tensor([1.0, 2.0, 3.0]), atol=1e-5, rtol=0)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1),
     st.lists(st.floats(-10, 10), min_size=3, max_size=3),
