@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
+from panoptic_gs.errors import InputError
 
 if TYPE_CHECKING:
     from panoptic_gs.datasets.preparation import Preparation
@@ -57,6 +58,8 @@ class PrepareScene(Output):
     def run(self) -> None:
         from panoptic_gs.datasets.preparation import PrepareOptions, prepare_scene
 
+        if not self.raw.is_dir():
+            raise InputError(self.raw, "no such folder", "the folder of one raw scene", "Check the path.")
         console = self.console()
         options = PrepareOptions(self.classes, self.test_every, self.stride, self.max_frames, self.seed_points,
                                  self.jobs, self.overwrite)  # fmt: skip

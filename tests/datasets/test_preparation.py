@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from room_frames import RoomFrame, assert_gives_back_the_room, render_frames
 
+from panoptic_gs.cli.main import main
 from panoptic_gs.datasets.classes import REDUCED21, ClassList
 from panoptic_gs.datasets.preparation import PrepareOptions, choose_frames, choose_views, prepare_scene
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
@@ -243,6 +244,15 @@ def test_coco_tools_find_the_objects_of_the_dataset(raw: RoomScene, tmp_path: Pa
                 table[segment_id] = instance
         np.testing.assert_array_equal(table[ids], frame.instances)
     assert json.loads((tmp_path / "scene" / "panoptic_gt" / "panoptic.json").read_text())["info"]["scene_wide_ids"]
+
+
+@pytest.mark.parametrize("dataset", ["hypersim", "replica", "scannet", "scannetpp", "panoptic-lifting"])
+def test_a_raw_folder_that_is_not_there(tmp_path: Path, dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["prepare", dataset, str(tmp_path / "nowhere"), "--out", str(tmp_path / "scene")])
+    assert stopped.value.code == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_depth_beside_the_photos_is_optional(raw: RoomScene, tmp_path: Path) -> None:
