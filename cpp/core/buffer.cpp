@@ -14,7 +14,7 @@ namespace panoptic_gs {
 
 namespace {
 
-constexpr size_t kPage = 4096, kHugePage = size_t{2} << 20;
+constexpr size_t kLine = 64, kPage = 4096, kHugePage = size_t{2} << 20;
 constexpr size_t kKeptBytes = size_t{512} << 20;
 
 struct Chunk {
@@ -35,7 +35,7 @@ Recycler& recycler() {
 
 }  // namespace
 
-void* acquire_memory(size_t bytes, size_t* capacity) {
+void* acquire_memory(size_t bytes, bool tight, size_t* capacity) {
     if (bytes == 0) bytes = 1;
     Recycler& all = recycler();
     {
@@ -43,7 +43,7 @@ void* acquire_memory(size_t bytes, size_t* capacity) {
         size_t best = all.free.size();
         for (size_t i = 0; i < all.free.size(); ++i) {
             const size_t offered = all.free[i].capacity;
-            if (offered < bytes || offered / 4 > bytes + 65536) continue;
+            if (offered < bytes || (tight ? offered - bytes > bytes / 16 + kLine : offered / 4 > bytes + 65536)) continue;
             if (best == all.free.size() || offered < all.free[best].capacity) best = i;
         }
         if (best < all.free.size()) {
@@ -55,10 +55,10 @@ void* acquire_memory(size_t bytes, size_t* capacity) {
             return chunk.memory;
         }
     }
-    const size_t wanted = bytes + bytes / 8;  // room for a slightly larger next frame
-    const size_t page = wanted < 2 * kHugePage ? kPage : kHugePage;
+    const size_t wanted = tight ? bytes : bytes + bytes / 8;  // room for a slightly larger next frame
+    const size_t page = wanted >= 2 * kHugePage ? kHugePage : tight ? kLine : kPage;
     const size_t rounded = (wanted + page - 1) / page * page;
-    void* memory = std::aligned_alloc(page == kPage ? 64 : page, rounded);
+    void* memory = std::aligned_alloc(page == kHugePage ? page : kLine, rounded);
     if (memory == nullptr) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
     if (page == kHugePage) madvise(memory, rounded, MADV_HUGEPAGE);  // a frame's data is read in any order

@@ -9,7 +9,8 @@
 
 namespace panoptic_gs {
 
-void* acquire_memory(size_t bytes, size_t* capacity);  // throws std::bad_alloc
+// `tight`: hardly more than asked for, for what is kept. Throws std::bad_alloc.
+void* acquire_memory(size_t bytes, bool tight, size_t* capacity);
 void release_memory(void* memory, size_t capacity);
 
 template <class T>
@@ -36,15 +37,16 @@ public:
     }
 
     // Drops the contents.
-    __attribute__((always_inline)) void allocate(size_t size) {
+    __attribute__((always_inline)) void allocate(size_t size, bool tight = false) {
         if (data_ != nullptr) release_memory(data_, capacity_);
         data_ = nullptr;
-        data_ = static_cast<T*>(acquire_memory(size * sizeof(T), &capacity_));
+        data_ = static_cast<T*>(acquire_memory(size * sizeof(T), tight, &capacity_));
         size_ = size;
     }
     __attribute__((always_inline)) T* data() { return data_; }
     __attribute__((always_inline)) const T* data() const { return data_; }
     __attribute__((always_inline)) size_t size() const { return size_; }
+    __attribute__((always_inline)) size_t capacity() const { return capacity_; }  // bytes
     __attribute__((always_inline)) T& operator[](size_t i) { return data_[i]; }
     __attribute__((always_inline)) const T& operator[](size_t i) const { return data_[i]; }
 

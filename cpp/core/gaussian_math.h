@@ -15,8 +15,9 @@ PGS_INLINE Float load_strided(const float* p, int64_t stride, int count) {
     return x;
 }
 
-PGS_INLINE Mask first_lanes(int count) {
-    return mask_from_bits(static_cast<uint32_t>((uint64_t{1} << count) - 1));
+PGS_INLINE Mask first_lanes(int count) {  // none below 0, all from kLanes on
+    const int lanes = count < 0 ? 0 : count > kLanes ? kLanes : count;
+    return mask_from_bits((1u << lanes) - 1u);
 }
 
 // log2 of positive normal numbers, absolute error below 2e-7.

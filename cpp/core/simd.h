@@ -72,6 +72,7 @@ PGS_INLINE bool any(Mask a) { return a.m != 0; }
 PGS_INLINE Mask greater_equal(Float a, Float b) { return {_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ)}; }
 PGS_INLINE Mask less_equal(Float a, Float b) { return {_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ)}; }
 PGS_INLINE Mask less_equal(Int a, Int b) { return {_mm512_cmple_epi32_mask((__m512i)a, (__m512i)b)}; }
+PGS_INLINE Mask equal(Int a, Int b) { return {_mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b)}; }
 // `within & (a >= b)` and the like in one instruction.
 PGS_INLINE Mask equal(Mask within, Float a, Float b) { return {_mm512_mask_cmp_ps_mask(within.m, a, b, _CMP_EQ_OQ)}; }
 PGS_INLINE Mask greater_equal(Mask within, Float a, Float b) {
@@ -113,6 +114,7 @@ PGS_INLINE bool any(Mask a) { return _mm256_movemask_ps((__m256)a.m) != 0; }
 PGS_INLINE Mask greater_equal(Float a, Float b) { return {(Int)_mm256_cmp_ps(a, b, _CMP_GE_OQ)}; }
 PGS_INLINE Mask less_equal(Float a, Float b) { return {(Int)_mm256_cmp_ps(a, b, _CMP_LE_OQ)}; }
 PGS_INLINE Mask less_equal(Int a, Int b) { return {a <= b}; }
+PGS_INLINE Mask equal(Int a, Int b) { return {a == b}; }
 PGS_INLINE Float select(Mask m, Float a, Float b) { return _mm256_blendv_ps(b, a, (__m256)m.m); }
 PGS_INLINE Int select(Mask m, Int a, Int b) {
     return (Int)_mm256_blendv_epi8((__m256i)b, (__m256i)a, (__m256i)m.m);
@@ -152,6 +154,7 @@ PGS_INLINE bool any(Mask a) { return (a.m[0] | a.m[1] | a.m[2] | a.m[3]) != 0; }
 PGS_INLINE Mask greater_equal(Float a, Float b) { return {a >= b}; }
 PGS_INLINE Mask less_equal(Float a, Float b) { return {a <= b}; }
 PGS_INLINE Mask less_equal(Int a, Int b) { return {a <= b}; }
+PGS_INLINE Mask equal(Int a, Int b) { return {a == b}; }
 PGS_INLINE Float select(Mask m, Float a, Float b) { return (Float)(((Int)a & m.m) | ((Int)b & ~m.m)); }
 PGS_INLINE Int select(Mask m, Int a, Int b) { return (a & m.m) | (b & ~m.m); }
 PGS_INLINE Float zero_unless(Mask m, Float a) { return (Float)((Int)a & m.m); }
@@ -183,10 +186,35 @@ PGS_INLINE Mask less_equal(Mask within, Float a, Float b) { return within & less
 
 PGS_INLINE Mask operator|=(Mask& a, Mask b) { return a = a | b; }
 
+// a + b in the lanes of m, else a.
+PGS_INLINE Float add_where(Mask m, Float a, Float b) {
+#if defined(__AVX512F__)
+    return _mm512_mask_add_ps(a, m.m, a, b);
+#else
+    return a + zero_unless(m, b);
+#endif
+}
+
+// Lane l of the result: a[from[l]].
+PGS_INLINE Float permute(Float a, Int from) {
+#if defined(__AVX512F__)
+    return _mm512_permutexvar_ps((__m512i)from, a);
+#elif defined(__AVX2__)
+    return _mm256_permutevar8x32_ps(a, (__m256i)from);
+#elif defined(__clang__)
+    Float result;
+    for (int lane = 0; lane < kLanes; ++lane) result[lane] = a[from[lane]];
+    return result;
+#else
+    return __builtin_shuffle(a, from);
+#endif
+}
+PGS_INLINE Int permute(Int a, Int from) { return bits_of(permute(float_of(a), from)); }
+
 // 2^x for |x| < 120, relative error below 2e-7, of several vectors step by step together: a processor looks ahead some
-// dozens of instructions, so independent work has to stand side by side.
+// dozens of instructions, so independent work has to stand side by side; but no more than registers hold.
 template <int kCount>
-PGS_INLINE void exp2(const Float (&x)[kCount], Float (&result)[kCount]) {
+PGS_INLINE void exp2(const Float* x, Float* result) {
 #if defined(__AVX512F__)
     // Minimax on [0, 1): the remainder of rounding down, which is what scalef puts back.
     constexpr float kCoefficients[] = {1.8775767e-3f,  8.9893397e-3f,  5.5826318e-2f,
@@ -208,6 +236,13 @@ PGS_INLINE void exp2(const Float (&x)[kCount], Float (&result)[kCount]) {
     for (int i = 0; i < kCount; ++i) result[i] = float_of(bits_of(result[i]) + (bits_of(x[i] + magic) << 23));
 #endif
 }
+template <int kCount>
+PGS_INLINE void exp2(const Float (&x)[kCount], Float (&result)[kCount]) {
+    constexpr int kTogether = kCount < 4 ? kCount : 4;
+    static_assert(kCount % kTogether == 0);
+#pragma GCC unroll 8
+    for (int i = 0; i < kCount; i += kTogether) exp2<kTogether>(x + i, result + i);
+}
 
 // Lanes of a and b where `step` is a bit of the lane number:
 //     low: a where it is not set, b[lane - step] where it is;    high: a[lane + step], b where it is set.
@@ -227,18 +262,6 @@ PGS_INLINE void interleave(Float a, Float b, Float& low, Float& high) {
     low = __builtin_shuffle(a, b, from_low);
     high = __builtin_shuffle(a, b, from_high);
 #endif
-}
-
-// Exchanges rows and lanes of a square of vectors.
-template <int kStep = 1>
-PGS_INLINE void transpose(Float (&rows)[kLanes]) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-        if (i & kStep) continue;
-        const Float a = rows[i], b = rows[i + kStep];
-        interleave<kStep>(a, b, rows[i], rows[i + kStep]);
-    }
-    if constexpr (2 * kStep < kLanes) transpose<2 * kStep>(rows);
 }
 
 // Lane l of the result: the sum of row l's lanes. Leaves nothing useful in the rows.

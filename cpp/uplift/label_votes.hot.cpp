@@ -4,11 +4,10 @@
 // While a batch of a tile's Gaussians is blended, their weights are summed per (Gaussian, label of the tile) in float,
 // in an order that only the tile decides; merge_votes.hot.cpp rounds the sums to integers and adds them up.
 //
-// - In a block of few labels, the weights of each are added up over the block's vectors under a mask; the vectors wait
-//   until there are as many as lanes, so that their lanes are added up together.
-// - In a block of more labels, the weights of its pixels wait in rows until there is one for each lane; they are then
-//   transposed, so that a lane is a Gaussian, and the pixels of each label are added as whole vectors. The cost does not
-//   depend on the number of labels.
+// - In a block of one label, the weights are added up over the block's vectors; the vectors wait until there are as many as
+//   lanes, so that their lanes are added up together.
+// - In a block of several labels, the weights of a few Gaussians wait, so that what moves pixels to the lanes of their labels
+//   (tile_labels.h) is fetched once for all of them.
 #include <cstring>
 
 #include "core/thread_pool.h"
@@ -24,21 +23,22 @@ namespace {
 
 constexpr int kSums = kBatch * kTilePixels;  // of a worker: [slot, label]
 constexpr float kLeastVote = 0.5f / static_cast<float>(kVoteScale);  // rounds to one unit
+constexpr int kTogether = 4;                 // Gaussians whose weights are added up by label side by side
 
-// What waits until there is one for each lane.
 struct alignas(64) Waiting {
-    Float totals[kLanes];            // of one label each
-    int total_at[kLanes];            // where their sum belongs
-    int totals_count;
-    float rows[kLanes][kBlockPixels];  // weights of a block of several labels
-    float columns[kBlockPixels][kLanes];
-    int row_slot[kLanes];
-    int rows_count;
+    // Of a lone label, until there is one for each lane.
+    Float totals[kLanes];
+    int total_at[kLanes];  // where their sum belongs
+    int count;
+    // Weights of a block of several labels.
+    alignas(64) float weights[kTogether][kBlockPixels];
+    float* row[kTogether];  // of sums
+    int rows;
 };
 
 template <bool kWeighted>
 struct VoteVisitor {
-    static constexpr bool kSkipEmpty = true;
+    static constexpr bool kSkipEmpty = kLanes < 16;  // few are, and a branch that is foreseen badly costs more
 
     const LabelVoteArguments& arguments;
     const TileLabels& labels;
@@ -50,8 +50,7 @@ struct VoteVisitor {
     int tile;
 
     uint32_t gaussian[kBatch];
-    int block, groups;
-    Mask masks[kFewLabels][kVectors];
+    int block;
     Float factors[kVectors];
 
     // The ends of the batch's streams lie all over memory.
@@ -67,15 +66,6 @@ struct VoteVisitor {
 
     PGS_MEMBER void begin_block(int number) {
         block = number;
-        groups = labels.groups[block];
-        if (groups > 1 && groups <= kFewLabels) {
-            for (int j = 0; j < groups; ++j) {
-                const uint64_t pixels = labels.pixels[block][j];
-                for (int i = 0; i < kVectors; ++i)
-                    masks[j][i] = mask_from_bits(static_cast<uint32_t>(pixels >> (i * kLanes)) &
-                                                 static_cast<uint32_t>((uint64_t{1} << kLanes) - 1));
-            }
-        }
         if (kWeighted) load_pixels(arguments.view, arguments.weights, tile, block, factors);
     }
 
@@ -83,34 +73,81 @@ struct VoteVisitor {
         Float weight[kVectors];
         for (int i = 0; i < kVectors; ++i) weight[i] = kWeighted ? blended[i] * factors[i] : blended[i];
         touched[slot] = true;
-        if (groups == 1) {
-            add_total(slot, 0, weight);
-        } else if (groups <= kFewLabels) {
-            for (int j = 0; j < groups; ++j) {
-                Float some[kVectors];
-                for (int i = 0; i < kVectors; ++i) some[i] = zero_unless(masks[j][i], weight[i]);
-                add_total(slot, j, some);
-            }
-        } else {
-            for (int i = 0; i < kVectors; ++i) store(waiting.rows[waiting.rows_count] + i * kLanes, weight[i]);
-            waiting.row_slot[waiting.rows_count++] = slot;
-            if (waiting.rows_count == kLanes) sum_columns();
-        }
+        const BlockLabels& here = labels.block[block];
+        if (here.count == 1)
+            add_total(slot * width + here.only, weight);
+        else
+            wait(slot, weight);
+    }
+
+    PGS_MEMBER void wait(int slot, const Float (&weight)[kVectors]) {
+        for (int i = 0; i < kVectors; ++i) store(waiting.weights[waiting.rows] + i * kLanes, weight[i]);
+        waiting.row[waiting.rows++] = sums + slot * width;
+        if (waiting.rows < kTogether) return;
+        add_rows<kTogether>(0);
+        waiting.rows = 0;
     }
 
     PGS_MEMBER void end_block(int) {
-        if (waiting.rows_count > 0) sum_columns();
+        int first = 0;
+        for (; waiting.rows - first >= 2; first += 2) add_rows<2>(first);
+        if (waiting.rows > first) add_rows<1>(first);
+        waiting.rows = 0;
     }
 
-    PGS_MEMBER void add_total(int slot, int group, const Float (&weight)[kVectors]) {
+    // Adds up the weights of kRows Gaussians that wait, from the first on.
+    template <int kRows>
+    PGS_MEMBER void add_rows(int first) {
+        const BlockLabels& here = labels.block[block];
+        add_pixels<kRows>(here.of_pixels, here.count, first);
+    }
+
+    template <int kRows>
+    PGS_MEMBER void add_pixels(const LabelPixels& here, int count, int first) {
+        for (int i = 0; i < kRows; ++i)
+            for (int label = 0, k = 0; label < count; ++label) {
+                float sum = 0.0f;
+                for (; k < here.end[label]; ++k) sum += waiting.weights[first + i][here.pixel[k]];
+                waiting.row[first + i][here.number[label]] += sum;
+            }
+    }
+
+    template <int kRows>
+    PGS_MEMBER void add_pixels(const LabelGathers& here, int, int first) {
+        int gather = 0, target = 0;
+        for (int number = 0; number < here.groups; ++number) {
+            const LabelGroup& group = here.group[number];
+            Float sum[kRows];
+            for (int i = 0; i < kRows; ++i) sum[i] = splat(0.0f);
+            for (; gather < group.last_gather; ++gather) {
+                const Int from = load(here.gather_from[gather]);
+                const Mask to = here.gather_to[gather];
+                const float* weights = waiting.weights[first] + here.gather_vector[gather];
+                for (int i = 0; i < kRows; ++i) sum[i] = add_where(to, sum[i], permute(load(weights + i * kBlockPixels), from));
+            }
+            Int behind = to_int(lane_numbers()) + 1;
+            for (int step = 0; step < group.steps; ++step, behind += 1 << (step - 1))
+                for (int i = 0; i < kRows; ++i) sum[i] = add_where(group.adds[step], sum[i], permute(sum[i], behind));
+            for (; target < group.last_target; ++target) {
+                const Int from = load(here.target_from[target]);
+                const Mask to = here.target_to[target];
+                for (int i = 0; i < kRows; ++i) {
+                    float* at = waiting.row[first + i] + here.target_at[target];
+                    store(at, add_where(to, load(at), permute(sum[i], from)));
+                }
+            }
+        }
+    }
+
+    PGS_MEMBER void add_total(int at, const Float (&weight)[kVectors]) {
         Float even = weight[0], odd = weight[1];
         for (int i = 2; i < kVectors; i += 2) {
             even += weight[i];
             odd += weight[i + 1];
         }
-        waiting.totals[waiting.totals_count] = even + odd;
-        waiting.total_at[waiting.totals_count++] = slot * width + labels.number[block][group];
-        if (waiting.totals_count == kLanes) sum_totals();
+        waiting.totals[waiting.count] = even + odd;
+        waiting.total_at[waiting.count++] = at;
+        if (waiting.count == kLanes) sum_totals();
     }
 
     PGS_MEMBER void sum_totals() {
@@ -118,37 +155,13 @@ struct VoteVisitor {
         for (int i = 0; i < kLanes; ++i) rows[i] = waiting.totals[i];
         float of_row[kLanes];
         store(of_row, sum_rows(rows));
-        for (int i = 0; i < waiting.totals_count; ++i) sums[waiting.total_at[i]] += of_row[i];
-        waiting.totals_count = 0;
-    }
-
-    PGS_MEMBER void sum_columns() {
-        for (int i = 0; i < kVectors; ++i) {
-            Float square[kLanes];
-            for (int j = 0; j < kLanes; ++j) square[j] = load(waiting.rows[j] + i * kLanes);
-            transpose(square);
-            for (int j = 0; j < kLanes; ++j) store(waiting.columns[i * kLanes + j], square[j]);
-        }
-        const uint8_t* order = labels.order[block];
-        for (int j = 0, k = 0; j < groups; ++j) {
-            const int end = labels.ends[block][j];
-            Float even = load(waiting.columns[order[k++]]), odd = splat(0.0f);
-            for (; k + 1 < end; k += 2) {
-                even += load(waiting.columns[order[k]]);
-                odd += load(waiting.columns[order[k + 1]]);
-            }
-            if (k < end) even += load(waiting.columns[order[k++]]);
-            float of_lane[kLanes];
-            store(of_lane, even + odd);
-            float* column = sums + labels.number[block][j];
-            for (int lane = 0; lane < waiting.rows_count; ++lane) column[waiting.row_slot[lane] * width] += of_lane[lane];
-        }
-        waiting.rows_count = 0;
+        for (int i = 0; i < waiting.count; ++i) sums[waiting.total_at[i]] += of_row[i];
+        waiting.count = 0;
     }
 
     // Writes the votes of a batch and leaves zeros.
     PGS_MEMBER void end_batch(const Batch& batch) {
-        if (waiting.totals_count > 0) sum_totals();
+        if (waiting.count > 0) sum_totals();
         for (int slot = 0; slot < batch.size; ++slot) {
             if (!touched[slot]) continue;
             VoteStream& stream = writer.streams[gaussian[slot] >> arguments.votes.chunk_shift];
@@ -221,12 +234,12 @@ PGS_INLINE void vote(const LabelVoteArguments& arguments) {
         TileLabels labels;
         number_tile(view, arguments.labels, tile, labels);
         Waiting waiting;
-        waiting.totals_count = waiting.rows_count = 0;
+        waiting.count = waiting.rows = 0;
         bool touched[kBatch] = {};
         VoteVisitor<kWeighted> visitor{arguments, labels, waiting, arguments.votes.writers[worker],
                                        scratch.data() + static_cast<size_t>(worker) * kSums,
                                        labels.count == 1 ? 1 : (labels.count + kLanes - 1) / kLanes * kLanes,
-                                       touched, tile, {}, 0, 0, {}, {}};
+                                       touched, tile, {}, 0, {}};
         BlockState state;
         traverse_tile(view, tile, state, visitor);
     });

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adds the votes of a view to the rows of consecutive Gaussians: the votes of a Gaussian's tiles are rounded to
-// integers, sorted and added up by label, and added to its row.
+// Adds the votes of a view to the rows of consecutive Gaussians: the votes of a Gaussian's tiles are rounded to integers
+// and added to the pairs of their labels. Rows are sorted only when they are read out.
 #include <cstring>
 
+#include "core/gaussian_math.h"
 #include "core/simd.h"
 #include "uplift/packed_rows.h"
 #include "uplift/traversals.h"
+
+#define PGS_MEMBER inline __attribute__((always_inline))
 
 namespace panoptic_gs::PGS_ISA {
 
 namespace {
 
-constexpr uint32_t kMostRanked = 128;  // votes that are sorted by counting the smaller labels of each
+constexpr uint32_t kMostRanked = 128;   // pairs that are sorted by counting the smaller labels of each
 
 // A weight as an integer.
 PGS_INLINE uint64_t units(float weight) {
@@ -46,34 +49,143 @@ PGS_INLINE bool chain_runs(const ViewVotes& votes, int64_t chunk, int64_t begin,
                 __builtin_prefetch(line + VotePage::kHalf);
             }
             for (const uint32_t* run = page->words; run != last; run += 1 + run[VotePage::kHalf]) {
-                uint32_t& first = b.first_run[run[0] - static_cast<uint32_t>(begin)];
-                b.runs[count] = {run, first};
-                first = count++;
+                RowBuilder::Runs& own = b.runs_of[run[0] - static_cast<uint32_t>(begin)];
+                b.runs[count] = {run, own.first};
+                own.first = count++;
+                own.votes += run[VotePage::kHalf];
             }
         }
     }
     return true;
 }
 
-// The functions below leave a Gaussian's sums of this view, by label, in sorted_label and sorted_sum; they return the
-// number of labels, and in `all` all bits of the sums.
-
-// Few votes: those of one label meet at the rank of their label, and what stays empty is closed up.
-PGS_INLINE uint32_t rank_votes(uint32_t run, RowBuilder& b, uint64_t& all) {
-    auto* label = reinterpret_cast<int32_t*>(b.label);
+// A row that votes are added to: b.label and b.sum, and what is known of all of them. Gathered on the way, since a vector
+// that is read just after its parts were written stalls.
+struct OpenRow {
     uint32_t count = 0;
-    for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
-        const auto* from = reinterpret_cast<const int32_t*>(b.runs[run].words);
-        const auto more = static_cast<uint32_t>(from[VotePage::kHalf]);
-        ++from;
-        for (uint32_t i = 0; i < more; i += kLanes) {
-            store(label + count + i, load(from + i));
-            store_units(float_of(load(from + VotePage::kHalf + i)), b.sum + count + i);
-        }
-        count += more;
+    uint32_t labels = 0;  // all their bits
+    uint64_t sums = 0;
+    uint32_t voids = 0;   // labels 0
+
+    PGS_MEMBER void put(RowBuilder& b, uint32_t at, uint32_t label, uint64_t sum) {
+        b.label[at] = label;
+        b.sum[at] = sum;
+        labels |= label;
+        sums |= sum;
+        voids += (at == count) & (label == 0);
+        count += at == count;
     }
-    store(label + count, splat_int(INT32_MAX));
-    for (uint32_t i = 0; i < count; ++i) b.sorted_sum[i] = 0;
+};
+
+// The votes of a row's first run, whose labels differ from one another.
+PGS_INLINE void copy_run(const uint32_t* run, RowBuilder& b, OpenRow& row) {
+    const uint32_t* own = run + 1;
+    const auto* weight = reinterpret_cast<const float*>(own + VotePage::kHalf);
+    row.count = run[VotePage::kHalf];
+    for (uint32_t first = 0; first < row.count; first += kLanes) {
+        std::memcpy(b.label + first, own + first, sizeof(Int));
+        store_units(load(weight + first), b.sum + first);
+    }
+    for (uint32_t i = 0; i < row.count; ++i) {
+        row.labels |= own[i];
+        row.sums |= b.sum[i];
+        row.voids += own[i] == 0;
+    }
+}
+
+// Adds the votes of runs while kKnown vectors hold the row's labels: a run's labels differ from one another, so they are
+// looked for among those of the row before it. Returns the run at which the row has become longer.
+template <int kKnown>
+PGS_INLINE uint32_t add_runs(uint32_t run, RowBuilder& b, OpenRow& row) {
+    const auto* label = reinterpret_cast<const int32_t*>(b.label);
+    Int known[kKnown] = {};
+    uint32_t num_known = 0;  // so far none, as the row is not empty
+    for (; run != RowBuilder::kNoRun && row.count <= kKnown * kLanes; run = b.runs[run].next) {
+        if (row.count != num_known) {
+            num_known = row.count;
+            for (int i = 0; i < kKnown; ++i)
+                known[i] = select(first_lanes(static_cast<int>(num_known) - i * kLanes), load(label + i * kLanes), splat_int(-1));
+        }
+        const uint32_t* own = b.runs[run].words + 1;
+        const auto* weight = reinterpret_cast<const float*>(own + VotePage::kHalf);
+        const uint32_t votes = own[VotePage::kHalf - 1];
+        for (uint32_t first = 0; first < votes; first += kLanes) {
+            const uint32_t lanes = votes - first < kLanes ? votes - first : kLanes;
+            uint64_t units_of[kLanes];
+            store_units(load(weight + first), units_of);
+            for (uint32_t lane = 0; lane < lanes; ++lane) {
+                const uint32_t one = own[first + lane];
+                uint64_t same = 0;
+                for (int i = 0; i < kKnown; ++i)
+                    same |= static_cast<uint64_t>(bits(equal(known[i], splat_int(static_cast<int32_t>(one))))) << (i * kLanes);
+                const uint32_t at = same != 0 ? static_cast<uint32_t>(__builtin_ctzll(same)) : row.count;
+                const uint64_t before = same != 0 ? b.sum[at] : 0;
+                row.put(b, at, one, before + units_of[lane]);
+            }
+        }
+    }
+    return run;
+}
+
+// Adds the votes of this run and the ones that follow, through a table.
+PGS_INLINE void tabulate_runs(uint32_t run, int64_t most, RowBuilder& b, OpenRow& row) {
+    uint32_t bits = 8;
+    while (int64_t{1} << bits < 2 * most) ++bits;
+    const uint32_t last_place = (1u << bits) - 1, shift = 32 - bits;
+    uint32_t found = 0;
+    // The index of a label, `found` if it is new; b.place has its place then.
+    const auto index_of = [&](uint32_t own) __attribute__((always_inline)) {
+        uint32_t at = (own * 2654435769u) >> shift, index = b.table[at];
+        while (__builtin_expect((index < found) & (b.place[index] == at) & (b.label[index] != own), 0)) {
+            at = (at + 1) & last_place;
+            index = b.table[at];
+        }
+        const bool known = (index < found) & (b.place[index] == at);
+        index = known ? index : found;
+        b.table[at] = index;
+        b.place[index] = at;
+        return index;
+    };
+    for (; found < row.count; ++found) index_of(b.label[found]);
+    for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
+        const uint32_t votes = b.runs[run].words[VotePage::kHalf];
+        const uint32_t* label = b.runs[run].words + 1;
+        const auto* weight = reinterpret_cast<const float*>(label + VotePage::kHalf);
+        for (uint32_t i = 0; i < votes; ++i) {
+            const uint32_t index = index_of(label[i]);
+            const uint64_t before = index < found ? b.sum[index] : 0;
+            row.put(b, index, label[i], before + units(weight[i]));
+            found = row.count;
+        }
+    }
+}
+
+// `most`: at most so many pairs.
+PGS_INLINE void add_votes(uint32_t run, int64_t most, RowBuilder& b, OpenRow& row) {
+    if (row.count == 0) {
+        copy_run(b.runs[run].words, b, row);
+        run = b.runs[run].next;
+    }
+    if (row.count <= kLanes) run = add_runs<1>(run, b, row);
+    if (row.count <= 2 * kLanes) run = add_runs<2>(run, b, row);
+    if (row.count <= 4 * kLanes) run = add_runs<4>(run, b, row);
+    if (run != RowBuilder::kNoRun) tabulate_runs(run, most, b, row);
+}
+
+PGS_INLINE void copy_rows(RowBuilder& b, const uint8_t* from, const uint8_t* to) {
+    if (from == to) return;
+    b.reserve_bytes(to - from);
+    std::memcpy(b.bytes + b.used, from, static_cast<size_t>(to - from));
+    b.used += to - from;
+}
+
+// Writes the pairs of b.label and b.sum by ascending label.
+PGS_INLINE void sort_pairs(RowBuilder& b, uint32_t count, uint32_t* sorted_label, uint64_t* sorted_sum) {
+    if (count > kMostRanked) {
+        b.sort_pairs(count, sorted_label, sorted_sum);
+        return;
+    }
+    const auto* label = reinterpret_cast<const int32_t*>(b.label);
     for (uint32_t first = 0; first < count; first += kLanes) {
         const Int below = load(label + first) - 1;
         Int rank = splat_int(0);
@@ -82,57 +194,10 @@ PGS_INLINE uint32_t rank_votes(uint32_t run, RowBuilder& b, uint64_t& all) {
         store(to, rank);
         const uint32_t lanes = count - first < kLanes ? count - first : kLanes;
         for (uint32_t lane = 0; lane < lanes; ++lane) {
-            b.sorted_label[to[lane]] = b.label[first + lane];
-            b.sorted_sum[to[lane]] += b.sum[first + lane];
+            sorted_label[to[lane]] = b.label[first + lane];
+            sorted_sum[to[lane]] = b.sum[first + lane];
         }
     }
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < count; ++i) {
-        const uint64_t sum = b.sorted_sum[i];
-        b.sorted_label[found] = b.sorted_label[i];
-        b.sorted_sum[found] = sum;
-        all |= sum;
-        found += sum != 0;
-    }
-    return found;
-}
-
-PGS_INLINE uint32_t tabulate_votes(uint32_t run, int64_t count, RowBuilder& b, uint64_t& all) {
-    uint32_t bits = 8;
-    while (int64_t{1} << bits < 2 * count) ++bits;
-    const uint32_t last_place = (1u << bits) - 1, shift = 32 - bits;
-    uint32_t found = 0;
-    for (; run != RowBuilder::kNoRun; run = b.runs[run].next) {
-        const uint32_t more = b.runs[run].words[VotePage::kHalf];
-        const uint32_t* label = b.runs[run].words + 1;
-        const auto* weight = reinterpret_cast<const float*>(label + VotePage::kHalf);
-        for (uint32_t i = 0; i < more; ++i) {
-            const uint32_t here = label[i];
-            uint32_t at = (here * 2654435769u) >> shift, index = b.table[at];
-            while (__builtin_expect((index < found) & (b.place[index] == at) & (b.label[index] != here), 0)) {
-                at = (at + 1) & last_place;
-                index = b.table[at];
-            }
-            const bool known = (index < found) & (b.place[index] == at);
-            index = known ? index : found;
-            const uint64_t before = b.sum[index] & (known ? ~uint64_t{0} : 0);
-            b.table[at] = index;
-            b.place[index] = at;
-            b.label[index] = here;
-            b.sum[index] = before + units(weight[i]);
-            found += known ? 0 : 1;
-        }
-    }
-    b.sort_pairs(found);
-    for (uint32_t i = 0; i < found; ++i) all |= b.sum[i];
-    return found;
-}
-
-PGS_INLINE void copy_rows(RowBuilder& b, const uint8_t* from, const uint8_t* to) {
-    if (from == to) return;
-    b.reserve_bytes(to - from);
-    std::memcpy(b.bytes + b.used, from, static_cast<size_t>(to - from));
-    b.used += to - from;
 }
 
 }  // namespace
@@ -144,34 +209,45 @@ bool merge_votes(const ViewVotes& votes, int64_t chunk, const uint8_t* rows, int
     const uint8_t* unchanged = rows;  // up to the row at hand
     for (int64_t n = begin; n < end; ++n) {
         const PackedRow held = read_row(rows);
-        const uint32_t run = b.first_run[n - begin];
-        if (run == RowBuilder::kNoRun) {
+        const RowBuilder::Runs own = b.runs_of[n - begin];
+        if (own.first == RowBuilder::kNoRun) {
             rows = held.end();
             continue;
         }
         copy_rows(b, unchanged, rows);
         unchanged = rows = held.end();
-        int64_t count = 0;
-        for (uint32_t i = run; i != RowBuilder::kNoRun; i = b.runs[i].next) count += b.runs[i].words[VotePage::kHalf];
-        if (count + held.count > b.capacity) b.reserve_pairs(count + held.count);
-        uint64_t all = 0;
-        uint32_t found = count <= kMostRanked ? rank_votes(run, b, all) : tabulate_votes(run, count, b, all);
-        b.reserve_bytes(packed_bound(held.count + found));
-        const uint32_t* label = b.sorted_label;
-        const uint64_t* sum = b.sorted_sum;
-        b.void_pairs += label[0] == 0;
-        if (held.count != 0) {
-            b.void_pairs -= (label[0] == 0) & (PairReader(held).label() == 0);
-            found = add_rows(held, label, sum, found, b.total_label, b.total_sum, all);
-            label = b.total_label;
-            sum = b.total_sum;
-            b.overflow |= all >> 63 != 0;
-        }
-        b.pairs += found - held.count;
-        b.used = write_row(b.bytes + b.used, label, sum, found, all) - b.bytes;
+        const int64_t most = static_cast<int64_t>(own.votes) + held.count;
+        if (most > b.capacity) b.reserve_pairs(most);
+        OpenRow row;
+        PairReader pair(held);
+        for (uint32_t i = 0; i < held.count; ++i, pair.next()) row.put(b, i, pair.label(), pair.sum());
+        const uint32_t had_voids = row.voids;
+        add_votes(own.first, most, b, row);
+        b.void_pairs += row.voids - had_voids;
+        b.overflow |= row.sums >> 63 != 0;
+        b.pairs += row.count - held.count;
+        b.reserve_bytes(packed_bound(row.count));
+        b.used = write_row(b.bytes + b.used, b.label, b.sum, row.count, row.labels, row.sums) - b.bytes;
     }
     copy_rows(b, unchanged, rows);
     return true;
+}
+
+void sort_rows(const uint8_t* rows, int64_t gaussians, RowBuilder& b) {
+    uint32_t* sorted_label = b.sorted_label;
+    uint64_t* sorted_sum = b.sorted_sum;
+    for (int64_t n = 0; n < gaussians; ++n) {
+        const PackedRow packed = read_row(rows);
+        rows = packed.end();
+        if (packed.count > 1) {
+            unpack_row(packed, b.label, b.sum);
+            sort_pairs(b, packed.count, sorted_label, sorted_sum);
+        } else {
+            unpack_row(packed, sorted_label, sorted_sum);
+        }
+        sorted_label += packed.count;
+        sorted_sum += packed.count;
+    }
 }
 
 }  // namespace panoptic_gs::PGS_ISA

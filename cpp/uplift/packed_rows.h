@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a Gaussian's sums are kept: a row of (label, sum) pairs by ascending label, in as few whole bytes as the row's
-// greatest label and greatest sum need.
+// How a Gaussian's sums are kept: a row of (label, sum) pairs in any order, each label once, in as few whole bytes as the
+// row's greatest label and greatest sum need.
 //
 //     number of pairs   1 byte; 255 is followed by 4 bytes with the number
 //     widths            1 byte: label bytes - 1 | (sum bytes - 1) << 2; not there in an empty row
@@ -71,16 +71,28 @@ struct PairReader {
 
 PGS_PACKED int64_t packed_bound(int64_t count) { return 6 + 12 * count + kRowSlack; }
 
-// Writes a row to `p`, where packed_bound(count) bytes are free; returns its end. `all`: the sums' bits or more.
-PGS_PACKED uint8_t* write_row(uint8_t* p, const uint32_t* label, const uint64_t* sum, uint32_t count, uint64_t all) {
+// Returns the number of pairs; `label` and `sum` have room for them.
+PGS_PACKED uint32_t unpack_row(const PackedRow& row, uint32_t* label, uint64_t* sum) {
+    PairReader pair(row);
+    for (uint32_t i = 0; i < row.count; ++i, pair.next()) {
+        label[i] = pair.label();
+        sum[i] = pair.sum();
+    }
+    return row.count;
+}
+
+// Writes a row to `p`, where packed_bound(count) bytes are free; returns its end. `labels` and `sums`: all bits of its
+// labels and of its sums, perhaps with others that are not above the highest of them.
+PGS_PACKED uint8_t* write_row(uint8_t* p, const uint32_t* label, const uint64_t* sum, uint32_t count, uint32_t labels,
+                              uint64_t sums) {
     *p++ = static_cast<uint8_t>(count < 255 ? count : 255);
     if (count == 0) return p;
     if (count >= 255) {
         __builtin_memcpy(p, &count, sizeof count);
         p += 4;
     }
-    const int label_bytes = (39 - __builtin_clz(label[count - 1] | 1)) / 8;
-    const int sum_bytes = (71 - __builtin_clzll(all | 1)) / 8;
+    const int label_bytes = (39 - __builtin_clz(labels | 1)) / 8;
+    const int sum_bytes = (71 - __builtin_clzll(sums | 1)) / 8;
     *p++ = static_cast<uint8_t>((label_bytes - 1) | (sum_bytes - 1) << 2);
     const int step = label_bytes + sum_bytes, shift = 8 * label_bytes;
     if (step <= 8) {
@@ -95,36 +107,6 @@ PGS_PACKED uint8_t* write_row(uint8_t* p, const uint32_t* label, const uint64_t*
         __builtin_memcpy(p + label_bytes, sum + i, sizeof *sum);
     }
     return p;
-}
-
-// Adds the pairs of two rows, both by ascending label, to `label` and `sum`, where there is room for all of them.
-// Returns their number; `all` becomes all bits of the sums.
-PGS_PACKED uint32_t add_rows(const PackedRow& held, const uint32_t* new_label, const uint64_t* new_sum, uint32_t count,
-                             uint32_t* label, uint64_t* sum, uint64_t& all) {
-    PairReader pair(held);
-    uint32_t i = 0, j = 0, out = 0;
-    all = 0;
-    while (i < held.count && j < count) {
-        const uint32_t a = pair.label(), b = new_label[j];
-        const uint64_t of_a = a <= b ? pair.sum() : 0, of_b = b <= a ? new_sum[j] : 0;
-        label[out] = a <= b ? a : b;
-        sum[out] = of_a + of_b;
-        all |= sum[out++];
-        i += a <= b;
-        pair.p += a <= b ? pair.step : 0;
-        j += b <= a;
-    }
-    for (; i < held.count; ++i, pair.next()) {
-        label[out] = pair.label();
-        sum[out] = pair.sum();
-        all |= sum[out++];
-    }
-    for (; j < count; ++j) {
-        label[out] = new_label[j];
-        sum[out] = new_sum[j];
-        all |= sum[out++];
-    }
-    return out;
 }
 
 }  // namespace panoptic_gs

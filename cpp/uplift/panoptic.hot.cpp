@@ -99,7 +99,7 @@ struct Planes {
 };
 
 struct PanopticVisitor {
-    static constexpr bool kSkipEmpty = true;
+    static constexpr bool kSkipEmpty = kLanes < 16;  // few are, and a branch that is foreseen badly costs more
     const PanopticArguments& arguments;
     Planes& planes;
     int block;

@@ -52,6 +52,9 @@ struct PanopticArguments {
        the builder's numbers of pairs. */ \
     bool merge_votes(const ViewVotes& votes, int64_t chunk, const uint8_t* rows, int64_t begin, int64_t end, \
                      RowBuilder& builder); \
+    /* The pairs of the rows of so many Gaussians, one row after another, each by ascending label, in the builder's \
+       sorted_label and sorted_sum, which have room for them. */ \
+    void sort_rows(const uint8_t* rows, int64_t gaussians, RowBuilder& builder); \
     void add_feature_votes(const FeatureVoteArguments& arguments); \
     void render_panoptic(const PanopticArguments& arguments);  \
     }

@@ -5,9 +5,11 @@
 #include <cstring>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 #include "core/thread_pool.h"
 #include "uplift/packed_rows.h"
+#include "uplift/traversals.h"
 
 namespace panoptic_gs {
 
@@ -35,8 +37,8 @@ void RowBuilder::reserve_pairs(int64_t count) {
     if (count <= capacity) return;
     capacity = std::max<int64_t>(count, 2 * capacity);
     for (places = 256; places < 2 * capacity;) places *= 2;
-    const int64_t row = (capacity + kPadding) / kPadding * kPadding;
-    pair_memory_.allocate(static_cast<size_t>(row * (4 + 8) * 2 + 2 * row * (4 + 8) + row * 4 + places * 4));
+    const int64_t row = (capacity / kPadding + 2) * kPadding;
+    pair_memory_.allocate(static_cast<size_t>(row * (4 + 8) * 2 + row * 4 + places * 4));
     uint8_t* at = pair_memory_.data();
     const auto take = [&at](auto*& array, int64_t elements) {
         array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
@@ -44,30 +46,28 @@ void RowBuilder::reserve_pairs(int64_t count) {
     };
     take(sum, row);
     take(sorted_sum, row);
-    take(total_sum, 2 * row);
     take(label, row);
     take(sorted_label, row);
-    take(total_label, 2 * row);
     take(place, row);
     take(table, places);
     std::memset(table, 0, static_cast<size_t>(places) * sizeof *table);
 }
 
-void RowBuilder::sort_pairs(int64_t count) {
+void RowBuilder::sort_pairs(int64_t count, uint32_t* to_label, uint64_t* to_sum) {
     std::iota(place, place + count, 0u);
     std::sort(place, place + count, [this](uint32_t a, uint32_t b) { return label[a] < label[b]; });
     for (int64_t i = 0; i < count; ++i) {
-        sorted_label[i] = label[place[i]];
-        sorted_sum[i] = sum[place[i]];
+        to_label[i] = label[place[i]];
+        to_sum[i] = sum[place[i]];
     }
 }
 
 void RowBuilder::reserve_runs(int64_t gaussians, int64_t count) {
-    if (static_cast<int64_t>(first_run_memory_.size()) < gaussians) first_run_memory_.allocate(static_cast<size_t>(gaussians));
+    if (static_cast<int64_t>(runs_of_memory_.size()) < gaussians) runs_of_memory_.allocate(static_cast<size_t>(gaussians));
     if (static_cast<int64_t>(run_memory_.size()) < count) run_memory_.allocate(static_cast<size_t>(2 * count));
-    first_run = first_run_memory_.data();
+    runs_of = runs_of_memory_.data();
     runs = run_memory_.data();
-    std::fill_n(first_run, gaussians, kNoRun);
+    std::fill_n(runs_of, gaussians, Runs{kNoRun, 0});
 }
 
 VoteStore::VoteStore(int64_t num_gaussians) : num_gaussians_(num_gaussians) {
@@ -82,13 +82,13 @@ int64_t VoteStore::chunk_end(int64_t chunk) const { return std::min(num_gaussian
 
 const uint8_t* VoteStore::rows(int64_t index) const {
     const Chunk& held = chunk(index);
-    return held.bytes ? held.bytes.get() : empty_rows_.data();
+    return held.bytes.size() > 0 ? held.bytes.data() : empty_rows_.data();
 }
 
 size_t VoteStore::bytes() const {
     const std::lock_guard<std::mutex> lock(mutex_);
     size_t bytes = chunks_.size() * sizeof(Chunk) + empty_rows_.size();
-    for (const Chunk& chunk : chunks_) bytes += static_cast<size_t>(chunk.room);
+    for (const Chunk& chunk : chunks_) bytes += chunk.bytes.capacity();
     return bytes;
 }
 
@@ -102,15 +102,11 @@ int64_t VoteStore::num_pairs(bool void_too) const {
 void VoteStore::replace(int64_t index, RowBuilder& builder) {
     if (builder.overflow) refuse_overflow();
     Chunk& chunk = chunks_[static_cast<size_t>(index)];
-    const int64_t room = builder.used + kRowSlack;
-    if (room > chunk.room || room < chunk.room - chunk.room / 16) {
-        chunk.bytes.reset();
-        chunk.bytes.reset(new uint8_t[static_cast<size_t>(room)]);
-        chunk.room = room;
-    }
-    std::memcpy(chunk.bytes.get(), builder.bytes, static_cast<size_t>(builder.used));
-    std::memset(chunk.bytes.get() + builder.used, 0, kRowSlack);
-    chunk.size = builder.used;
+    const auto size = static_cast<size_t>(builder.used), room = size + kRowSlack;
+    if (room > chunk.bytes.capacity() || room < chunk.bytes.capacity() - chunk.bytes.capacity() / 8)
+        chunk.bytes.allocate(room, true);
+    std::memcpy(chunk.bytes.data(), builder.bytes, size);
+    std::memset(chunk.bytes.data() + size, 0, kRowSlack);
     chunk.pairs = builder.pairs;
     chunk.void_pairs = builder.void_pairs;
 }
@@ -124,42 +120,46 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
     std::vector<int64_t> order(static_cast<size_t>(count)), next(ends);
     for (int64_t i = 0; i < count; ++i) order[static_cast<size_t>(next[static_cast<size_t>(gaussian[i] >> chunk_shift_)]++)] = i;
     RowBuilder builder;
+    std::vector<std::pair<uint32_t, uint64_t>> row;
     for (int64_t index = 0; index < num_chunks(); ++index) {
         const auto begin = order.begin() + ends[static_cast<size_t>(index)];
         const auto end = order.begin() + ends[static_cast<size_t>(index) + 1];
         if (begin == end) continue;
-        std::sort(begin, end, [&](int64_t a, int64_t b) {
-            return gaussian[a] != gaussian[b] ? gaussian[a] < gaussian[b] : label[a] < label[b];
-        });
+        std::sort(begin, end, [&](int64_t a, int64_t b) { return gaussian[a] < gaussian[b]; });
         builder.used = builder.pairs = builder.void_pairs = 0;
         const uint8_t* rows_held = rows(index);
         auto at = begin;
         for (int64_t n = chunk_begin(index); n < chunk_end(index); ++n) {
             const PackedRow held = read_row(rows_held);
             rows_held = held.end();
-            auto last = at;
-            while (last != end && gaussian[*last] == n) ++last;
-            builder.reserve_pairs(std::max<int64_t>(last - at, held.count));
-            uint32_t found = 0;
-            for (; at != last; ++at) {
-                const auto here = static_cast<uint32_t>(label[*at]);
-                const bool again = found > 0 && builder.sorted_label[found - 1] == here;
-                const auto before = again ? builder.sorted_sum[found - 1] : 0;
-                found += again ? 0 : 1;
-                builder.sorted_label[found - 1] = here;
-                builder.sorted_sum[found - 1] = before + static_cast<uint64_t>(sum[*at]);
-                builder.overflow |= builder.sorted_sum[found - 1] >> 63 != 0;
-                if (builder.sorted_sum[found - 1] == 0) --found;
+            row.resize(held.count);
+            PairReader pair(held);
+            for (auto& [own, units] : row) {
+                own = pair.label();
+                units = pair.sum();
+                pair.next();
             }
-            uint64_t all = 0;
-            const uint32_t pairs = add_rows(held, builder.sorted_label, builder.sorted_sum, found, builder.total_label,
-                                            builder.total_sum, all);
-            builder.overflow |= all >> 63 != 0;
-            builder.reserve_bytes(packed_bound(pairs));
-            builder.used = write_row(builder.bytes + builder.used, builder.total_label, builder.total_sum, pairs, all) -
+            for (; at != end && gaussian[*at] == n; ++at)
+                row.emplace_back(static_cast<uint32_t>(label[*at]), static_cast<uint64_t>(sum[*at]));
+            std::sort(row.begin(), row.end());
+            builder.reserve_pairs(static_cast<int64_t>(row.size()));
+            uint32_t found = 0, labels = 0;
+            uint64_t sums = 0;
+            for (const auto& [own, units] : row) {
+                if (units == 0) continue;
+                const bool again = found > 0 && builder.label[found - 1] == own;
+                found += again ? 0 : 1;
+                builder.label[found - 1] = own;
+                builder.sum[found - 1] = units + (again ? builder.sum[found - 1] : 0);
+                labels |= own;
+                sums |= builder.sum[found - 1];
+                builder.overflow |= sums >> 63 != 0;
+            }
+            builder.reserve_bytes(packed_bound(found));
+            builder.used = write_row(builder.bytes + builder.used, builder.label, builder.sum, found, labels, sums) -
                            builder.bytes;
-            builder.pairs += pairs;
-            builder.void_pairs += pairs > 0 && builder.total_label[0] == 0;
+            builder.pairs += found;
+            builder.void_pairs += found > 0 && builder.label[0] == 0;
         }
         replace(index, builder);
     }
@@ -173,49 +173,55 @@ void VoteStore::visit_rows(int64_t count, bool void_too, int threads, int64_t* i
         firsts[i + 1] = firsts[i] + chunks_[i].pairs - (void_too ? 0 : chunks_[i].void_pairs);
     if (firsts.back() != count) throw std::runtime_error("votes were added while they were read out");
     indptr[0] = 0;
-    parallel_for(num_chunks(), threads, [&](int64_t index, int) {
+    std::vector<RowBuilder> builders(static_cast<size_t>(threads));
+    parallel_for(num_chunks(), threads, [&](int64_t index, int worker) {
+        RowBuilder& builder = builders[static_cast<size_t>(worker)];
+        builder.reserve_pairs(chunk(index).pairs);
         const uint8_t* at = rows(index);
+        PGS_DISPATCH(sort_rows, at, chunk_end(index) - chunk_begin(index), builder);
         int64_t entry = firsts[static_cast<size_t>(index)];
+        uint32_t sorted = 0;
         for (int64_t gaussian = chunk_begin(index); gaussian < chunk_end(index); ++gaussian) {
             const PackedRow row = read_row(at);
             at = row.end();
-            entry = visit(gaussian, row, entry);
+            entry = visit(gaussian, static_cast<const uint32_t*>(builder.sorted_label + sorted),
+                          static_cast<const uint64_t*>(builder.sorted_sum + sorted), row.count, entry);
+            sorted += row.count;
             indptr[gaussian + 1] = entry;
         }
     });
 }
 
 void VoteStore::write_sums(int64_t count, int threads, int64_t* indptr, int32_t* label, int64_t* sum) const {
-    visit_rows(count, true, threads, indptr, [&](int64_t, const PackedRow& row, int64_t entry) {
-        PairReader pair(row);
-        for (const int64_t end = entry + row.count; entry < end; ++entry, pair.next()) {
-            label[entry] = static_cast<int32_t>(pair.label());
-            sum[entry] = static_cast<int64_t>(pair.sum());
-        }
-        return entry;
-    });
+    visit_rows(count, true, threads, indptr,
+               [&](int64_t, const uint32_t* own_label, const uint64_t* own_sum, uint32_t pairs, int64_t entry) {
+                   for (uint32_t i = 0; i < pairs; ++i) {
+                       label[entry + i] = static_cast<int32_t>(own_label[i]);
+                       sum[entry + i] = static_cast<int64_t>(own_sum[i]);
+                   }
+                   return entry + pairs;
+               });
 }
 
 void VoteStore::write_shares(int64_t count, bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight,
                              float* total, float* void_weight) const {
-    visit_rows(count, void_too, threads, indptr, [&](int64_t gaussian, const PackedRow& row, int64_t entry) {
-        double all = 0.0;
-        PairReader pair(row);
-        for (uint32_t i = 0; i < row.count; ++i, pair.next()) all += static_cast<double>(static_cast<int64_t>(pair.sum()));
-        pair = PairReader(row);
-        const bool has_void = row.count > 0 && pair.label() == 0;
-        const double of_void = has_void ? static_cast<double>(static_cast<int64_t>(pair.sum())) : 0.0;
-        total[gaussian] = static_cast<float>(all * kVoteQuantum);
-        void_weight[gaussian] = static_cast<float>(of_void * kVoteQuantum);
-        const bool skip = has_void && !void_too;
-        const double normaliser = skip ? all - of_void : all;
-        if (skip) pair.next();
-        for (const int64_t end = entry + row.count - skip; entry < end; ++entry, pair.next()) {
-            label[entry] = static_cast<int32_t>(pair.label());
-            weight[entry] = static_cast<float>(static_cast<double>(static_cast<int64_t>(pair.sum())) / normaliser);
-        }
-        return entry;
-    });
+    visit_rows(count, void_too, threads, indptr,
+               [&](int64_t gaussian, const uint32_t* own_label, const uint64_t* own_sum, uint32_t pairs, int64_t entry) {
+                   const auto number = [](uint64_t units) { return static_cast<double>(static_cast<int64_t>(units)); };
+                   double all = 0.0;
+                   for (uint32_t i = 0; i < pairs; ++i) all += number(own_sum[i]);
+                   const bool has_void = pairs > 0 && own_label[0] == 0;
+                   const double of_void = has_void ? number(own_sum[0]) : 0.0;
+                   total[gaussian] = static_cast<float>(all * kVoteQuantum);
+                   void_weight[gaussian] = static_cast<float>(of_void * kVoteQuantum);
+                   const bool skip = has_void && !void_too;
+                   const double normaliser = skip ? all - of_void : all;
+                   for (uint32_t i = skip; i < pairs; ++i, ++entry) {
+                       label[entry] = static_cast<int32_t>(own_label[i]);
+                       weight[entry] = static_cast<float>(number(own_sum[i]) / normaliser);
+                   }
+                   return entry;
+               });
 }
 
 }  // namespace panoptic_gs

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -27,6 +26,9 @@ struct RowBuilder {
         uint32_t next;          // of the same Gaussian, an index or kNoRun
     };
     static constexpr uint32_t kNoRun = ~0u;
+    struct Runs {
+        uint32_t first, votes;  // votes: of all of them
+    };
 
     uint8_t* bytes = nullptr;     // of the new rows
     int64_t used = 0, room = 0;   // of bytes
@@ -34,17 +36,15 @@ struct RowBuilder {
     bool overflow = false;        // a sum reached 2^63
 
     int64_t capacity = 0;         // pairs of the following
-    uint32_t* label = nullptr;    // of this view or of the caller, by first appearance, and
+    uint32_t* label = nullptr;    // of the row at hand, and
     uint64_t* sum = nullptr;
-    uint32_t* sorted_label = nullptr;  // by label, and
+    uint32_t* sorted_label = nullptr;  // of rows that are read out, and
     uint64_t* sorted_sum = nullptr;
-    uint32_t* total_label = nullptr;   // with what was there before: room for twice as many
-    uint64_t* total_sum = nullptr;
     uint32_t* place = nullptr;    // of label[i] in the table
     uint32_t* table = nullptr;    // [places] index into label; entries that do not point back at their place are stale
     int64_t places = 0;           // a power of two, at least twice the capacity
 
-    uint32_t* first_run = nullptr;  // of each Gaussian of a chunk
+    Runs* runs_of = nullptr;  // each Gaussian of a chunk
     Run* runs = nullptr;
 
     RowBuilder() = default;
@@ -52,12 +52,12 @@ struct RowBuilder {
 
     void reserve_bytes(int64_t more);        // room for so many bytes behind `used`
     void reserve_pairs(int64_t count);       // drops what the arrays of pairs hold
-    void sort_pairs(int64_t count);          // label, sum -> sorted_label, sorted_sum
+    void sort_pairs(int64_t count, uint32_t* to_label, uint64_t* to_sum);  // label and sum, by label
     void reserve_runs(int64_t gaussians, int64_t count);  // drops all runs
 
 private:
     Buffer<uint8_t> byte_memory_, pair_memory_;
-    Buffer<uint32_t> first_run_memory_;
+    Buffer<Runs> runs_of_memory_;
     Buffer<Run> run_memory_;
 };
 
@@ -67,8 +67,7 @@ private:
 class VoteStore {
 public:
     struct Chunk {
-        std::unique_ptr<uint8_t[]> bytes;  // null: all rows are empty
-        int64_t size = 0, room = 0;
+        Buffer<uint8_t> bytes;  // of size 0: all rows are empty
         int64_t pairs = 0, void_pairs = 0;  // void_pairs: of label 0
     };
 
@@ -102,7 +101,8 @@ public:
                       float* void_weight) const;
 
 private:
-    // Calls visit(gaussian, row, first entry) for each Gaussian, chunks in parallel, and writes indptr.
+    // Calls visit(gaussian, labels, sums, number of pairs, first entry), labels ascending, for each Gaussian, chunks in
+    // parallel, and writes indptr. It returns the entry behind its last.
     template <class Visit>
     void visit_rows(int64_t count, bool void_too, int threads, int64_t* indptr, Visit&& visit) const;
 
