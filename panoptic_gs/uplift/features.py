@@ -72,7 +72,7 @@ def uplift_features(
         raise InputError("views", "no views", "at least one view", "Pass the cameras and their feature maps.")
     if on_device is not None:
         totals = on_device.totals
-    return torch.where(totals[:, None] > 0, sums / totals[:, None].clamp_min(1e-30), 0.0)
+    return sums.div_(totals[:, None].clamp_min(1e-30))  # sums without weight are 0
 
 
 def _features_of(camera: Camera, features: np.ndarray | Tensor, sums: Tensor | None, device: torch.device) -> Tensor:
