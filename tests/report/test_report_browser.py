@@ -85,7 +85,7 @@ def shown(page, side: str) -> str:
 
 
 def bring_into_view(part):
-    """Scroll there and wait until the page was told: a scroll event that comes late would hide what the pointer shows."""
+    """Scroll there and wait until the page knows; a scroll event that came late would hide what the pointer shows."""
     part.scroll_into_view_if_needed()
     part.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
