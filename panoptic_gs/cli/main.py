@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Union
 
@@ -40,13 +41,16 @@ Command = Union[  # noqa: UP007 (tyro reads the annotations)
 
 def main(arguments: list[str] | None = None) -> None:
     """Panoptic 3D Gaussian Splatting: make, label, render and score scenes."""
-    command = tyro.cli(Command, prog="panoptic-gs", description=main.__doc__,
-                       args=complete_json(sys.argv[1:] if arguments is None else arguments),
-                       config=(tyro.conf.OmitSubcommandPrefixes,))  # fmt: skip
     try:
+        command = tyro.cli(Command, prog="panoptic-gs", description=main.__doc__,
+                           args=complete_json(sys.argv[1:] if arguments is None else arguments),
+                           config=(tyro.conf.OmitSubcommandPrefixes,))  # fmt: skip
         command.run()
     except InputError as error:
         print_input_error(error)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # `panoptic-gs … | head`: nobody reads on, and nothing may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -156,3 +156,13 @@ def test_pixels_vote_with_their_confidence(room, ply, tmp_path):
     assert (weighed != labels("wrong")).mean() > 0.02
     with pytest.raises(SystemExit):
         labels("half", "--weight-by-confidence", "--overwrite")
+
+
+def test_nobody_reads_on():
+    command = Path(sys.executable).parent / "panoptic-gs"
+    with subprocess.Popen([command, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
