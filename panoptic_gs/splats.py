@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -95,12 +96,18 @@ class Splats:
 
     def to(self, device: torch.device | str) -> Splats:
         """The same Gaussians on another device."""
-        names = ("means", "quats", "scales", "opacities", "sh")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        return self._each(lambda values: values.to(device))
 
     def subset(self, index: Tensor) -> Splats:
         """The Gaussians that a mask or an index tensor ``[M]`` selects."""
-        return Splats(self.means[index], self.quats[index], self.scales[index], self.opacities[index], self.sh[index])
+        return self._each(lambda values: values[index])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Splats:
+        """Bit for bit the same values: normalising a rotation again may change its last digits."""
+        changed = copy(self)
+        for name in ("means", "quats", "scales", "opacities", "sh"):
+            object.__setattr__(changed, name, change(getattr(self, name)))
+        return changed
 
     @classmethod
     def load_ply(cls, path: Path | str, rows: Tensor | None = None) -> Splats:

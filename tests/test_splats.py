@@ -21,6 +21,14 @@ def random_splats(count: int = 20, degree: int = 3) -> Splats:
     )
 
 
+def test_moving_and_selecting_keep_every_bit():
+    splats = random_splats(2000)
+    index = torch.randperm(2000)[:900]
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        assert torch.equal(getattr(splats.to("cpu"), name), getattr(splats, name))
+        assert torch.equal(getattr(splats.subset(index), name), getattr(splats, name)[index])
+
+
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_a_saved_ply_reads_back_the_same(degree, tmp_path):
     splats = random_splats(degree=degree)
