@@ -111,7 +111,7 @@ class Scene:
         points: Points | None = None
         if (root / "transforms.json").is_file():
             frames, points = _read_transforms(root)
-        elif (root / "colmap" / "sparse" / "0").is_dir():
+        elif _colmap_model(root).is_dir():
             frames, points = _read_colmap_scene(root)
         else:
             raise InputError(
@@ -133,6 +133,15 @@ class Scene:
         if not frames:
             raise InputError(root, "no images", "at least one posed image", "Run ns-process-data on the photos.")
         return cls(root, tuple(frames), points, _read_splits(root, stems))
+
+
+def has_cameras(root: Path) -> bool:
+    """Whether a folder has what makes it a scene folder: ``transforms.json`` or a COLMAP model."""
+    return (root / "transforms.json").is_file() or _colmap_model(root).is_dir()
+
+
+def _colmap_model(root: Path) -> Path:
+    return root / "colmap" / "sparse" / "0"
 
 
 def write_scene(
@@ -245,7 +254,7 @@ def _read_transforms(root: Path) -> tuple[list[Frame], Points | None]:
 
 
 def _read_colmap_scene(root: Path) -> tuple[list[Frame], Points | None]:
-    model = read_colmap(root / "colmap" / "sparse" / "0")
+    model = read_colmap(_colmap_model(root))
     frames = []
     for name, camera, lens in model.images:
         path = root / "images" / name

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +105,8 @@ class Splats:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Splats:
         """Bit for bit the same values: normalising a rotation again may change its last digits."""
         changed = copy(self)
-        for name in ("means", "quats", "scales", "opacities", "sh"):
-            object.__setattr__(changed, name, change(getattr(self, name)))
+        for field in fields(self):
+            object.__setattr__(changed, field.name, change(getattr(self, field.name)))
         return changed
 
     @classmethod

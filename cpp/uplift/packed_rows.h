@@ -71,14 +71,13 @@ struct PairReader {
 
 PGS_PACKED int64_t packed_bound(int64_t count) { return 6 + 12 * count + kRowSlack; }
 
-// Returns the number of pairs; `label` and `sum` have room for them.
-PGS_PACKED uint32_t unpack_row(const PackedRow& row, uint32_t* label, uint64_t* sum) {
+// `label` and `sum` have room for all pairs.
+PGS_PACKED void unpack_row(const PackedRow& row, uint32_t* label, uint64_t* sum) {
     PairReader pair(row);
     for (uint32_t i = 0; i < row.count; ++i, pair.next()) {
         label[i] = pair.label();
         sum[i] = pair.sum();
     }
-    return row.count;
 }
 
 // Writes a row to `p`, where packed_bound(count) bytes are free; returns its end. `labels` and `sums`: all bits of its

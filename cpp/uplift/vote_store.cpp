@@ -113,7 +113,7 @@ void VoteStore::replace(int64_t index, RowBuilder& builder) {
 
 void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t* sum, int64_t count) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    // The pairs of each chunk, by Gaussian and label.
+    // The pairs of each chunk.
     std::vector<int64_t> ends(chunks_.size() + 1, 0);
     for (int64_t i = 0; i < count; ++i) ++ends[static_cast<size_t>(gaussian[i] >> chunk_shift_) + 1];
     std::partial_sum(ends.begin(), ends.end(), ends.begin());
@@ -184,8 +184,7 @@ void VoteStore::visit_rows(int64_t count, bool void_too, int threads, int64_t* i
         for (int64_t gaussian = chunk_begin(index); gaussian < chunk_end(index); ++gaussian) {
             const PackedRow row = read_row(at);
             at = row.end();
-            entry = visit(gaussian, static_cast<const uint32_t*>(builder.sorted_label + sorted),
-                          static_cast<const uint64_t*>(builder.sorted_sum + sorted), row.count, entry);
+            entry = visit(gaussian, builder.sorted_label + sorted, builder.sorted_sum + sorted, row.count, entry);
             sorted += row.count;
             indptr[gaussian + 1] = entry;
         }

@@ -82,10 +82,10 @@ class Merge(Output):
 
 def _require_images_of_scene(predictions: RawPredictions, out: Path) -> None:
     """Where the maps go into a scene folder, they must be of its images."""
-    from panoptic_gs.scene import Scene
+    from panoptic_gs.scene import Scene, has_cameras
 
     root = out.absolute().parent
-    if not ((root / "transforms.json").is_file() or (root / "colmap" / "sparse" / "0").is_dir()):
+    if not has_cameras(root):
         return
     known = {frame.stem for frame in Scene.load(root).frames}
     unknown = [image.name for image in predictions.images if image.stem not in known]

@@ -19,7 +19,7 @@ from panoptic_gs.report.environment import environment
 from panoptic_gs.report.evaluation import Evaluation, Evaluator, View, evenly
 from panoptic_gs.report.objects import ObjectRow, labelled_objects, mapped_objects
 from panoptic_gs.report.training_log import TrainingLog
-from panoptic_gs.scene import Frame, Scene
+from panoptic_gs.scene import Frame, Scene, has_cameras
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.checkpoint import is_run
 
@@ -207,7 +207,7 @@ def _data_folder(source: Path, data: Path | None, training: TrainingLog | None, 
             )
         return folder
     for folder in (source, source.absolute().parent) if is_maps else (source,):
-        if (folder / "transforms.json").is_file() or (folder / "colmap" / "sparse" / "0").is_dir():
+        if has_cameras(folder):
             return folder
     if not source.exists():
         raise InputError(source, "no such file or folder", "a training or a labelled scene", "Check the path.")
