@@ -13,10 +13,13 @@ namespace {
 Isa widest() {
 #if defined(PANOPTIC_GS_X86_DISPATCH)
     __builtin_cpu_init();
+    // All that CMakeLists.txt lets the compiler use, as far as it can be asked for.
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
+        return Isa::baseline;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl"))
         return Isa::avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
+    return Isa::avx2;
 #endif
     return Isa::baseline;
 }

@@ -51,6 +51,8 @@ PGS_INLINE void store(int32_t* p, Int x) { __builtin_memcpy(p, &x, sizeof x); }
 PGS_INLINE Int bits_of(Float x) { return (Int)x; }
 PGS_INLINE Float float_of(Int x) { return (Float)x; }
 
+PGS_INLINE Float to_float(Int x) { return __builtin_convertvector(x, Float); }
+
 // Lanes 0, 1, 2, ... as numbers.
 PGS_INLINE Float lane_numbers() {
     Float x;
@@ -209,6 +211,18 @@ PGS_INLINE Float permute(Float a, Int from) {
     return __builtin_shuffle(a, from);
 #endif
 }
+// Lane l of the result: lane from[l] of a and b, the lanes of b counting from kLanes on.
+PGS_INLINE Float permute(Float a, Float b, Int from) {
+#if defined(__AVX512F__)
+    return _mm512_permutex2var_ps(a, (__m512i)from, b);
+#elif defined(__clang__)
+    Float result;
+    for (int lane = 0; lane < kLanes; ++lane) result[lane] = from[lane] < kLanes ? a[from[lane]] : b[from[lane] - kLanes];
+    return result;
+#else
+    return __builtin_shuffle(a, b, from);
+#endif
+}
 PGS_INLINE Int permute(Int a, Int from) { return bits_of(permute(float_of(a), from)); }
 
 // 2^x for |x| < 120, relative error below 2e-7, of several vectors step by step together: a processor looks ahead some
@@ -282,6 +296,13 @@ PGS_INLINE Float exp2(Float x) {
     Float result[1];
     exp2(one, result);
     return result[0];
+}
+
+PGS_INLINE int32_t sum(Int a) {
+    int32_t lanes[kLanes], all = 0;
+    store(lanes, a);
+    for (int i = 0; i < kLanes; ++i) all += lanes[i];
+    return all;
 }
 
 // The sum of the lanes, in a fixed order.

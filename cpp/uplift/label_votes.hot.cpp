@@ -4,14 +4,15 @@
 // While a batch of a tile's Gaussians is blended, their weights are summed per (Gaussian, label of the tile) in float,
 // in an order that only the tile decides; merge_votes.hot.cpp rounds the sums to integers and adds them up.
 //
-// - In a block of one label, the weights are added up over the block's vectors; the vectors wait until there are as many as
-//   lanes, so that their lanes are added up together.
+// - In a block of one label, the weights are added up over the block's vectors; the vectors wait until there are as many
+//   as lanes, so that their lanes are added up together.
 // - In a block of several labels, the weights of a few Gaussians wait, so that what moves pixels to the lanes of their labels
 //   (tile_labels.h) is fetched once for all of them.
 #include <cstring>
 
 #include "core/thread_pool.h"
 #include "core/traverse.h"
+#include "uplift/packed_rows.h"
 #include "uplift/tile_labels.h"
 #include "uplift/traversals.h"
 
@@ -46,6 +47,7 @@ struct VoteVisitor {
     VoteWriter& writer;
     float* sums;    // zero between batches
     int width;      // of a slot's row of sums
+    uint32_t wide;  // VotePage::kWide if the tile has labels that are not narrow
     bool* touched;  // [kBatch]
     int tile;
 
@@ -53,15 +55,9 @@ struct VoteVisitor {
     int block;
     Float factors[kVectors];
 
-    // The ends of the batch's streams lie all over memory.
     PGS_MEMBER void begin_batch(const Batch& batch) {
         const Footprint* footprints = arguments.view.footprints.data();
-        for (int slot = 0; slot < batch.size; ++slot) {
-            gaussian[slot] = footprints[batch.rank[slot]].id;
-            const uint32_t* at = writer.streams[gaussian[slot] >> arguments.votes.chunk_shift].at;
-            __builtin_prefetch(at, 1);
-            __builtin_prefetch(at + VotePage::kHalf, 1);
-        }
+        for (int slot = 0; slot < batch.size; ++slot) gaussian[slot] = footprints[batch.rank[slot]].id;
     }
 
     PGS_MEMBER void begin_block(int number) {
@@ -81,9 +77,12 @@ struct VoteVisitor {
     }
 
     PGS_MEMBER void wait(int slot, const Float (&weight)[kVectors]) {
-        for (int i = 0; i < kVectors; ++i) store(waiting.weights[waiting.rows] + i * kLanes, weight[i]);
-        waiting.row[waiting.rows++] = sums + slot * width;
-        if (waiting.rows < kTogether) return;
+        const int row = waiting.rows;
+        float* own = waiting.weights[row];
+        for (int i = 0; i < kVectors; ++i) store(own + i * kLanes, weight[i]);
+        waiting.row[row] = sums + slot * width;
+        waiting.rows = row + 1;
+        if (row + 1 < kTogether) return;
         add_rows<kTogether>(0);
         waiting.rows = 0;
     }
@@ -119,11 +118,21 @@ struct VoteVisitor {
             const LabelGroup& group = here.group[number];
             Float sum[kRows];
             for (int i = 0; i < kRows; ++i) sum[i] = splat(0.0f);
-            for (; gather < group.last_gather; ++gather) {
-                const Int from = load(here.gather_from[gather]);
-                const Mask to = here.gather_to[gather];
-                const float* weights = waiting.weights[first] + here.gather_vector[gather];
-                for (int i = 0; i < kRows; ++i) sum[i] = add_where(to, sum[i], permute(load(weights + i * kBlockPixels), from));
+            for (int source = 0; source < kSources; ++source) {
+                Float weight[kRows][kGatherVectors];
+                for (int i = 0; i < kRows; ++i)
+                    for (int k = 0; k < kGatherVectors; ++k)
+                        weight[i][k] = load(waiting.weights[first + i] + (source * kGatherVectors + k) * kLanes);
+                for (; gather < group.last_gather[source]; ++gather) {
+                    const Int from = load(here.gather_from[gather]);
+                    const Mask to = less_equal(splat_int(0), from);
+                    for (int i = 0; i < kRows; ++i) {
+                        if constexpr (kGatherVectors == 2)
+                            sum[i] = add_where(to, sum[i], permute(weight[i][0], weight[i][1], from));
+                        else
+                            sum[i] = add_where(to, sum[i], permute(weight[i][0], from));
+                    }
+                }
             }
             Int behind = to_int(lane_numbers()) + 1;
             for (int step = 0; step < group.steps; ++step, behind += 1 << (step - 1))
@@ -180,23 +189,29 @@ struct VoteVisitor {
 
     PGS_MEMBER void write_only_vote(VoteStream& stream, uint32_t own, float weight) {
         writer.reserve(stream, 1);
-        stream.at[1] = static_cast<uint32_t>(labels.label[0]);
-        std::memcpy(stream.at + VotePage::kHalf + 1, &weight, sizeof weight);
+        const auto label = static_cast<uint32_t>(labels.label[0]);
+        std::memcpy(stream.page->weights + stream.at + 1, &weight, sizeof weight);
+        stream.page->labels[stream.at + 1] = static_cast<uint16_t>(label);
+        if (wide != 0) stream.page->upper_labels[stream.at + 1] = static_cast<uint16_t>(label >> 16);
         end_run(stream, own, 1);
     }
 
     PGS_MEMBER void end_run(VoteStream& stream, uint32_t own, uint32_t count) {
-        stream.at[0] = own;
-        stream.at[VotePage::kHalf] = count;
+        stream.page->weights[stream.at] = own & ((1u << arguments.votes.chunk_shift) - 1u);
+        stream.page->labels[stream.at] = static_cast<uint16_t>(count | wide);
         stream.at += 1 + count;
         ++stream.runs;
+        // What the next run of this stream writes to: streams end all over memory.
+        __builtin_prefetch(stream.page->weights + stream.at + 16, 1);
+        __builtin_prefetch(stream.page->labels + stream.at + 32, 1);
     }
 
     // Those of the labels with numbers [first, last).
     PGS_MEMBER void write_votes(VoteStream& stream, uint32_t own, float* row, int first, int last) {
         writer.reserve(stream, static_cast<uint32_t>(last - first));
-        uint32_t* label = stream.at + 1;
-        uint32_t* weight = label + VotePage::kHalf;
+        uint32_t* weight = stream.page->weights + stream.at + 1;
+        uint16_t* label = stream.page->labels + stream.at + 1;
+        uint16_t* upper_label = stream.page->upper_labels + stream.at + 1;
         int count = 0;
         for (int number = first; number < last; number += kLanes) {
             const Float here = load(row + number);
@@ -204,16 +219,22 @@ struct VoteVisitor {
             uint32_t voted = bits(greater_equal(here, splat(kLeastVote)));
 #if defined(__AVX512F__)
             const auto mask = static_cast<__mmask16>(voted);
-            const __m512i all = _mm512_loadu_si512(labels.label + number);
-            _mm512_storeu_si512(label + count, _mm512_maskz_compress_epi32(mask, all));
             _mm512_storeu_si512(weight + count, _mm512_maskz_compress_epi32(mask, (__m512i)here));
+            const __m512i all = _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(labels.label + number));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(label + count), _mm512_cvtepi32_epi16(all));
+            if (wide != 0) {
+                const __m256i upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32(all, 16));
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(upper_label + count), upper);
+            }
             count += __builtin_popcount(voted);
 #else
             for (; voted != 0; voted &= voted - 1, ++count) {
                 const int lane = __builtin_ctz(voted);
-                label[count] = static_cast<uint32_t>(labels.label[number + lane]);
                 const float one = here[lane];
                 std::memcpy(weight + count, &one, sizeof one);
+                const auto own_label = static_cast<uint32_t>(labels.label[number + lane]);
+                label[count] = static_cast<uint16_t>(own_label);
+                if (wide != 0) upper_label[count] = static_cast<uint16_t>(own_label >> 16);
             }
 #endif
         }
@@ -239,6 +260,7 @@ PGS_INLINE void vote(const LabelVoteArguments& arguments) {
         VoteVisitor<kWeighted> visitor{arguments, labels, waiting, arguments.votes.writers[worker],
                                        scratch.data() + static_cast<size_t>(worker) * kSums,
                                        labels.count == 1 ? 1 : (labels.count + kLanes - 1) / kLanes * kLanes,
+                                       labels.greatest >> kNarrowBits != 0 ? VotePage::kWide : 0,
                                        touched, tile, {}, 0, {}};
         BlockState state;
         traverse_tile(view, tile, state, visitor);

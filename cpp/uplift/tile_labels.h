@@ -3,9 +3,9 @@
 // label. For hot sources.
 //
 // A group of a block's labels, usually all of them, shares the lanes of one vector: each label gets some that follow one
-// another. Gathers bring the block's pixels there: a gather takes pixels of one vector to lanes of their labels, and the
-// sum of all gathers is left with the sums of a few lanes for each label. Where vectors are short, or permuting them is
-// slow, a plain list of each label's pixels does better.
+// another. Gathers bring the block's pixels there: a gather takes pixels of one or two vectors to lanes of their labels,
+// and the sum of all gathers is left with the sums of a few lanes for each label. Where vectors are short, or permuting
+// them is slow, a plain list of each label's pixels does better.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,13 @@ namespace panoptic_gs::PGS_ISA {
 constexpr int kTilePixels = kBlocks * kBlockPixels;
 constexpr int kMostSteps = __builtin_ctz(kLanes);
 constexpr bool kGathers = kLanes >= 8;
-constexpr uint32_t kAllLanes = (1u << kLanes) - 1u;
+// Vectors that a gather takes pixels from.
+constexpr int kGatherVectors = kLanes == 16 ? 2 : 1;
+constexpr int kSources = kVectors / kGatherVectors;
+constexpr int kSourcePixels = kGatherVectors * kLanes;
 
 struct LabelGroup {
-    int last_gather, last_target;
+    int last_gather[kSources], last_target;
     // In step s, lanes add the lane 2^s behind them, where it has the same label. Then the first lane has the sum.
     int steps;
     Mask adds[kMostSteps];
@@ -33,9 +36,7 @@ struct LabelGroup {
 struct LabelGathers {
     int groups;
     LabelGroup group[kVectors];
-    // Gathers, group by group. Lanes that they bring nothing to hold anything.
-    Mask gather_to[kBlockPixels];
-    int gather_vector[kBlockPixels];
+    // Gathers, group by group and source by source; negative in lanes that they bring nothing to.
     alignas(64) int32_t gather_from[kBlockPixels][kLanes];
     // Where sums belong, group by group: from lanes of the group to those of a vector of the tile's row of sums.
     Mask target_to[kBlockPixels];
@@ -57,6 +58,7 @@ struct BlockLabels {
 
 struct TileLabels {
     int count;
+    int32_t greatest;
     int32_t label[kTilePixels + kLanes];  // by number
     BlockLabels block[kBlocks];
 };
@@ -78,6 +80,7 @@ PGS_INLINE int number_of(LabelTable& table, TileLabels& labels, int32_t label) {
     if (table.number[at] < 0) {
         table.number[at] = static_cast<int16_t>(labels.count);
         labels.label[labels.count++] = label;
+        labels.greatest = label > labels.greatest ? label : labels.greatest;
     }
     return table.number[at];
 }
@@ -96,7 +99,8 @@ PGS_INLINE int group_pixels(const View& view, const int32_t* map, int tile, int 
         if (x0 + kBlock <= view.width) {
             std::memcpy(label + row * kBlock, of_row, kBlock * sizeof *label);
         } else {
-            for (int i = 0; i < kBlock; ++i) label[row * kBlock + i] = of_row[x0 + i < view.width ? i : view.width - 1 - x0];
+            const int last = view.width - 1 - x0;
+            for (int i = 0; i < kBlock; ++i) label[row * kBlock + i] = of_row[i < last ? i : last];
         }
     }
     Int here[kVectors];
@@ -114,80 +118,98 @@ PGS_INLINE int group_pixels(const View& view, const int32_t* map, int tile, int 
     return count;
 }
 
-PGS_INLINE uint32_t pixels_of_vector(uint64_t pixels, int vector) {
-    return static_cast<uint32_t>(pixels >> (vector * kLanes)) & kAllLanes;
+PGS_INLINE uint32_t pixels_of_source(uint64_t pixels, int source) {
+    return static_cast<uint32_t>(pixels >> (source * kSourcePixels) & ((uint64_t{1} << kSourcePixels) - 1));
 }
 
-// Gives each of a group's labels as many lanes as let the fewest gathers do.
-PGS_INLINE void share_lanes(const LabelTable& table, int first, int count, int (&lanes)[kLanes]) {
-    int most[kLanes];  // pixels of a vector
-    for (int i = 0; i < count; ++i) {
-        most[i] = 0;
-        for (int vector = 0; vector < kVectors; ++vector) {
-            const int pixels = __builtin_popcount(pixels_of_vector(table.pixels[first + i], vector));
-            most[i] = pixels > most[i] ? pixels : most[i];
-        }
+// Where a label's pixels of one source go, from its first lane of the first gather on, if it has `lanes` lanes.
+struct GatherPlaces {
+    int32_t of_pixel[kLanes + 1][kSourcePixels + kLanes];
+
+    constexpr GatherPlaces() : of_pixel{} {
+        for (int lanes = 1; lanes <= kLanes; ++lanes)
+            for (int k = 0; k < kSourcePixels + kLanes; ++k) of_pixel[lanes][k] = k / lanes * kLanes + k % lanes;
     }
-    for (int rounds = 1;; ++rounds) {
-        int all = 0;
-        for (int i = 0; i < count; ++i) {
-            lanes[i] = rounds == 1 ? most[i] : rounds == 2 ? (most[i] + 1) / 2 : (most[i] + rounds - 1) / rounds;
-            all += lanes[i];
-        }
-        if (all <= kLanes) return;
+};
+alignas(64) constexpr GatherPlaces kGatherPlaces;
+
+// Gives each of a group's labels as many lanes as let the fewest gathers do for any source. `most`: the pixels that it
+// has in one source at most.
+PGS_INLINE Int share_lanes(Int most) {
+    for (int gathers = (sum(most) + kLanes - 1) / kLanes;; ++gathers) {
+        const Int lanes = ((most + gathers - 1) * (65536 / gathers + 1)) >> 16;  // divided by the gathers, rounded up
+        if (sum(lanes) <= kLanes) return lanes;
     }
 }
 
-// Moves the first `most` of a vector's pixels to `out`; returns how many there were.
-PGS_INLINE int take_pixels(uint32_t& pixels, int most, int32_t* out) {
+// Plans the gathers of one source, `from` on. `labels`: all pixels of each, and how its lanes lie.
+PGS_INLINE void plan_gathers(const uint64_t* labels, int count, int source, const int32_t* lanes,
+                             const int32_t* first_lane, int32_t* from) {
 #if defined(__AVX512F__)
-    const uint32_t taken = _pdep_u32((1u << most) - 1u, pixels);
-    const __m512i all = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const int count = __builtin_popcount(taken);
-    _mm512_mask_storeu_epi32(out, static_cast<__mmask16>((1u << count) - 1u),
-                             _mm512_maskz_compress_epi32(static_cast<__mmask16>(taken), all));
-    pixels &= ~taken;
-    return count;
+    const __m512i lane = (__m512i)to_int(lane_numbers());
+    __m512i place[kGatherVectors];  // of each pixel
+    __mmask16 in_group[kGatherVectors] = {};
+    for (int k = 0; k < kGatherVectors; ++k) place[k] = _mm512_setzero_si512();
+    for (int i = 0; i < count; ++i) {
+        const uint32_t pixels = pixels_of_source(labels[i], source);
+        const int32_t* places = kGatherPlaces.of_pixel[lanes[i]];
+        for (int k = 0; k < kGatherVectors; ++k) {
+            const auto here = static_cast<__mmask16>(pixels >> (k * kLanes));
+            const __m512i own = _mm512_add_epi32(_mm512_loadu_si512(places), _mm512_set1_epi32(first_lane[i]));
+            place[k] = _mm512_mask_expand_epi32(place[k], here, own);
+            in_group[k] |= here;
+            places += __builtin_popcount(here);
+        }
+    }
+    for (int k = 0; k < kGatherVectors; ++k) {
+        const __m512i pixel = _mm512_add_epi32(lane, _mm512_set1_epi32(k * kLanes));
+        _mm512_mask_i32scatter_epi32(from, in_group[k], place[k], pixel, 4);
+    }
 #else
-    int count = 0;
-    for (; count < most && pixels != 0; ++count, pixels &= pixels - 1) out[count] = __builtin_ctz(pixels);
-    return count;
+    for (int i = 0; i < count; ++i) {
+        const int32_t* place = kGatherPlaces.of_pixel[lanes[i]];
+        for (uint32_t rest = pixels_of_source(labels[i], source); rest != 0; rest &= rest - 1)
+            from[first_lane[i] + *place++] = __builtin_ctz(rest);
+    }
 #endif
 }
 
 PGS_INLINE void plan_group(const LabelTable& table, int first, int count, LabelGathers& block, int& gathers, int& targets,
                            LabelGroup& group) {
-    int lanes[kLanes], first_lane[kLanes];
-    share_lanes(table, first, count, lanes);
+    int32_t pixels_of[kSources][kLanes] = {}, lanes[kLanes], first_lane[kLanes];
+    for (int i = 0; i < count; ++i)
+        for (int source = 0; source < kSources; ++source)
+            pixels_of[source][i] = __builtin_popcount(pixels_of_source(table.pixels[first + i], source));
+    Int pixels[kSources], most = splat_int(0);
+    for (int source = 0; source < kSources; ++source) {
+        pixels[source] = load(pixels_of[source]);
+        most = select(less_equal(most, pixels[source]), pixels[source], most);
+    }
+    const Int share = share_lanes(most);
+    store(lanes, share);
+    Int owner = splat_int(0);  // of each lane
     int longest = 0;
     for (int i = 0, lane = 0; i < count; lane += lanes[i++]) {
         first_lane[i] = lane;
         longest = lanes[i] > longest ? lanes[i] : longest;
+        owner = select(less_equal(splat_int(lane), to_int(lane_numbers())), splat_int(i), owner);
     }
-    for (int vector = 0; vector < kVectors; ++vector) {
-        uint32_t to[kLanes] = {};
-        int rounds = 0;
-        for (int i = 0; i < count; ++i) {
-            uint32_t rest = pixels_of_vector(table.pixels[first + i], vector);
-            for (int round = 0; rest != 0; ++round) {
-                if (round == rounds) ++rounds;
-                int32_t* from = block.gather_from[gathers + round] + first_lane[i];
-                const int taken = take_pixels(rest, lanes[i], from);
-                to[round] |= ((1u << taken) - 1u) << first_lane[i];
-            }
-        }
-        for (int round = 0; round < rounds; ++round) {
-            block.gather_to[gathers] = mask_from_bits(to[round]);
-            block.gather_vector[gathers++] = vector * kLanes;
-        }
+    // Lanes without a label have no pixels either.
+    const Float divisor = max(to_float(share), splat(1.0f));
+    for (int source = 0; source < kSources; ++source) {
+        int32_t gathers_of[kLanes], most_gathers = 0;
+        store(gathers_of, to_int(ceil(to_float(pixels[source]) / divisor)));
+        for (int i = 0; i < kLanes; ++i) most_gathers = gathers_of[i] > most_gathers ? gathers_of[i] : most_gathers;
+        int32_t* from = block.gather_from[gathers];
+        for (int i = 0; i < most_gathers; ++i) store(block.gather_from[gathers++], splat_int(-1));
+        plan_gathers(table.pixels + first, count, source, lanes, first_lane, from);
+        group.last_gather[source] = gathers;
     }
-    group.last_gather = gathers;
     group.steps = 0;
+    const Int lane = to_int(lane_numbers());
     for (int step = 1; step < longest; step *= 2) {
-        uint32_t adds = 0;
-        for (int i = 0; i < count; ++i)
-            if (lanes[i] > step) adds |= ((1u << (lanes[i] - step)) - 1u) << first_lane[i];
-        group.adds[group.steps++] = mask_from_bits(adds);
+        const Int behind = lane + step;
+        group.adds[group.steps++] = less_equal(behind, splat_int(kLanes - 1)) & equal(permute(owner, behind), owner);
     }
     const int first_target = targets;
     uint32_t to[kLanes];
@@ -228,7 +250,7 @@ PGS_INLINE void plan_block(const LabelTable& table, int count, LabelPixels& bloc
 PGS_INLINE void number_tile(const View& view, const int32_t* map, int tile, TileLabels& labels) {
     LabelTable table;
     std::memset(table.number, 0xff, sizeof table.number);
-    labels.count = 0;
+    labels.count = labels.greatest = 0;
     for (int number = 0; number < kBlocks; ++number) {
         BlockLabels& block = labels.block[number];
         block.count = group_pixels(view, map, tile, number, table, labels);

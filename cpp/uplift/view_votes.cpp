@@ -37,8 +37,7 @@ void VoteWriter::next_page(VoteStream& stream) {
     if (stream.page != nullptr) stream.page->used = stream.used(stream.page);
     next->previous = stream.page;
     stream.page = next++;
-    stream.at = stream.page->words;
-    stream.end = stream.page->words + VotePage::kHalf;
+    stream.at = 0;
 }
 
 }  // namespace panoptic_gs

@@ -13,29 +13,29 @@
 
 namespace panoptic_gs {
 
-// Runs of votes, one after another: the Gaussian and the labels in the first half of the words; their number and the
-// weights at the same places of the second half, so that both are written and read in one go.
+// Runs of votes, one after another. A run begins with a place for its Gaussian (in `weights`, counted from the chunk's
+// first) and the number of its votes (in `labels`); its votes follow. Arrays, so that vectors are read and written, and
+// the upper halves of labels by themselves, since few maps have any: memory that is not written costs nothing.
 struct VotePage {
-    static constexpr uint32_t kHalf = 1022;
-    static constexpr uint32_t kMostVotes = 512;  // of a run; a (Gaussian, tile) pair with more makes several
-    static constexpr uint32_t kSlack = 16;       // vectors are read and written whole
+    static constexpr uint32_t kPlaces = 1022;
+    static constexpr uint32_t kMostVotes = 512;   // of a run; a (Gaussian, tile) pair with more makes several
+    static constexpr uint32_t kWide = 1u << 15;   // added to their number: the the upper halves of labels are written
+    static constexpr uint32_t kSlack = 16;        // vectors are read and written whole
 
     VotePage* previous;
     uint32_t used, unused;
-    uint32_t words[2 * kHalf];
+    uint32_t weights[kPlaces];  // bits of floats
+    uint16_t labels[kPlaces], upper_labels[kPlaces];
 };
-static_assert(sizeof(VotePage) == 8192 && VotePage::kHalf >= 1 + VotePage::kMostVotes + VotePage::kSlack);
+static_assert(sizeof(VotePage) == 8192 && VotePage::kPlaces >= 1 + VotePage::kMostVotes + VotePage::kSlack);
 
 // What one worker has for one chunk. `used` of the page at hand is not yet set.
 struct VoteStream {
     VotePage* page = nullptr;
-    uint32_t* at = nullptr;
-    uint32_t* end = nullptr;
+    uint32_t at = VotePage::kPlaces;  // the next free place
     uint32_t runs = 0;
 
-    __attribute__((always_inline)) uint32_t used(const VotePage* of) const {
-        return of == page ? static_cast<uint32_t>(at - page->words) : of->used;
-    }
+    __attribute__((always_inline)) uint32_t used(const VotePage* of) const { return of == page ? at : of->used; }
 };
 
 class ViewVotes;
@@ -50,7 +50,7 @@ struct VoteWriter {
     void next_page(VoteStream& stream);
     // Room for a run of `count` votes, and a vector behind them.
     __attribute__((always_inline)) void reserve(VoteStream& stream, uint32_t count) {
-        if (stream.end - stream.at < static_cast<int64_t>(1 + count + VotePage::kSlack)) next_page(stream);
+        if (stream.at + 1 + count + VotePage::kSlack > VotePage::kPlaces) next_page(stream);
     }
 };
 

@@ -33,12 +33,12 @@ void RowBuilder::reserve_bytes(int64_t more) {
 }
 
 void RowBuilder::reserve_pairs(int64_t count) {
-    constexpr int64_t kPadding = 64;  // vectors are read and written whole
+    constexpr int64_t kPadding = 128;  // vectors are read and written whole
     if (count <= capacity) return;
     capacity = std::max<int64_t>(count, 2 * capacity);
     for (places = 256; places < 2 * capacity;) places *= 2;
     const int64_t row = (capacity / kPadding + 2) * kPadding;
-    pair_memory_.allocate(static_cast<size_t>(row * (4 + 8) * 2 + row * 4 + places * 4));
+    pair_memory_.allocate(static_cast<size_t>(row * (4 + 8) * 2 + row * (4 + 2) + places * 4));
     uint8_t* at = pair_memory_.data();
     const auto take = [&at](auto*& array, int64_t elements) {
         array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
@@ -50,6 +50,7 @@ void RowBuilder::reserve_pairs(int64_t count) {
     take(sorted_label, row);
     take(place, row);
     take(table, places);
+    take(narrow_label, row);
     std::memset(table, 0, static_cast<size_t>(places) * sizeof *table);
 }
 
@@ -133,12 +134,9 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
             const PackedRow held = read_row(rows_held);
             rows_held = held.end();
             row.resize(held.count);
-            PairReader pair(held);
-            for (auto& [own, units] : row) {
-                own = pair.label();
-                units = pair.sum();
-                pair.next();
-            }
+            builder.reserve_pairs(held.count);
+            unpack_row(held, builder.label, builder.sum);
+            for (uint32_t i = 0; i < held.count; ++i) row[i] = {builder.label[i], builder.sum[i]};
             for (; at != end && gaussian[*at] == n; ++at)
                 row.emplace_back(static_cast<uint32_t>(label[*at]), static_cast<uint64_t>(sum[*at]));
             std::sort(row.begin(), row.end());

@@ -18,11 +18,14 @@ constexpr int kVoteFractionBits = 34;
 constexpr double kVoteScale = 17179869184.0;  // 2^34
 constexpr double kVoteQuantum = 1.0 / kVoteScale;
 
+struct VotePage;
+
 // Where one thread builds the new rows of a chunk, and what it needs for a single one. Plain memory that hot sources
 // write to; only the functions below, which are compiled once, make it larger.
 struct RowBuilder {
     struct Run {
-        const uint32_t* words;  // as in a VotePage
+        const VotePage* page;
+        uint16_t first, votes;  // place of its first vote, and their number as in the page
         uint32_t next;          // of the same Gaussian, an index or kNoRun
     };
     static constexpr uint32_t kNoRun = ~0u;
@@ -36,7 +39,8 @@ struct RowBuilder {
     bool overflow = false;        // a sum reached 2^63
 
     int64_t capacity = 0;         // pairs of the following
-    uint32_t* label = nullptr;    // of the row at hand, and
+    uint32_t* label = nullptr;    // of the row at hand, or
+    uint16_t* narrow_label = nullptr;  // if they are narrow, and
     uint64_t* sum = nullptr;
     uint32_t* sorted_label = nullptr;  // of rows that are read out, and
     uint64_t* sorted_sum = nullptr;
@@ -46,6 +50,7 @@ struct RowBuilder {
 
     Runs* runs_of = nullptr;  // each Gaussian of a chunk
     Run* runs = nullptr;
+    bool wide = false;  // one of them is
 
     RowBuilder() = default;
     RowBuilder(const RowBuilder&) = delete;

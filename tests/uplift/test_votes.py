@@ -188,6 +188,60 @@ def test_rows_of_any_length_are_kept():
         torch.testing.assert_close(result.weight.double(), torch.from_numpy(every / every.sum()), rtol=1e-4, atol=1e-7)
 
 
+def sums_of(votes: LabelVotes) -> dict[tuple[int, int], int]:
+    state = votes.state_dict()
+    gaussian = torch.arange(votes.num_gaussians).repeat_interleave(state["indptr"].diff())
+    return dict(zip(zip(gaussian.tolist(), state["label"].tolist()), state["sum"].tolist()))
+
+
+EDGES = [0, 1, 2**8 - 1, 2**8, 2**15 - 1, 2**15, 2**16 - 1, 2**16, 2**24, 2**31 - 1]
+
+
+@pytest.mark.parametrize("num", [1, 8, 15, 16, 17, 31, 33, 63, 65, 130, 300])
+@pytest.mark.parametrize("names", ["one byte", "two bytes", "first narrow", "wide", "every width"])
+def test_views_add_up_label_by_label(num, names):
+    """A view that meets rows adds what it leaves on its own, whatever rows have become long or wide on the way."""
+    rng = np.random.default_rng(num)
+    label_of = {
+        "one byte": np.arange(num) % 256,
+        "two bytes": rng.permutation(2**15)[:num],
+        "first narrow": np.arange(num) + 2**15 - num // 2,
+        "wide": 2**31 - 1 - np.arange(num),
+        "every width": np.concatenate([EDGES, rng.integers(2**16, 2**31, 300)])[:num],
+    }[names]
+    splats = random_splats(num, 60)
+    together, expected = LabelVotes(len(splats)), {}
+    for view in range(4):
+        camera = random_camera(view, 70, 50)
+        seen = label_of[rng.integers(0, min(num, 1 + (view + 1) * num // 4), (50, 70))]  # more labels in later views
+        if view == 2:
+            seen[:, :35] = label_of[0]
+        together.add(splats, camera, seen)
+        alone = LabelVotes(len(splats))
+        alone.add(splats, camera, seen)
+        for pair, units in sums_of(alone).items():
+            expected[pair] = expected.get(pair, 0) + units
+    assert sums_of(together) == expected
+    assert list(sums_of(together)) == sorted(expected)
+
+
+@pytest.mark.parametrize("num", [1, 20, 40, 100, 200])
+def test_large_sums_keep_every_bit(num):
+    """Rows whose sums need more than six bytes meet a view."""
+    splats, cameras, _ = scene(8, 40, 1)
+    labels = np.random.default_rng(num).integers(0, num, (37, 53))
+    alone, votes = LabelVotes(len(splats)), LabelVotes(len(splats))
+    alone.add(splats, cameras[0], labels)
+    large = torch.from_numpy(np.random.default_rng(0).integers(2**20, 2**62, len(splats) * num))
+    label = torch.arange(num, dtype=torch.int32).repeat(len(splats))
+    votes.load_state_dict({"indptr": torch.arange(len(splats) + 1) * num, "label": label, "sum": large})
+    expected = sums_of(votes)
+    votes.add(splats, cameras[0], labels)
+    for pair, units in sums_of(alone).items():
+        expected[pair] += units
+    assert sums_of(votes) == expected
+
+
 def test_sums_come_in_any_order_and_more_than_once():
     store = kernels.VoteStore(1000)
     rng = np.random.default_rng(0)
