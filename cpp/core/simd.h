@@ -68,7 +68,14 @@ struct Mask {
 PGS_INLINE Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.m, b.m)}; }
 PGS_INLINE Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.m, b.m)}; }
 PGS_INLINE Mask and_not(Mask a, Mask b) { return {_kandn_mask16(b.m, a.m)}; }  // a & ~b
-PGS_INLINE uint32_t bits(Mask a) { return a.m; }
+// By hand, since GCC 12 may read 32 bits from where it spilled the 16 of a mask.
+PGS_INLINE uint32_t mask_bits(__mmask16 m) {
+    uint32_t b;
+    asm("kmovw %1, %0" : "=r"(b) : "k"(m));
+    return b;
+}
+PGS_INLINE uint32_t mask_bits(__mmask32 m) { return m; }
+PGS_INLINE uint32_t bits(Mask a) { return mask_bits(a.m); }
 PGS_INLINE Mask mask_from_bits(uint32_t b) { return {static_cast<__mmask16>(b)}; }
 PGS_INLINE bool any(Mask a) { return a.m != 0; }
 PGS_INLINE Mask greater_equal(Float a, Float b) { return {_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ)}; }

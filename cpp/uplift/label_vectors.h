@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "core/isa.h"
+#include "core/simd.h"
 
 #if defined(__AVX512F__)
 
@@ -26,6 +26,7 @@ namespace panoptic_gs::PGS_ISA {
 
 struct SixteenNarrow {
     using Vector = __m256i;
+    using Mask = __mmask16;
     using Label = uint16_t;
     static constexpr int kLabels = 16;
 
@@ -35,11 +36,9 @@ struct SixteenNarrow {
     static PGS_LANES void store(Label* p, Vector a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
     static PGS_LANES Vector sixteen(__m256i lower, __m256i) { return lower; }
     static PGS_LANES Vector bytes(__m128i eight) { return _mm256_cvtepu8_epi16(eight); }
-    static PGS_LANES uint32_t equal(Vector a, Vector b) { return _mm256_cmpeq_epi16_mask(a, b); }
-    static PGS_LANES uint32_t below(Vector a, Vector b) { return _mm256_cmplt_epu16_mask(a, b); }
-    static PGS_LANES Vector where(uint32_t m, Vector a, Vector b) {
-        return _mm256_mask_mov_epi16(b, static_cast<__mmask16>(m), a);
-    }
+    static PGS_LANES Mask equal(Vector a, Vector b) { return _mm256_cmpeq_epi16_mask(a, b); }
+    static PGS_LANES Mask below(Vector a, Vector b) { return _mm256_cmplt_epu16_mask(a, b); }
+    static PGS_LANES Vector where(Mask m, Vector a, Vector b) { return _mm256_mask_mov_epi16(b, m, a); }
     static PGS_LANES Vector permute(Vector from, Vector a) { return _mm256_permutexvar_epi16(from, a); }
     static PGS_LANES Vector subtract(Vector a, Vector b) { return _mm256_sub_epi16(a, b); }
     static PGS_LANES Vector either(Vector a, Vector b) { return _mm256_or_si256(a, b); }
@@ -52,13 +51,14 @@ struct SixteenNarrow {
     static PGS_LANES __m512i eight(Vector a, int group) {
         return _mm512_cvtepu16_epi64(group == 0 ? _mm256_castsi256_si128(a) : _mm256_extracti128_si256(a, 1));
     }
-    static PGS_LANES uint32_t has_bits(Vector a, uint32_t mask) {
+    static PGS_LANES Mask has_bits(Vector a, uint32_t mask) {
         return _mm256_test_epi16_mask(a, splat(static_cast<int>(mask)));
     }
 };
 
 struct Narrow {
     using Vector = __m512i;
+    using Mask = __mmask32;
     using Label = uint16_t;
     static constexpr int kLabels = 32;
 
@@ -71,9 +71,9 @@ struct Narrow {
     static PGS_LANES void store(Label* p, Vector a) { _mm512_storeu_si512(p, a); }
     static PGS_LANES Vector sixteen(__m256i lower, __m256i) { return _mm512_zextsi256_si512(lower); }
     static PGS_LANES Vector bytes(__m128i eight) { return _mm512_zextsi128_si512(_mm_cvtepu8_epi16(eight)); }
-    static PGS_LANES uint32_t equal(Vector a, Vector b) { return _mm512_cmpeq_epi16_mask(a, b); }
-    static PGS_LANES uint32_t below(Vector a, Vector b) { return _mm512_cmplt_epu16_mask(a, b); }
-    static PGS_LANES Vector where(uint32_t m, Vector a, Vector b) { return _mm512_mask_mov_epi16(b, m, a); }
+    static PGS_LANES Mask equal(Vector a, Vector b) { return _mm512_cmpeq_epi16_mask(a, b); }
+    static PGS_LANES Mask below(Vector a, Vector b) { return _mm512_cmplt_epu16_mask(a, b); }
+    static PGS_LANES Vector where(Mask m, Vector a, Vector b) { return _mm512_mask_mov_epi16(b, m, a); }
     static PGS_LANES Vector permute(Vector from, Vector a) { return _mm512_permutexvar_epi16(from, a); }
     static PGS_LANES Vector subtract(Vector a, Vector b) { return _mm512_sub_epi16(a, b); }
     static PGS_LANES Vector either(Vector a, Vector b) { return _mm512_or_si512(a, b); }
@@ -87,13 +87,14 @@ struct Narrow {
                                      : group == 2 ? _mm512_extracti32x4_epi32(a, 2)
                                                   : _mm512_extracti32x4_epi32(a, 3));
     }
-    static PGS_LANES uint32_t has_bits(Vector a, uint32_t mask) {
+    static PGS_LANES Mask has_bits(Vector a, uint32_t mask) {
         return _mm512_test_epi16_mask(a, splat(static_cast<int>(mask)));
     }
 };
 
 struct Wide {
     using Vector = __m512i;
+    using Mask = __mmask16;
     using Label = uint32_t;
     static constexpr int kLabels = 16;
 
@@ -105,11 +106,9 @@ struct Wide {
         return _mm512_or_si512(_mm512_cvtepu16_epi32(lower), _mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16));
     }
     static PGS_LANES Vector bytes(__m128i eight) { return _mm512_cvtepu8_epi32(eight); }
-    static PGS_LANES uint32_t equal(Vector a, Vector b) { return _mm512_cmpeq_epi32_mask(a, b); }
-    static PGS_LANES uint32_t below(Vector a, Vector b) { return _mm512_cmplt_epu32_mask(a, b); }
-    static PGS_LANES Vector where(uint32_t m, Vector a, Vector b) {
-        return _mm512_mask_mov_epi32(b, static_cast<__mmask16>(m), a);
-    }
+    static PGS_LANES Mask equal(Vector a, Vector b) { return _mm512_cmpeq_epi32_mask(a, b); }
+    static PGS_LANES Mask below(Vector a, Vector b) { return _mm512_cmplt_epu32_mask(a, b); }
+    static PGS_LANES Vector where(Mask m, Vector a, Vector b) { return _mm512_mask_mov_epi32(b, m, a); }
     static PGS_LANES Vector permute(Vector from, Vector a) { return _mm512_permutexvar_epi32(from, a); }
     static PGS_LANES Vector subtract(Vector a, Vector b) { return _mm512_sub_epi32(a, b); }
     static PGS_LANES Vector either(Vector a, Vector b) { return _mm512_or_si512(a, b); }
@@ -118,7 +117,7 @@ struct Wide {
     static PGS_LANES __m512i eight(Vector a, int group) {
         return _mm512_cvtepu32_epi64(group == 0 ? _mm512_castsi512_si256(a) : _mm512_extracti64x4_epi64(a, 1));
     }
-    static PGS_LANES uint32_t has_bits(Vector a, uint32_t mask) {
+    static PGS_LANES Mask has_bits(Vector a, uint32_t mask) {
         return _mm512_test_epi32_mask(a, splat(static_cast<int>(mask)));
     }
 };

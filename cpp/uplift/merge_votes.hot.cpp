@@ -130,6 +130,7 @@ PGS_INLINE __m512i eight_units(const RowBuilder::Run& run, uint32_t at) {
 template <class Labels, int kVectors>
 PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, RowBuilder& b, OpenRow& row) {
     using Vector = typename Labels::Vector;
+    using Mask = typename Labels::Mask;
     constexpr int kGroups = Labels::kLabels / 8;
     constexpr uint32_t kAll = Labels::kLabels == 32 ? ~0u : (1u << (Labels::kLabels & 31)) - 1u;
     const Vector none = Labels::splat(-1);
@@ -140,7 +141,7 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
         const uint32_t before = static_cast<uint32_t>(j * Labels::kLabels);
         const uint32_t here = count > before ? count - before : 0;
         const uint32_t held = here >= Labels::kLabels ? kAll : (1u << here) - 1u;
-        label[j] = Labels::where(held, Labels::load(row_label + before), none);
+        label[j] = Labels::where(static_cast<Mask>(held), Labels::load(row_label + before), none);
         for (int i = 0; i < kGroups; ++i)
             sum[j * kGroups + i] = _mm512_maskz_mov_epi64(static_cast<__mmask8>(held >> 8 * i),
                                                           _mm512_loadu_si512(b.sum + before + 8 * i));
@@ -150,10 +151,10 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
         const uint32_t votes = num_votes(run);
         count = votes < 16 ? votes : 16;
         const uint32_t held = (1u << count) - 1u;
-        label[0] = Labels::where(held, labels_of<Labels>(run, run.first), none);
+        label[0] = Labels::where(static_cast<Mask>(held), labels_of<Labels>(run, run.first), none);
         for (uint32_t i = 0; i < 2; ++i)
             sum[i] = _mm512_maskz_mov_epi64(static_cast<__mmask8>(held >> 8 * i), eight_units(run, run.first + 8 * i));
-        row.new_voids = static_cast<uint32_t>(__builtin_popcount(Labels::equal(label[0], Labels::splat(0))));
+        row.new_voids = static_cast<uint32_t>(__builtin_popcount(mask_bits(Labels::equal(label[0], Labels::splat(0)))));
         next.vote = 16;
         if (next.vote >= votes) next = {run.next, 0};
     }
@@ -174,27 +175,28 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
         }
         uint32_t found[kVectors], added = lanes;
         for (int j = 0; j < kVectors; ++j) {
-            found[j] = Labels::below(vote[j], Labels::splat(static_cast<int>(lanes)));
+            found[j] = mask_bits(Labels::below(vote[j], Labels::splat(static_cast<int>(lanes))));
             added -= static_cast<uint32_t>(__builtin_popcount(found[j]));
         }
         if (count + added > static_cast<uint32_t>(kVectors * Labels::kLabels)) break;
         if (added != 0) {
             Vector known = Labels::splat(0);
             for (int j = 0; j < kVectors; ++j)
-                known = Labels::either(known, Labels::bit(Labels::where(found[j], vote[j], none)));
+                known = Labels::either(known, Labels::bit(Labels::where(static_cast<Mask>(found[j]), vote[j], none)));
             const uint32_t fresh = ((1u << lanes) - 1u) & ~Labels::any(known);
             const uint64_t chosen = _pext_u64(0x0706050403020100, 255 * _pdep_u64(fresh, 0x0101010101010101));
             const Vector from = Labels::bytes(_mm_cvtsi64_si128(static_cast<int64_t>(chosen)));
             for (int j = 0; j < kVectors; ++j) {
                 const int end = static_cast<int>(count) - j * Labels::kLabels;  // the row's, as lanes of this vector
                 const Vector to = Labels::subtract(Labels::lanes(), Labels::splat(end));
-                const uint32_t here = Labels::below(to, Labels::splat(static_cast<int>(added)));
+                const Mask here = Labels::below(to, Labels::splat(static_cast<int>(added)));
                 vote[j] = Labels::where(here, Labels::permute(to, from), vote[j]);
                 label[j] = Labels::where(here, Labels::permute(vote[j], own), label[j]);
-                found[j] |= here;
+                found[j] |= mask_bits(here);
             }
             count += added;
-            row.new_voids += static_cast<uint32_t>(__builtin_popcount(fresh & Labels::equal(own, Labels::splat(0))));
+            const uint32_t void_votes = mask_bits(Labels::equal(own, Labels::splat(0)));
+            row.new_voids += static_cast<uint32_t>(__builtin_popcount(fresh & void_votes));
         }
         for (int j = 0; j < kVectors; ++j)
             for (int i = 0; i < kGroups; ++i) {
