@@ -33,6 +33,7 @@ constexpr int kLanes = 4;
 
 typedef float Float __attribute__((vector_size(kLanes * 4)));
 typedef int32_t Int __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t Unsigned __attribute__((vector_size(kLanes * 4)));
 
 PGS_INLINE Float splat(float x) { return x - Float{}; }
 PGS_INLINE Int splat_int(int32_t x) { return x - Int{}; }
@@ -254,7 +255,8 @@ PGS_INLINE void exp2(const Float* x, Float* result) {
 #if defined(__AVX512F__)
     for (int i = 0; i < kCount; ++i) result[i] = _mm512_scalef_ps(result[i], x[i]);
 #else
-    for (int i = 0; i < kCount; ++i) result[i] = float_of(bits_of(result[i]) + (bits_of(x[i] + magic) << 23));
+    for (int i = 0; i < kCount; ++i)  // exponents wrap
+        result[i] = float_of((Int)((Unsigned)bits_of(result[i]) + ((Unsigned)bits_of(x[i] + magic) << 23)));
 #endif
 }
 template <int kCount>
