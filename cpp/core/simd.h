@@ -219,18 +219,11 @@ PGS_INLINE Float permute(Float a, Int from) {
     return __builtin_shuffle(a, from);
 #endif
 }
-// Lane l of the result: lane from[l] of a and b, the lanes of b counting from kLanes on.
-PGS_INLINE Float permute(Float a, Float b, Int from) {
+// The same from several vectors, as if one.
+PGS_INLINE Float permute(const Float (&a)[1], Int from) { return permute(a[0], from); }
 #if defined(__AVX512F__)
-    return _mm512_permutex2var_ps(a, (__m512i)from, b);
-#elif defined(__clang__)
-    Float result;
-    for (int lane = 0; lane < kLanes; ++lane) result[lane] = from[lane] < kLanes ? a[from[lane]] : b[from[lane] - kLanes];
-    return result;
-#else
-    return __builtin_shuffle(a, b, from);
+PGS_INLINE Float permute(const Float (&a)[2], Int from) { return _mm512_permutex2var_ps(a[0], (__m512i)from, a[1]); }
 #endif
-}
 PGS_INLINE Int permute(Int a, Int from) { return bits_of(permute(float_of(a), from)); }
 
 // 2^x for |x| < 120, relative error below 2e-7, of several vectors step by step together: a processor looks ahead some

@@ -182,9 +182,19 @@ struct alignas(64) BlockState {
     uint32_t alive;  // bit b: block b has a live pixel
 };
 
+struct Pixel {
+    int x, y;
+};
+
+// The upper left pixel of a block, which may lie outside of the image.
+PGS_INLINE Pixel first_pixel(const View& view, int tile, int block) {
+    return {tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock,
+            tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock};
+}
+
 PGS_INLINE uint64_t inside_image(const View& view, int tile, int block) {
-    const int columns = view.width - tile % view.tiles_x * kTile - block % kBlocksPerSide * kBlock;
-    const int rows = view.height - tile / view.tiles_x * kTile - block / kBlocksPerSide * kBlock;
+    const auto [x0, y0] = first_pixel(view, tile, block);
+    const int columns = view.width - x0, rows = view.height - y0;
     if (columns <= 0 || rows <= 0) return 0;
     const uint64_t row = columns >= kBlock ? 0xffu : (1u << columns) - 1u;
     uint64_t all = 0;
@@ -282,8 +292,7 @@ PGS_INLINE void traverse_tile(const View& view, int tile, BlockState& state, Vis
 
 // The pixels of a block in a map [H, W], zero outside of the image.
 PGS_INLINE void load_pixels(const View& view, const float* map, int tile, int block, Float (&pixels)[kVectors]) {
-    const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
-    const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
+    const auto [x0, y0] = first_pixel(view, tile, block);
     float values[kBlockPixels];
     for (int k = 0; k < kBlockPixels; ++k) {
         const int x = x0 + k % kBlock, y = y0 + k / kBlock;

@@ -90,8 +90,7 @@ void paint(const PaintJob& job, int tile) {
                 store(job.state->last.data() + base + i * kLanes, lasts[block][i]);
             }
         }
-        const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
-        const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
+        const auto [x0, y0] = first_pixel(view, tile, block);
         const int columns = view.width - x0 < kBlock ? view.width - x0 : kBlock;
         const int rows = view.height - y0 < kBlock ? view.height - y0 : kBlock;
         for (int y = 0; y < rows; ++y) {

@@ -96,8 +96,7 @@ PGS_INLINE void load_block(const PaintGradientJob& job, int tile, int block, Blo
     const View& view = *job.view;
     alignas(64) float planes[kChannels][kBlockPixels] = {};
     alignas(64) float v_alpha[kBlockPixels] = {};
-    const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
-    const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
+    const auto [x0, y0] = first_pixel(view, tile, block);
     const int columns = view.width - x0 < kBlock ? view.width - x0 : kBlock;
     const int rows = view.height - y0 < kBlock ? view.height - y0 : kBlock;
     for (int y = 0; y < rows; ++y) {

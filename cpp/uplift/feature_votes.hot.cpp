@@ -20,8 +20,7 @@ struct FeatureVisitor {
 
     inline __attribute__((always_inline)) void begin_block(int block) {
         const View& view = arguments.view;
-        const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
-        const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
+        const auto [x0, y0] = first_pixel(view, tile, block);
         pixels = arguments.features + (static_cast<int64_t>(y0) * view.width + x0) * arguments.channels + arguments.first;
         if (arguments.weights != nullptr) load_pixels(view, arguments.weights, tile, block, factors);
     }

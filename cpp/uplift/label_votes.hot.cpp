@@ -51,14 +51,8 @@ struct VoteVisitor {
     bool* touched;  // [kBatch]
     int tile;
 
-    uint32_t gaussian[kBatch];
     int block;
     Float factors[kVectors];
-
-    PGS_MEMBER void begin_batch(const Batch& batch) {
-        const Footprint* footprints = arguments.view.footprints.data();
-        for (int slot = 0; slot < batch.size; ++slot) gaussian[slot] = footprints[batch.rank[slot]].id;
-    }
 
     PGS_MEMBER void begin_block(int number) {
         block = number;
@@ -126,12 +120,7 @@ struct VoteVisitor {
                 for (; gather < group.last_gather[source]; ++gather) {
                     const Int from = load(here.gather_from[gather]);
                     const Mask to = less_equal(splat_int(0), from);
-                    for (int i = 0; i < kRows; ++i) {
-                        if constexpr (kGatherVectors == 2)
-                            sum[i] = add_where(to, sum[i], permute(weight[i][0], weight[i][1], from));
-                        else
-                            sum[i] = add_where(to, sum[i], permute(weight[i][0], from));
-                    }
+                    for (int i = 0; i < kRows; ++i) sum[i] = add_where(to, sum[i], permute(weight[i], from));
                 }
             }
             Int behind = to_int(lane_numbers()) + 1;
@@ -173,16 +162,17 @@ struct VoteVisitor {
         if (waiting.count > 0) sum_totals();
         for (int slot = 0; slot < batch.size; ++slot) {
             if (!touched[slot]) continue;
-            VoteStream& stream = writer.streams[gaussian[slot] >> arguments.votes.chunk_shift];
+            const uint32_t gaussian = arguments.view.footprints.data()[batch.rank[slot]].id;
+            VoteStream& stream = writer.streams[gaussian >> arguments.votes.chunk_shift];
             float* row = sums + slot * width;
             if (width == 1) {
-                if (*row >= kLeastVote) write_only_vote(stream, gaussian[slot], *row);
+                if (*row >= kLeastVote) write_only_vote(stream, gaussian, *row);
                 *row = 0.0f;
                 continue;
             }
             constexpr int kMost = static_cast<int>(VotePage::kMostVotes);
             for (int first = 0; first < width; first += kMost)
-                write_votes(stream, gaussian[slot], row, first, first + kMost < width ? first + kMost : width);
+                write_votes(stream, gaussian, row, first, first + kMost < width ? first + kMost : width);
         }
         std::memset(touched, 0, kBatch);
     }
@@ -261,7 +251,7 @@ PGS_INLINE void vote(const LabelVoteArguments& arguments) {
                                        scratch.data() + static_cast<size_t>(worker) * kSums,
                                        labels.count == 1 ? 1 : (labels.count + kLanes - 1) / kLanes * kLanes,
                                        labels.greatest >> kNarrowBits != 0 ? VotePage::kWide : 0,
-                                       touched, tile, {}, 0, {}};
+                                       touched, tile, 0, {}};
         BlockState state;
         traverse_tile(view, tile, state, visitor);
     });

@@ -15,7 +15,7 @@ namespace panoptic_gs::PGS_ISA {
 
 namespace {
 
-constexpr uint32_t kMostRanked = 128;   // pairs that are sorted by counting the smaller labels of each
+constexpr uint32_t kMostRanked = 128;  // pairs that are sorted by counting the smaller labels of each
 
 // A weight as an integer.
 PGS_INLINE uint64_t units(float weight) {
@@ -25,10 +25,6 @@ PGS_INLINE uint64_t units(float weight) {
 #if defined(__AVX512F__)
 PGS_INLINE __m512i units(__m256 weight) {  // the product is exact, so fusing the sum rounds alike
     return _mm512_cvttpd_epi64(_mm512_fmadd_pd(_mm512_cvtps_pd(weight), _mm512_set1_pd(kVoteScale), _mm512_set1_pd(0.5)));
-}
-#else
-PGS_INLINE void store_units(Float weight, uint64_t* out) {
-    for (int lane = 0; lane < kLanes; ++lane) out[lane] = units(weight[lane]);
 }
 #endif
 
@@ -65,10 +61,10 @@ PGS_INLINE uint32_t label_of(const RowBuilder::Run& run, uint32_t vote) {
     return run.page->labels[at] | (run.votes & VotePage::kWide ? uint32_t{run.page->upper_labels[at]} << 16 : 0u);
 }
 
-PGS_INLINE Float weights_of(const RowBuilder::Run& run, uint32_t vote) {
-    Float all;
-    std::memcpy(&all, run.page->weights + run.first + vote, sizeof all);
-    return all;
+PGS_INLINE uint64_t units_of(const RowBuilder::Run& run, uint32_t vote) {
+    float weight;
+    std::memcpy(&weight, run.page->weights + run.first + vote, sizeof weight);
+    return units(weight);
 }
 
 // A row that votes are added to: b.label and b.sum, and what is known of all of them. Gathered on the way, since a vector
@@ -141,7 +137,7 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
         const uint32_t before = static_cast<uint32_t>(j * Labels::kLabels);
         const uint32_t here = count > before ? count - before : 0;
         const uint32_t held = here >= Labels::kLabels ? kAll : (1u << here) - 1u;
-        label[j] = Labels::where(static_cast<Mask>(held), Labels::load(row_label + before), none);
+        label[j] = Labels::select(static_cast<Mask>(held), Labels::load(row_label + before), none);
         for (int i = 0; i < kGroups; ++i)
             sum[j * kGroups + i] = _mm512_maskz_mov_epi64(static_cast<__mmask8>(held >> 8 * i),
                                                           _mm512_loadu_si512(b.sum + before + 8 * i));
@@ -151,7 +147,7 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
         const uint32_t votes = num_votes(run);
         count = votes < 16 ? votes : 16;
         const uint32_t held = (1u << count) - 1u;
-        label[0] = Labels::where(static_cast<Mask>(held), labels_of<Labels>(run, run.first), none);
+        label[0] = Labels::select(static_cast<Mask>(held), labels_of<Labels>(run, run.first), none);
         for (uint32_t i = 0; i < 2; ++i)
             sum[i] = _mm512_maskz_mov_epi64(static_cast<__mmask8>(held >> 8 * i), eight_units(run, run.first + 8 * i));
         row.new_voids = static_cast<uint32_t>(__builtin_popcount(mask_bits(Labels::equal(label[0], Labels::splat(0)))));
@@ -169,9 +165,9 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
         // From the last one down, since what lies behind the votes may look like labels.
 #pragma GCC unroll 8
         for (int number = 7; number >= 0; --number) {
-            const Vector wanted = Labels::permute(Labels::splat(number), own);
+            const Vector wanted = Labels::permute(own, Labels::splat(number));
             for (int j = 0; j < kVectors; ++j)
-                vote[j] = Labels::where(Labels::equal(label[j], wanted), Labels::splat(number), vote[j]);
+                vote[j] = Labels::select(Labels::equal(label[j], wanted), Labels::splat(number), vote[j]);
         }
         uint32_t found[kVectors], added = lanes;
         for (int j = 0; j < kVectors; ++j) {
@@ -182,7 +178,7 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
         if (added != 0) {
             Vector known = Labels::splat(0);
             for (int j = 0; j < kVectors; ++j)
-                known = Labels::either(known, Labels::bit(Labels::where(static_cast<Mask>(found[j]), vote[j], none)));
+                known |= Labels::bit(Labels::select(static_cast<Mask>(found[j]), vote[j], none));
             const uint32_t fresh = ((1u << lanes) - 1u) & ~Labels::any(known);
             const uint64_t chosen = _pext_u64(0x0706050403020100, 255 * _pdep_u64(fresh, 0x0101010101010101));
             const Vector from = Labels::bytes(_mm_cvtsi64_si128(static_cast<int64_t>(chosen)));
@@ -190,8 +186,8 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
                 const int end = static_cast<int>(count) - j * Labels::kLabels;  // the row's, as lanes of this vector
                 const Vector to = Labels::subtract(Labels::lanes(), Labels::splat(end));
                 const Mask here = Labels::below(to, Labels::splat(static_cast<int>(added)));
-                vote[j] = Labels::where(here, Labels::permute(to, from), vote[j]);
-                label[j] = Labels::where(here, Labels::permute(vote[j], own), label[j]);
+                vote[j] = Labels::select(here, Labels::permute(from, to), vote[j]);
+                label[j] = Labels::select(here, Labels::permute(own, vote[j]), label[j]);
                 found[j] |= mask_bits(here);
             }
             count += added;
@@ -213,10 +209,10 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
     __m512i sums = _mm512_setzero_si512();
     for (int j = 0; j < kVectors; ++j) {
         Labels::store(row_label + j * Labels::kLabels, label[j]);
-        labels = Labels::either(labels, Labels::where(Labels::equal(label[j], none), Labels::splat(0), label[j]));
+        labels |= Labels::select(Labels::equal(label[j], none), Labels::splat(0), label[j]);
         for (int i = 0; i < kGroups; ++i) {
             _mm512_storeu_si512(b.sum + j * Labels::kLabels + 8 * i, sum[j * kGroups + i]);
-            sums = _mm512_or_si512(sums, sum[j * kGroups + i]);
+            sums |= sum[j * kGroups + i];
         }
     }
     row.count = count;
@@ -234,10 +230,10 @@ PGS_INLINE NextVote add_runs(NextVote next, typename Labels::Label* row_label, R
 // The votes of a row's first run, whose labels differ from one another.
 PGS_INLINE void copy_run(const RowBuilder::Run& run, RowBuilder& b, OpenRow& row) {
     row.count = num_votes(run);
-    for (uint32_t first = 0; first < row.count; first += kLanes) store_units(weights_of(run, first), b.sum + first);
     for (uint32_t i = 0; i < row.count; ++i) {
         const uint32_t label = label_of(run, i);
         b.label[i] = label;
+        b.sum[i] = units_of(run, i);
         row.labels |= label;
         row.sums |= b.sum[i];
         row.new_voids += label == 0;
@@ -259,20 +255,14 @@ PGS_INLINE uint32_t add_runs(uint32_t run, RowBuilder& b, OpenRow& row) {
                 known[i] = select(held, load(label + i * kLanes), splat_int(-1));
             }
         }
-        const uint32_t votes = num_votes(b.runs[run]);
-        for (uint32_t first = 0; first < votes; first += kLanes) {
-            const uint32_t lanes = votes - first < kLanes ? votes - first : kLanes;
-            uint64_t units_of[kLanes];
-            store_units(weights_of(b.runs[run], first), units_of);
-            for (uint32_t lane = 0; lane < lanes; ++lane) {
-                const uint32_t one = label_of(b.runs[run], first + lane);
-                const Int wanted = splat_int(static_cast<int32_t>(one));
-                uint64_t same = 0;
-                for (int i = 0; i < kKnown; ++i) same |= uint64_t{bits(equal(known[i], wanted))} << (i * kLanes);
-                const uint32_t at = same != 0 ? static_cast<uint32_t>(__builtin_ctzll(same)) : row.count;
-                const uint64_t before = same != 0 ? b.sum[at] : 0;
-                row.put(b, at, one, before + units_of[lane]);
-            }
+        for (uint32_t i = 0; i < num_votes(b.runs[run]); ++i) {
+            const uint32_t one = label_of(b.runs[run], i);
+            const Int wanted = splat_int(static_cast<int32_t>(one));
+            uint64_t same = 0;
+            for (int k = 0; k < kKnown; ++k) same |= uint64_t{bits(equal(known[k], wanted))} << (k * kLanes);
+            const uint32_t at = same != 0 ? static_cast<uint32_t>(__builtin_ctzll(same)) : row.count;
+            const uint64_t before = same != 0 ? b.sum[at] : 0;
+            row.put(b, at, one, before + units_of(b.runs[run], i));
         }
     }
     return run;
@@ -305,9 +295,7 @@ PGS_INLINE void tabulate_runs(NextVote next, int64_t most, RowBuilder& b, OpenRo
         for (uint32_t i = next.vote; i < num_votes(run); ++i) {
             const uint32_t label = label_of(run, i), index = index_of(label);
             const uint64_t before = index < found ? b.sum[index] : 0;
-            float weight;
-            std::memcpy(&weight, run.page->weights + run.first + i, sizeof weight);
-            row.put(b, index, label, before + units(weight));
+            row.put(b, index, label, before + units_of(run, i));
             found = row.count;
         }
     }
@@ -334,6 +322,7 @@ PGS_INLINE void add_votes(const PackedRow& held, const RowBuilder::Runs& own, Ro
         if (expected <= 16) next = add_runs<Wide, 1>(next, b.label, b, row);
         if (next.run != RowBuilder::kNoRun && expected <= 32) next = add_runs<Wide, 2>(next, b.label, b, row);
         if (next.run != RowBuilder::kNoRun && expected <= 64) next = add_runs<Wide, 4>(next, b.label, b, row);
+        if (next.run == RowBuilder::kNoRun) return end_row(b, b.label, row);
     }
     row.note_bits(b);
 #else

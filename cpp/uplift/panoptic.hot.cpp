@@ -170,8 +170,7 @@ PGS_INLINE void write_tile(const PanopticArguments& arguments, const Planes& pla
             store(opaque + i * kLanes, accumulated);
             store(label + i * kLanes, best_label[i]);
         }
-        const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
-        const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
+        const auto [x0, y0] = first_pixel(view, tile, block);
         for (int k = 0; k < kBlockPixels; ++k) {
             const int x = x0 + k % kBlock, y = y0 + k / kBlock;
             if (x >= view.width || y >= view.height) continue;

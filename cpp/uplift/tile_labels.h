@@ -88,8 +88,7 @@ PGS_INLINE int number_of(LabelTable& table, TileLabels& labels, int32_t label) {
 // Finds the labels of a block, and of each pixel which one it is.
 PGS_INLINE int group_pixels(const View& view, const int32_t* map, int tile, int block, LabelTable& table,
                             TileLabels& labels) {
-    const int x0 = tile % view.tiles_x * kTile + block % kBlocksPerSide * kBlock;
-    const int y0 = tile / view.tiles_x * kTile + block / kBlocksPerSide * kBlock;
+    const auto [x0, y0] = first_pixel(view, tile, block);
     if (x0 >= view.width || y0 >= view.height) return 0;
     // Pixels outside of the image repeat the nearest one; their weight is 0.
     int32_t label[kBlockPixels];
