@@ -14,7 +14,7 @@ from torch import Tensor
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge import merge_predictions
 from panoptic_gs.panoptic import PanopticScene
-from panoptic_gs.predict.raw import DESCRIPTION, MaskStack, RawPredictions
+from panoptic_gs.raw_predictions import DESCRIPTION, MaskStack, RawPredictions
 from panoptic_gs.scene import Scene
 from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries

@@ -29,7 +29,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 from panoptic_gs.merge import Merge, merge_predictions
 from panoptic_gs.panoptic import PanopticScene
-from panoptic_gs.predict.raw import RawPredictions
+from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.scene import Frame, Scene
 
 LARGEST_SIDE = 1600

@@ -128,7 +128,7 @@ def labelled_splats(folder: Path, min_opacity: float) -> _Cloud:
 
 def _predicted_points(path: Path, panoptic: Path | None) -> _Cloud:
     from panoptic_gs.metrics import LabelledPoints
-    from panoptic_gs.predict.raw import RawPredictions
+    from panoptic_gs.raw_predictions import RawPredictions
 
     raw = RawPredictions.load(path)
     if raw.points is None:

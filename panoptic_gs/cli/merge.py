@@ -18,7 +18,7 @@ from panoptic_gs.files import require_replaceable
 
 if TYPE_CHECKING:
     from panoptic_gs.merge import Merge as Merged
-    from panoptic_gs.predict.raw import RawPredictions
+    from panoptic_gs.raw_predictions import RawPredictions
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Merge(Output):
 
     def run(self) -> None:
         from panoptic_gs.merge import merge_predictions
-        from panoptic_gs.predict.raw import RawPredictions
+        from panoptic_gs.raw_predictions import RawPredictions
 
         console = self.console()
         require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")

@@ -79,7 +79,7 @@ class Predict(Output):
         from panoptic_gs.predict.class_names import read_classes
         from panoptic_gs.predict.keyframes import Keyframes
         from panoptic_gs.predict.network import load_network
-        from panoptic_gs.predict.raw import RawPredictions
+        from panoptic_gs.raw_predictions import RawPredictions
         from panoptic_gs.scene import Scene
 
         console = self.console()

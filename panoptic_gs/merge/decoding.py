@@ -17,7 +17,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import replacing_folder, write_png
 from panoptic_gs.merge.sampling import CropSampler, sample
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
-from panoptic_gs.predict.raw import RawPredictions
+from panoptic_gs.raw_predictions import RawPredictions
 
 Resolution = Literal["image", "mask"]
 Progress = Callable[[str, float], None]

@@ -14,7 +14,7 @@ from panoptic_gs.merge.bound import bound_qubo
 from panoptic_gs.merge.decoding import Merge, PixelCounts, Progress, count_pixels, segments_from
 from panoptic_gs.merge.overlap import Overlaps
 from panoptic_gs.merge.selection import qubo_objective, solve_qubo
-from panoptic_gs.predict.raw import RawPredictions
+from panoptic_gs.raw_predictions import RawPredictions
 
 Method = Literal["qubo", "standard", "standard-v2"]
 

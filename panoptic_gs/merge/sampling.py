@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from panoptic_gs.predict.raw import RawPredictions
+from panoptic_gs.raw_predictions import RawPredictions
 
 _STRIP_BYTES = 64 << 20
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from panoptic_gs.predict.raw import RawImage, RawPredictions
+from panoptic_gs.raw_predictions import RawImage, RawPredictions
 
 if TYPE_CHECKING:
     from panoptic_gs.predict.keyframes import Keyframes

@@ -22,7 +22,7 @@ from panoptic_gs.predict.cameras import estimate_cameras, upright
 from panoptic_gs.predict.crop import Size, crop, crop_to_original, input_size
 from panoptic_gs.predict.keyframes import Keyframes
 from panoptic_gs.predict.photos import Photo
-from panoptic_gs.predict.raw import RawImage, RawPredictions
+from panoptic_gs.raw_predictions import RawImage, RawPredictions
 
 BUILT_IN = {"panst3r": "panoptic_gs.predict.panst3r:PanSt3R"}
 

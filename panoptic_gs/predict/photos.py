@@ -14,7 +14,7 @@ from PIL import Image
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size, read_rgb
-from panoptic_gs.predict.raw import RawImage
+from panoptic_gs.raw_predictions import RawImage
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 

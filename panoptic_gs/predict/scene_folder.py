@@ -19,8 +19,8 @@ from panoptic_gs.files import replacing, write_json
 from panoptic_gs.predict.cameras import align_to_known
 from panoptic_gs.predict.crop import crop
 from panoptic_gs.predict.photos import Photo, exif_orientation
-from panoptic_gs.predict.raw import RawPredictions
 from panoptic_gs.predict.seed_points import select_seed_points
+from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.scene import Frame, Points, Scene, write_points
 
 _JPEG = (".jpg", ".jpeg")

@@ -17,7 +17,7 @@ from scipy import ndimage
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
-from panoptic_gs.predict.raw import RawImage, RawPredictions
+from panoptic_gs.raw_predictions import RawImage, RawPredictions
 from panoptic_gs.synthetic.noise import CONFUSIONS, REFERENCE_WIDTH, displaced
 
 NETWORK_SIDE = 512

@@ -10,7 +10,7 @@ from plyfile import PlyData, PlyElement
 
 from panoptic_gs import Camera, Category, PanopticScene, Segment
 from panoptic_gs.cli.main import main
-from panoptic_gs.predict.raw import RawImage, RawPredictions
+from panoptic_gs.raw_predictions import RawImage, RawPredictions
 from panoptic_gs.scene import write_scene
 
 WALL, CHAIR = Category(1, "wall", False), Category(5, "chair", True)
