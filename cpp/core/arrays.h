@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What crosses the border from Python: contiguous CPU arrays, checked by panoptic_gs/kernels.py.
+// What crosses the border from Python: contiguous CPU arrays, checked by panoptic_gs/kernels/.
 #pragma once
 
 #include <nanobind/nanobind.h>

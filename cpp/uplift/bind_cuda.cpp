@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device kernels: CUDA tensors come as DLPack, the stream as an integer. The caller's module
-// (panoptic_gs/cuda_kernels.py) has checked that all tensors are on one device and of sizes that fit each other; types
+// (panoptic_gs/kernels/cuda.py) has checked that all tensors are on one device and of sizes that fit each other; types
 // and ranks are checked here, and nothing is ever converted, since results are written in place.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from panoptic_gs import cuda_kernels, kernels
+from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
-from panoptic_gs.cuda_kernels import TILE_SIZE, TileLists, VoteSlots
 from panoptic_gs.errors import InputError
+from panoptic_gs.kernels import cuda as cuda_kernels
+from panoptic_gs.kernels import uplift as uplift_kernels
+from panoptic_gs.kernels.cuda import TILE_SIZE, TileLists, VoteSlots
 from panoptic_gs.splats import Splats
 
 if TYPE_CHECKING:
@@ -191,8 +193,8 @@ class DeviceFeatures:
     """Sums of features on one device.
 
     A view's sums are taken as 64-bit integers, for some channels at a time so that they and their conversion fit into
-    :data:`panoptic_gs.kernels.FEATURE_MEMORY`, and then added to float32 sums over views. The integers' unit is a power
-    of two that the view's size and largest feature decide, so that no sum can leave its range.
+    :data:`panoptic_gs.kernels.uplift.FEATURE_MEMORY`, and then added to float32 sums over views. The integers' unit is
+    a power of two that the view's size and largest feature decide, so that no sum can leave its range.
     """
 
     def __init__(self, num_gaussians: int, channels: int, device: torch.device) -> None:
@@ -208,7 +210,7 @@ class DeviceFeatures:
         """Add one view's features ``[H, W, D]``, times ``weights [H, W]``."""
         count, channels = self.sums.shape
         scale, unit = _fixed_point(features, weights)
-        fitting = kernels.FEATURE_MEMORY // (12 * max(count, 1)) // 16 * 16
+        fitting = uplift_kernels.FEATURE_MEMORY // (12 * max(count, 1)) // 16 * 16
         at_once = min(max(fitting, 16), channels)
         for first in range(0, channels, at_once):
             some = self.sums[:, first : first + at_once]

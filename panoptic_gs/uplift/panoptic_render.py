@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from panoptic_gs import cuda_kernels, kernels
+from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift.blending import Blending
 from panoptic_gs.uplift.device import tile_lists

@@ -18,9 +18,10 @@ import torch
 from cuda_scenes import host_lists
 from torch import Tensor
 
-from panoptic_gs import cuda_kernels, kernels
+from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
-from panoptic_gs.cuda_kernels import TileLists
+from panoptic_gs.kernels import cuda as cuda_kernels
+from panoptic_gs.kernels.cuda import TileLists
 from panoptic_gs.splats import Splats
 
 ROOT = Path(__file__).resolve().parents[2]

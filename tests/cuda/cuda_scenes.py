@@ -12,9 +12,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "uplift"))
 from brute_force import blend, blobs, random_camera, random_splats
 
-from panoptic_gs import cuda_kernels, kernels
+from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
-from panoptic_gs.cuda_kernels import TileLists
+from panoptic_gs.kernels import cuda as cuda_kernels
+from panoptic_gs.kernels.cuda import TileLists
 from panoptic_gs.splats import Splats
 
 

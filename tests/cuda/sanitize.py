@@ -6,8 +6,9 @@ from __future__ import annotations
 import torch
 from cuda_scenes import host_lists, label_scene
 
-from panoptic_gs import cuda_kernels, kernels
-from panoptic_gs.cuda_kernels import TileLists
+from panoptic_gs import kernels
+from panoptic_gs.kernels import cuda as cuda_kernels
+from panoptic_gs.kernels.cuda import TileLists
 from panoptic_gs.uplift.device import DeviceFeatures, DeviceVotes
 
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from panoptic_gs import InputError, cuda_kernels, kernels
-from panoptic_gs.cuda_kernels import TileLists
+from panoptic_gs import InputError, kernels
+from panoptic_gs.kernels import cuda as cuda_kernels
+from panoptic_gs.kernels.cuda import TileLists
 
 pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU such a launch would read host memory"),

@@ -8,7 +8,8 @@ import pytest
 import torch
 from cuda_scenes import blend, label_scene, random_camera, random_splats
 
-from panoptic_gs import InputError, cuda_kernels, kernels
+from panoptic_gs import InputError, kernels
+from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.uplift import uplift_features
 from panoptic_gs.uplift.device import DeviceFeatures
 
@@ -85,7 +86,7 @@ def test_chunks_of_channels_change_no_bit(machine, lists_of, monkeypatch):
     launches = []
     launch = cuda_kernels._launch
     monkeypatch.setattr(cuda_kernels, "_launch", lambda *given: (launches.append(given), launch(*given)))
-    monkeypatch.setattr(kernels, "FEATURE_MEMORY", 1)
+    monkeypatch.setattr(kernels.uplift, "FEATURE_MEMORY", 1)
     result = voted(machine, lists_of, splats, cameras, maps, factors)
     assert len(launches) == 2 * 5  # 16 channels at least
     assert torch.equal(result.sums, expected.sums)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from cuda_scenes import label_scene, random_camera, random_splats
 
-from panoptic_gs import InputError, cuda_kernels, kernels
-from panoptic_gs.cuda_kernels import TileLists
+from panoptic_gs import InputError, kernels
+from panoptic_gs.kernels import cuda as cuda_kernels
+from panoptic_gs.kernels.cuda import TileLists
 from panoptic_gs.uplift import GaussianLabels, LabelVotes, uplift_labels
 from panoptic_gs.uplift.device import SLOTS, DeviceVotes
 

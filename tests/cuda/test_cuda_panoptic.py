@@ -8,7 +8,7 @@ import pytest
 import torch
 from cuda_scenes import blend, label_scene
 
-from panoptic_gs import cuda_kernels
+from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.uplift import GaussianLabels, render_panoptic
 
 

@@ -15,7 +15,7 @@ from panoptic_gs.uplift import uplift_features, uplift_labels
 @pytest.mark.parametrize("channels", [1, 3, 16, 37, 130])
 @pytest.mark.parametrize("memory", [1, 128 << 20])
 def test_features_are_the_weighted_average(channels, memory, monkeypatch):
-    monkeypatch.setattr(kernels, "FEATURE_MEMORY", memory)
+    monkeypatch.setattr(kernels.uplift, "FEATURE_MEMORY", memory)
     splats = random_splats(1, 70)
     cameras = [random_camera(view, 45, 31) for view in range(2)]
     blended = [blend(splats, camera) for camera in cameras]

@@ -170,7 +170,7 @@ def test_a_view_that_is_added_in_parts_gives_the_same_bits(monkeypatch):
     splats, cameras, _ = scene(10, 3000, 1, 300, 200)
     labels = np.random.default_rng(0).integers(0, 2**31 - 1, (200, 300))  # about a label for each pixel
     expected = uplift_labels(splats, [(cameras[0], labels)])
-    monkeypatch.setattr(kernels, "VOTE_MEMORY", 1)
+    monkeypatch.setattr(kernels.uplift, "VOTE_MEMORY", 1)
     assert same(uplift_labels(splats, [(cameras[0], labels)]), expected)
 
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import to_dlpack
 
-from panoptic_gs import _kernels, kernels
+from panoptic_gs import _kernels
 from panoptic_gs.errors import InputError
+from panoptic_gs.kernels.core import require_cuda
 
 TILE_SIZE = 16
 """Of the device kernels, in pixels."""
@@ -171,7 +172,7 @@ def _launch(name: str, device: torch.device, lists: TileLists | None, *arguments
         InputError: the module was built without CUDA, or the tensors are not on a CUDA device.
         RuntimeError: the launch failed, with CUDA's message.
     """
-    kernels.require_cuda()
+    require_cuda()
     if device.type != "cuda":
         raise InputError("tensors", f"tensors on {device}", "CUDA tensors", "Use panoptic_gs.kernels on the CPU.")
     with torch.cuda.device(device):

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door to the compiled module; it mirrors ``cpp/``.
+
+Typed functions over contiguous CPU tensors, checked here: nothing in the compiled module knows torch, tensors cross as
+DLPack. Functions ending in ``_gradient`` are the vector-Jacobian products of those without;
+:mod:`panoptic_gs.rasterize` ties them into autograd. Device kernels are in :mod:`panoptic_gs.kernels.cuda`.
+"""
+
+from panoptic_gs import _kernels
+from panoptic_gs._kernels import PixelState, View  # pyright: ignore[reportMissingImports] (built by CMake, installed elsewhere)
+from panoptic_gs.kernels.core import active_isa, checked, multiply_add, num_threads, require_cuda
+from panoptic_gs.kernels.image import ssim
+from panoptic_gs.kernels.merge import add_overlaps
+from panoptic_gs.kernels.rasterize import (
+    PaintGradient,
+    count_pairs,
+    harmonics,
+    harmonics_gradient,
+    paint,
+    paint_gradient,
+    project_gradient,
+)
+from panoptic_gs.kernels.uplift import VoteStore, add_feature_votes, render_panoptic
+from panoptic_gs.kernels.view import TILE_SIZE, Projection, project, view_of
+
+__all__ = [
+    "TILE_SIZE",
+    "PaintGradient",
+    "PixelState",
+    "Projection",
+    "View",
+    "VoteStore",
+    "_kernels",
+    "active_isa",
+    "add_feature_votes",
+    "add_overlaps",
+    "checked",
+    "count_pairs",
+    "harmonics",
+    "harmonics_gradient",
+    "multiply_add",
+    "num_threads",
+    "paint",
+    "paint_gradient",
+    "project",
+    "project_gradient",
+    "render_panoptic",
+    "require_cuda",
+    "ssim",
+    "view_of",
+]

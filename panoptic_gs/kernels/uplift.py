@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels and features from the pixels of a view to Gaussians, and label rows back to pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from panoptic_gs import _kernels
+from panoptic_gs._kernels import View  # pyright: ignore[reportMissingImports] (built by CMake, installed elsewhere)
+from panoptic_gs.kernels.core import checked, num_threads, optional
+
+VOTE_MEMORY = 32 << 20
+"""Bytes for a view's votes that are not yet added to a :class:`VoteStore`; beyond it a view is added in parts."""
+
+
+class VoteStore:
+    """Exact sums of blending weights for pairs (Gaussian, label), sparse, in units of 2⁻³⁴.
+
+    A sum of 2⁶³ units or more raises ``OverflowError``.
+    """
+
+    def __init__(self, num_gaussians: int) -> None:
+        self._store = _kernels.VoteStore(num_gaussians)
+
+    @property
+    def num_gaussians(self) -> int:
+        """N, the number of Gaussians."""
+        return self._store.num_gaussians
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the sums take."""
+        return self._store.num_bytes
+
+    def add_view(self, view: View, labels: Tensor, weights: Tensor | None = None) -> None:
+        """Add the blending weights of a view's pixels to the pairs with their labels ``[H, W]`` int32.
+
+        ``weights [H, W]`` multiply them.
+        """
+        size = (view.height, view.width)
+        labels = checked("labels", labels, size, torch.int32)
+        self._store.add_view(view, labels, optional("weights", weights, size), VOTE_MEMORY, num_threads())
+
+    def add_sums(self, gaussian: Tensor, label: Tensor, sums: Tensor) -> None:
+        """Add to pairs: ``gaussian [n]`` int64, ``label [n]`` int32, ``sums [n]`` int64."""
+        size = (len(gaussian),)
+        self._store.add_sums(
+            checked("gaussian", gaussian, size, torch.int64),
+            checked("label", label, size, torch.int32),
+            checked("sums", sums, size, torch.int64),
+        )
+
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sparse rows: ``indptr [N + 1]`` int64, ``label [nnz]`` int32 ascending in a row, ``sums [nnz]`` int64."""
+        indptr, label = self._rows(void_too=True)
+        sums = torch.empty(len(label), dtype=torch.int64)
+        self._store.write_sums(num_threads(), indptr, label, sums)
+        return indptr, label, sums
+
+    def shares(self, void_too: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Rows normalised to one: ``indptr``, ``label``, ``weight [nnz]``, and ``total [N]``, ``void [N]`` weights.
+
+        Label 0 is in the rows only where ``void_too``.
+        """
+        indptr, label = self._rows(void_too)
+        weight = torch.empty(len(label))
+        total, void = torch.empty(self.num_gaussians), torch.empty(self.num_gaussians)
+        self._store.write_shares(void_too, num_threads(), indptr, label, weight, total, void)
+        return indptr, label, weight, total, void
+
+    def _rows(self, void_too: bool) -> tuple[Tensor, Tensor]:
+        """Empty ``indptr [N + 1]`` and ``label [nnz]``."""
+        indptr = torch.empty(self.num_gaussians + 1, dtype=torch.int64)
+        return indptr, torch.empty(self._store.num_pairs(void_too), dtype=torch.int32)
+
+
+FEATURE_MEMORY = 128 << 20
+"""Bytes for the channels that :func:`add_feature_votes` sums at a time."""
+
+
+def add_feature_votes(
+    view: View,
+    sums: Tensor,  # [N, D], added to
+    totals: Tensor,  # [N], added to
+    features: Tensor,  # [H, W, D]
+    weights: Tensor | None = None,  # [H, W]
+) -> None:
+    """Add blending weight × feature over a view's pixels to ``sums``, and the blending weights to ``totals``."""
+    _kernels.add_features(
+        view, checked("sums", sums, (view.count, features.shape[-1])), checked("totals", totals, (view.count,)),
+        checked("features", features, (view.height, view.width, sums.shape[1])),
+        optional("weights", weights, (view.height, view.width)), FEATURE_MEMORY, num_threads(),
+    )  # fmt: skip
+
+
+def render_panoptic(
+    view: View,
+    indptr: Tensor,  # [N + 1] int64
+    label: Tensor,  # [nnz] int32
+    weight: Tensor,  # [nnz]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The label with the largest blended weight ``[H, W]`` int64, its share ``[H, W]``, and the alpha ``[H, W]``."""
+    size = (view.height, view.width)
+    ids = torch.empty(size, dtype=torch.int64)
+    confidence, accumulation = torch.empty(size), torch.empty(size)
+    _kernels.render_panoptic(
+        view, checked("indptr", indptr, (view.count + 1,), torch.int64), checked("label", label, (None,), torch.int32),
+        checked("weight", weight, label.shape), ids, confidence, accumulation, num_threads(),
+    )  # fmt: skip
+    return ids, confidence, accumulation
