@@ -3,49 +3,27 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from typing import Annotated, Union
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
 
 import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from panoptic_gs.cli.evaluate import Evaluate
-from panoptic_gs.cli.evaluate_points import EvaluatePoints
-from panoptic_gs.cli.export import Export
 from panoptic_gs.cli.input_error import print_input_error
-from panoptic_gs.cli.merge import Merge
 from panoptic_gs.cli.output import complete_json
-from panoptic_gs.cli.predict import Predict
-from panoptic_gs.cli.prepare import Prepare
-from panoptic_gs.cli.render import Render
-from panoptic_gs.cli.report import Report
-from panoptic_gs.cli.synth import Synth
-from panoptic_gs.cli.uplift import Uplift
-from panoptic_gs.cli.view import View
+from panoptic_gs.cli.registry import COMMANDS
 from panoptic_gs.errors import InputError
-
-Command = Union[  # noqa: UP007 (tyro reads the annotations)
-    Annotated[Synth, tyro.conf.subcommand("synth")],
-    Annotated[Prepare, tyro.conf.subcommand("prepare")],
-    Annotated[Predict, tyro.conf.subcommand("predict")],
-    Annotated[Merge, tyro.conf.subcommand("merge")],
-    Annotated[Uplift, tyro.conf.subcommand("uplift")],
-    Annotated[Render, tyro.conf.subcommand("render")],
-    Annotated[View, tyro.conf.subcommand("view")],
-    Annotated[Export, tyro.conf.subcommand("export")],
-    Annotated[Report, tyro.conf.subcommand("report")],
-    Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
-    Annotated[EvaluatePoints, tyro.conf.subcommand("evaluate-points")],
-]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Panoptic 3D Gaussian Splatting: make, label, render and score scenes."""
     try:
-        command = tyro.cli(Command, prog="panoptic-gs", description=main.__doc__,
-                           args=complete_json(sys.argv[1:] if arguments is None else arguments),
-                           config=(tyro.conf.OmitSubcommandPrefixes,))  # fmt: skip
-        command.run()
+        _run(sys.argv[1:] if arguments is None else arguments)
     except InputError as error:
         print_input_error(error)
         sys.exit(2)
@@ -54,3 +32,43 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # `panoptic-gs … | head`: nobody reads on, and nothing may be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    name = arguments[0] if arguments else ""
+    if name in COMMANDS:
+        # One command is parsed by itself, so that the modules of the others are not imported.
+        _parse(COMMANDS[name].load(), f"panoptic-gs {name}", arguments[1:]).run()
+    elif name in ("-h", "--help"):
+        _print_commands(Console(highlight=False))
+        sys.stdout.flush()
+        sys.exit(0)
+    elif name.startswith("--tyro-"):  # shell completion lists the options of every command
+        members = tuple(
+            Annotated[command.load(), tyro.conf.subcommand(name)]  # pyright: ignore[reportInvalidTypeForm]
+            for name, command in COMMANDS.items()
+        )
+        _parse(Union[members], "panoptic-gs", arguments)  # noqa: UP007 (made at run time)
+    else:
+        console = Console(stderr=True, highlight=False)
+        if name:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            console.print(f"[bold red]No command[/] '{escape(name)}'.{hint}\n")
+        _print_commands(console)
+        sys.exit(2)
+
+
+def _parse(options: Any, program: str, arguments: Sequence[str]) -> Any:
+    return tyro.cli(options, prog=program, args=complete_json(arguments), config=(tyro.conf.OmitSubcommandPrefixes,))
+
+
+def _print_commands(console: Console) -> None:
+    console.print(
+        "usage: panoptic-gs COMMAND [OPTIONS]   (panoptic-gs COMMAND --help lists its options)\n", markup=False
+    )
+    console.print(f"{main.__doc__}\n")
+    table = Table.grid(padding=(0, 2))
+    for name, command in COMMANDS.items():
+        table.add_row(f"  [bold]{name}[/]", escape(command.summary))
+    console.print(table)

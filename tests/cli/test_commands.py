@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands as a user types them, on a small procedural room."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from scipy.spatial import KDTree
 
 from panoptic_gs import PanopticScene, Splats
 from panoptic_gs.cli.main import main
+from panoptic_gs.cli.registry import COMMANDS
 from panoptic_gs.confidence import encode_confidence
 from panoptic_gs.files import write_png
 from panoptic_gs.scene import Scene
@@ -127,6 +129,27 @@ def test_the_installed_command_runs():
     assert result.returncode == 0
     for name in ("synth", "uplift", "render", "evaluate"):
         assert name in result.stdout
+
+
+def test_the_list_says_what_each_command_is_for():
+    for name, command in COMMANDS.items():
+        assert inspect.getdoc(command.load()).startswith(command.summary), name
+
+
+def test_the_list_needs_no_torch():
+    """It takes a fraction of a second because of that."""
+    program = "import sys; sys.argv = ['panoptic-gs', '--help']\nfrom panoptic_gs.cli.main import main\ntry: main()\n"
+    program += "finally: print(*sorted({'torch', 'scipy', 'viser'} & set(sys.modules)), file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == ""
+    assert "uplift" in result.stdout
+
+
+def test_an_unknown_command_is_named(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["uplit"])
+    assert stop.value.code == 2
+    assert "No command 'uplit'. Did you mean 'uplift'?" in capsys.readouterr().err
 
 
 def test_pixels_vote_with_their_confidence(room, ply, tmp_path):

@@ -12,9 +12,10 @@ import pytest
 import tyro
 
 from panoptic_gs import Category, PanopticScene, Segment
-from panoptic_gs.cli.main import Command, main
+from panoptic_gs.cli.main import main
 from panoptic_gs.cli.output import Output, complete_json
 from panoptic_gs.cli.prepare import Dataset, Prepare
+from panoptic_gs.cli.registry import COMMANDS
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def maps(tmp_path) -> Path:
 
 
 def test_every_command_has_both():
-    commands = [typing.get_args(member)[0] for member in typing.get_args(Command)]
+    commands = [command.load() for command in COMMANDS.values()]
     commands += [typing.get_args(member)[0] for member in typing.get_args(Dataset)]
     assert len(commands) > 10
     for command in commands:
