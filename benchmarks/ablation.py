@@ -11,13 +11,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.command import main
-from benchmarks.harness import Outcome, RunSettings, Task, run_tasks
-from benchmarks.predictions import PredictionSource
-from benchmarks.published import PUBLISHED_ABLATION, TITLES
-from benchmarks.rooms import RoomOptions
-from benchmarks.table import require_markers
-from benchmarks.variants import variants_of
+from benchmarks.quality.command import main
+from benchmarks.quality.harness import Outcome, RunSettings, Task, run_tasks
+from benchmarks.quality.predictions import PredictionSource
+from benchmarks.quality.published import PUBLISHED_ABLATION, TITLES
+from benchmarks.quality.rooms import RoomOptions
+from benchmarks.quality.table import require_markers
+from benchmarks.quality.variants import variants_of
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.nerfstudio_run import NerfstudioRun
+from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from panoptic_gs.cli.input_error import print_input_error
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_rgb, write_json
-from panoptic_gs.metrics import evaluate_scenes
+from panoptic_gs.metrics import PROTOCOLS, evaluate_scenes
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.report import contact_sheet, error_map, match_objects
 from panoptic_gs.scene import Scene
 
-PROTOCOLS = ("panoptic-lifting", "strict")
 _LEGEND = (
     "Errors: red = wrong category, orange = right category but another object, grey = right, white = void in the truth"
 )
@@ -65,8 +64,8 @@ class Demo:
         rendered = PanopticScene(predictions.categories, predictions.segments, run.rendered_ids(), source="ns-render")
         test = [frame.stem for frame in scene.split("test")]
         train = [frame.stem for frame in scene.split("train")]
-        before = {name: s.as_dict() for name, s in evaluate_scenes(predictions, truth, train, PROTOCOLS).items()}
-        after = {name: s.as_dict() for name, s in evaluate_scenes(rendered, truth, test, PROTOCOLS).items()}
+        before = {name: s.as_dict() for name, s in evaluate_scenes(predictions, truth, train).items()}
+        after = {name: s.as_dict() for name, s in evaluate_scenes(rendered, truth, test).items()}
         sheet = out / "contact_sheet.png"
         draw_sheet(sheet, run, scene, rendered, truth, test)
         console.print(score_table(before, after, results))
@@ -96,8 +95,8 @@ def score_table(before: Mapping[str, Any], after: Mapping[str, Any], results: Ma
         table.add_column(heading, justify="right")
     for name, scores in (("predictions", before), ("novel views", after)):
         for protocol in PROTOCOLS:
-            cells = [f"{100 * scores[protocol][key]:.1f}" for key in keys.values()]
-            table.add_row(name if protocol == PROTOCOLS[0] else "", protocol, *cells)
+            cells = [f"{100 * scores[protocol.name][key]:.1f}" for key in keys.values()]
+            table.add_row(name if protocol is PROTOCOLS[0] else "", protocol.name, *cells)
     return table
 
 

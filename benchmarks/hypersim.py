@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchmarks.command import main
-from benchmarks.dataset import DatasetBenchmark
+from benchmarks.quality.command import main
+from benchmarks.quality.dataset import DatasetBenchmark
 
 
 @dataclass(frozen=True)

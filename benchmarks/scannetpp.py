@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from benchmarks.command import main
-from benchmarks.dataset import DatasetBenchmark
+from benchmarks.quality.command import main
+from benchmarks.quality.dataset import DatasetBenchmark
 
 VALIDATION = Path("splits") / "nvs_sem_val.txt"
 """Where the download lists the 50 scenes that are scored."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,9 @@ from nerfstudio_plugin.gaussians import count_visible
 from nerfstudio_plugin.model import PanopticSplatfactoModel, PanopticSplatfactoModelConfig
 from nerfstudio_plugin.report import EvaluationReport, eval_command
 from panoptic_gs.errors import InputError
-from panoptic_gs.metrics import PANOPTIC_LIFTING, STRICT, MeanIoU, ScenePanopticQuality, evaluate_scenes
-from panoptic_gs.metrics.scenes import require_same_categories
-from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.metrics import SceneScores, Scorer, evaluate_scenes
 from panoptic_gs.report.environment import command_line
 
-PROTOCOLS = (PANOPTIC_LIFTING, STRICT)
 _QUALITIES = ("pq", "sq", "rq", "pq_things", "pq_stuff")
 
 
@@ -47,39 +44,23 @@ class PanopticPipelineConfig(VanillaPipelineConfig):
             return super().setup(**kwargs)
 
 
-class SceneScore:
-    """Scene-PQ and mIoU of rendered views, collected view by view.
+def _view_taker(scorer: Scorer) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None]:
+    """What counts a rendered view, if there is a true map of it."""
 
-    Args:
-        meaning: what the predicted ids mean.
-        truth: what the true ids mean; its categories are scored.
-    """
+    def take(outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
+        if "panoptic_gt" in batch:
+            scorer.add(outputs["segment_id"][..., 0].to(torch.int64), batch["panoptic_gt"])
 
-    def __init__(self, meaning: PanopticScene, truth: PanopticScene) -> None:
-        require_same_categories(meaning, truth)
-        self.truth_category_of = torch.from_numpy(truth.category_of())
-        self.metrics = {
-            protocol.name: (ScenePanopticQuality(truth.categories, protocol), MeanIoU(truth.categories, protocol))
-            for protocol in PROTOCOLS
-        }
+    return take
 
-    def add(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
-        """Count one view, if there is a true map of it."""
-        if "panoptic_gt" not in batch:
-            return
-        truth = batch["panoptic_gt"].cpu()
-        segment, category = (outputs[name][..., 0].cpu().to(torch.int64) for name in ("segment_id", "category_id"))
-        for metrics in self.metrics.values():
-            for metric in metrics:
-                metric.update(category, segment, self.truth_category_of[truth], truth)
 
-    def results(self) -> dict[str, float]:
-        """The scores of all views together, as ``PROTOCOL/pq`` and so on; those without any class are left out."""
-        scores = {}
-        for name, (quality, iou) in self.metrics.items():
-            values = {**quality.compute(), **iou.compute()}
-            scores |= {f"{name}/{key}": float(values[key]) for key in (*_QUALITIES, "miou")}
-        return {name: value for name, value in scores.items() if not math.isnan(value)}
+def _metrics(scores: Mapping[str, SceneScores], prefix: str = "") -> dict[str, float]:
+    """Scene-PQ and mIoU as ``PROTOCOL/pq`` and so on; those without any class are left out."""
+    results: dict[str, float] = {}
+    for name, score in scores.items():
+        values = {key: getattr(score.panoptic, key) for key in _QUALITIES} | {"miou": score.miou}
+        results |= {f"{prefix}{name}/{key}": value for key, value in values.items() if not math.isnan(value)}
+    return results
 
 
 class PanopticPipeline(VanillaPipeline):
@@ -129,13 +110,14 @@ class PanopticPipeline(VanillaPipeline):
         """
         truth = self.datamanager.eval_dataset.metadata["panoptic_gt"]
         uplifted = self.model.current_labels()
-        score = None
+        scorer = None
         with input_errors_exit():
             if truth is not None and uplifted is not None:
-                score = SceneScore(uplifted.meaning, truth)
+                scorer = Scorer(uplifted.meaning, truth)
         command = eval_command() if step is None and uplifted is not None else None
         report = None if command is None else EvaluationReport(self)
-        takers = [taker.add for taker in (score, report) if taker is not None]
+        takers = [] if scorer is None else [_view_taker(scorer)]
+        takers += [] if report is None else [report.add]
 
         def take(outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
             for add in takers:
@@ -146,8 +128,8 @@ class PanopticPipeline(VanillaPipeline):
             metrics = super().get_average_eval_image_metrics(step=step, output_path=output_path, get_std=get_std)
         finally:
             self.model.on_evaluated = None
-        if score is not None:
-            metrics |= score.results()
+        if scorer is not None:
+            metrics |= _metrics(scorer.scores())
         if step is None:
             metrics |= self._prediction_scores()
         if command is not None and report is not None:
@@ -165,8 +147,4 @@ class PanopticPipeline(VanillaPipeline):
         stems = [frame.stem for frame in metadata["frames"] if frame.stem in truth.maps]
         if not any(stem in predictions.maps for stem in stems):
             return {}
-        results = {}
-        for name, scores in evaluate_scenes(predictions, truth, stems, PROTOCOLS, allow_missing=True).items():
-            values = {key: getattr(scores.panoptic, key) for key in _QUALITIES} | {"miou": scores.miou}
-            results |= {f"predictions/{name}/{key}": value for key, value in values.items() if not math.isnan(value)}
-        return results
+        return _metrics(evaluate_scenes(predictions, truth, stems, allow_missing=True), "predictions/")

@@ -6,12 +6,14 @@ from panoptic_gs.metrics.contingency import ContingencyTable
 from panoptic_gs.metrics.modules import InstanceCoverage, MeanAccuracy, MeanIoU, ScenePanopticQuality
 from panoptic_gs.metrics.panoptic_quality import ClassQuality, PanopticQualities, panoptic_quality
 from panoptic_gs.metrics.points import LabelledPoints, PointCloudQuality, point_table, score_points, transfer_labels
-from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, STRICT, Protocol
-from panoptic_gs.metrics.scenes import SceneScores, evaluate_scenes, score_table
+from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, PROTOCOLS, STRICT, Protocol
+from panoptic_gs.metrics.scenes import evaluate_scenes
+from panoptic_gs.metrics.scorer import SceneScores, Scorer, score_table
 from panoptic_gs.metrics.segmentation import Coverage, class_accuracy, class_iou, coverage
 
 __all__ = [
     "PANOPTIC_LIFTING",
+    "PROTOCOLS",
     "STRICT",
     "ClassQuality",
     "ContingencyTable",
@@ -26,6 +28,7 @@ __all__ = [
     "Protocol",
     "ScenePanopticQuality",
     "SceneScores",
+    "Scorer",
     "average_precision",
     "class_accuracy",
     "class_iou",

@@ -8,18 +8,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from PIL import Image
 
-from panoptic_gs.metrics import PANOPTIC_LIFTING, STRICT, ContingencyTable, SceneScores, score_table
-from panoptic_gs.metrics.protocol import resize_labels
-from panoptic_gs.metrics.scenes import require_same_categories
+from panoptic_gs.metrics import STRICT, ContingencyTable, SceneScores, Scorer
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
 from panoptic_gs.report.confusion import Confusion
 from panoptic_gs.report.contact_sheet import error_map, match_segments
 
-PROTOCOLS = (PANOPTIC_LIFTING, STRICT)
 LAYERS = ("photo", "rendered", "panoptic", "truth", "errors")
 """The pictures of a view, in order."""
 
@@ -105,14 +101,12 @@ class Evaluator:
     def __init__(
         self, meaning: PanopticScene, truth: PanopticScene | None, shown: Collection[str] = (), width: int = 640
     ) -> None:
-        if truth is not None:
-            require_same_categories(meaning, truth)
+        self._scorer = None if truth is None else Scorer(meaning, truth)
         self._meaning, self._truth, self._shown, self._width = meaning, truth, set(shown), width
-        self._tables = {protocol.resize: ContingencyTable() for protocol in PROTOCOLS}
         self._small: list[View] = []
         self._psnr: list[float] = []
         self._per_view_psnr: dict[str, float | None] = {}
-        self._num_views = self._num_scored = 0
+        self._num_views = 0
 
     def add(self, view: View) -> None:
         """Count a view."""
@@ -120,8 +114,8 @@ class Evaluator:
         psnr = view.psnr
         if psnr is not None:
             self._psnr.append(psnr)
-        if self._truth is not None and view.truth is not None:
-            self._count(view.ids, view.truth)
+        if self._scorer is not None and view.truth is not None:
+            self._scorer.add(view.ids, view.truth)
         if view.name in self._shown:
             self._per_view_psnr[view.name] = psnr
             self._small.append(self._shrunken(view))
@@ -135,35 +129,23 @@ class Evaluator:
         pairs: dict[int, int] = {}
         scores: dict[str, SceneScores] = {}
         confusion, iou = None, {}
-        if self._truth is not None and self._num_scored:
-            categories = self._truth.categories
-            scores = {p.name: score_table(self._tables[p.resize], categories, p) for p in PROTOCOLS}
-            exact = self._tables[STRICT.resize]
+        num_scored = 0 if self._scorer is None else self._scorer.num_views
+        if self._scorer is not None and num_scored:
+            scores = self._scorer.scores()
+            exact = self._scorer.table(STRICT)
             pairs = match_segments(exact)
             iou = _ious(exact, pairs)
-            confusion = Confusion.of(exact, categories)
+            confusion = Confusion.of(exact, self._scorer.categories)
         colors, true_colors = self._colors(pairs)
         means = dict(metrics or {})
         if self._psnr and "psnr" not in means:
             means = {"psnr": math.fsum(self._psnr) / len(self._psnr), **means}
         shown = sorted(self._small, key=lambda view: view.name)
         return Evaluation(
-            self._num_views, self._num_scored, scores, means, confusion,
+            self._num_views, num_scored, scores, means, confusion,
             tuple(self._pictured(view, pairs, colors, true_colors) for view in shown), colors, true_colors,
             self._true_names(), iou,
         )  # fmt: skip
-
-    def _count(self, ids: np.ndarray, truth: np.ndarray) -> None:
-        assert self._truth is not None
-        height, width = truth.shape
-        ids = resize_nearest(ids, width, height)
-        maps = [
-            torch.from_numpy(np.ascontiguousarray(labels))
-            for labels in (self._meaning.category_of()[ids], ids, self._truth.category_of()[truth], truth)
-        ]
-        for size, table in self._tables.items():
-            table.add(*(resize_labels(labels, size or (width, height)) for labels in maps))
-        self._num_scored += 1
 
     def _shrunken(self, view: View) -> View:
         height, width = view.ids.shape

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.baselines import (
+from benchmarks.quality.baselines import (
     SourceView,
     dense_labels,
     hard_labels,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.harness import (
+from benchmarks.quality.harness import (
     RunSettings,
     Task,
     finished_result,
@@ -22,8 +22,8 @@ from benchmarks.harness import (
     seen_views,
     signature,
 )
-from benchmarks.predictions import PredictionSource, views_of
-from benchmarks.variants import Variant, variants_of
+from benchmarks.quality.predictions import PredictionSource, views_of
+from benchmarks.quality.variants import Variant, variants_of
 from panoptic_gs import Camera, Category, InputError, PanopticScene, Segment
 from panoptic_gs.scene import Scene, write_scene
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
@@ -168,7 +168,7 @@ def test_a_scene_without_truth_or_held_out_views_is_refused(scene_folder, tmp_pa
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_a_command_ends_with_the_benchmark_that_was_killed(tmp_path):
     code = ("import pathlib, sys; from rich.console import Console; "
-            "from benchmarks.nerfstudio_run import NerfstudioRun as Run; "
+            "from benchmarks.quality.nerfstudio_run import NerfstudioRun as Run; "
             "Run(pathlib.Path(sys.argv[1]), Console(), pathlib.Path(sys.argv[1]) / 'log.txt').call("
             "['/bin/sh', '-c', f'echo $$ > {sys.argv[1]}/pid; exec sleep 60'])")  # fmt: skip
     pid = tmp_path / "pid"

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import predicted_renders
+from benchmarks.quality.harness import predicted_renders
 from panoptic_gs import Camera, Category, PanopticScene, Segment
 from panoptic_gs.cli.main import main
 from panoptic_gs.scene import write_scene

@@ -4,14 +4,13 @@ import pytest
 
 from benchmarks.ablation import Ablation
 from benchmarks.hypersim import Hypersim
-from benchmarks.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS
+from benchmarks.quality.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS
+from benchmarks.quality.table import columns_of, markdown, mean_columns, method_rows, scene_rows, write_between
 from benchmarks.replica import Replica
 from benchmarks.scannet import ScanNet
 from benchmarks.scannetpp import ScanNetPlusPlus
-from benchmarks.scorer import Scorer
-from benchmarks.table import columns_of, markdown, mean_columns, method_rows, scene_rows, write_between
 from panoptic_gs import Category, InputError, PanopticScene, Segment
-from panoptic_gs.metrics import evaluate_scenes
+from panoptic_gs.metrics import Scorer, evaluate_scenes
 
 
 def result(scene, pq, variant="full", rows=("predictions", "uplifted"), things=0.25):
@@ -79,7 +78,7 @@ def test_the_collector_scores_as_the_whole_scene_does():
     scorer = Scorer(pred, truth)
     for stem in "abc":
         scorer.add(pred.maps[stem], truth.maps[stem])
-    assert scorer.results() == {name: score.as_dict() for name, score in evaluate_scenes(pred, truth).items()}
+    assert scorer.scores() == evaluate_scenes(pred, truth)
 
 
 def test_published_rows_are_the_papers():

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.published import Published
+from benchmarks.quality.published import Published
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import replacing
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m benchmarks.with_parent PID COMMAND …`` becomes the command, which ends when its parent ``PID`` does.
+"""``python -m benchmarks.quality.with_parent PID COMMAND …`` becomes the command and ends when its parent ``PID`` does.
 
 A benchmark that was killed would otherwise leave a training behind that goes on writing into the folder of a run that
 the next start of the benchmark does again.
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def guarded(words: Sequence[str]) -> list[str]:
     """The command line of a subprocess that is to end with this process; the first word is a path."""
-    return [sys.executable, "-m", "benchmarks.with_parent", str(os.getpid()), *words]
+    return [sys.executable, "-m", "benchmarks.quality.with_parent", str(os.getpid()), *words]
 
 
 def main(parent: int, command: list[str]) -> None:

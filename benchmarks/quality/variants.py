@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.predictions import MergeMethod
+from benchmarks.quality.predictions import MergeMethod
 from panoptic_gs.errors import InputError
 
 FACTORS = ("regularisation", "merge", "views")

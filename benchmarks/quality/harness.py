@@ -18,10 +18,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.baselines import BASELINES, require_baselines
-from benchmarks.nerfstudio_run import NerfstudioRun
-from benchmarks.predictions import PredictionSource
-from benchmarks.variants import Variant
+from benchmarks.quality.baselines import BASELINES, require_baselines
+from benchmarks.quality.nerfstudio_run import NerfstudioRun
+from benchmarks.quality.predictions import PredictionSource
+from benchmarks.quality.variants import Variant
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.scene import Scene
@@ -196,7 +196,7 @@ def execute_task(task: Task, settings: RunSettings, threads: int) -> dict[str, A
     trained = time.monotonic()
 
     baselines = settings.baselines if task.variant == Variant() else ()
-    run.call([sys.executable, "-m", "benchmarks.score_run", str(task.folder), "--baselines", *baselines])
+    run.call([sys.executable, "-m", "benchmarks.quality.score_run", str(task.folder), "--baselines", *baselines])
     scores = read_json(task.folder / "scores.json")
     if settings.predict_views and task.variant == Variant():
         scores["rows"]["rendered-views"] = predicted_renders(run, own, settings.predict_views)

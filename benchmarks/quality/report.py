@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks.harness import Outcome
-from benchmarks.published import Published
+from benchmarks.quality.harness import Outcome
+from benchmarks.quality.published import Published
+from benchmarks.quality.table import Result, markdown, method_rows, print_methods, published_markdown, scene_rows
 from benchmarks.speed.timing import machine
-from benchmarks.table import Result, markdown, method_rows, print_methods, published_markdown, scene_rows
 from panoptic_gs.files import replacing, write_json
 
 LEGEND = (

@@ -14,13 +14,13 @@ from typing import ClassVar, Literal
 
 from rich.console import Console
 
-from benchmarks.command import plain
-from benchmarks.harness import BASELINES, Outcome, RunSettings, Task, require_scorable, run_tasks
-from benchmarks.predictions import PredictionSource
-from benchmarks.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS, TITLES, Published
-from benchmarks.report import write_report
-from benchmarks.variants import variants_of
-from benchmarks.with_parent import guarded
+from benchmarks.quality.command import plain
+from benchmarks.quality.harness import BASELINES, Outcome, RunSettings, Task, require_scorable, run_tasks
+from benchmarks.quality.predictions import PredictionSource
+from benchmarks.quality.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS, TITLES, Published
+from benchmarks.quality.report import write_report
+from benchmarks.quality.variants import variants_of
+from benchmarks.quality.with_parent import guarded
 from panoptic_gs.errors import InputError
 
 

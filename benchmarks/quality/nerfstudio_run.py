@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.with_parent import guarded
+from benchmarks.quality.with_parent import guarded
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score one training: ``python -m benchmarks.score_run RUN`` renders its held-out views, and those of the baselines."""
+"""Score one training: ``python -m benchmarks.quality.score_run RUN`` renders the held-out views, and the baselines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import yaml
 from rich.console import Console
 from tyro.conf import Positional
 
-from benchmarks.baselines import (
+from benchmarks.quality.baselines import (
     BASELINES,
     SourceView,
     dense_labels,
@@ -32,8 +32,7 @@ from benchmarks.baselines import (
     require_baselines,
     view_distance,
 )
-from benchmarks.nerfstudio_run import NerfstudioRun
-from benchmarks.scorer import Scorer
+from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from nerfstudio_plugin.compat import default_device, label_device
 from nerfstudio_plugin.datamanager import PanopticDataset, camera_of
 from nerfstudio_plugin.pipeline import PanopticPipeline
@@ -44,7 +43,7 @@ from panoptic_gs.cli.evaluate_points import depth_truth, labelled_splats
 from panoptic_gs.cli.input_error import print_input_error
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json, write_png
-from panoptic_gs.metrics import point_table, score_points
+from panoptic_gs.metrics import Scorer, point_table, score_points
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.rasterize import rasterization
 from panoptic_gs.scene import Scene
@@ -132,8 +131,8 @@ class TrainedRun:
             true = self.train.labels(index, "panoptic_gt")
             if true is not None:
                 ids = self.train.labels(index, "panoptic")
-                scorer.add(np.zeros_like(true) if ids is None else ids.numpy(), true.numpy())
-        return {"scores": scorer.results()}
+                scorer.add(ids, true)
+        return {"scores": _as_json(scorer)}
 
     def score_uplifted(self, run_folder: Path) -> dict[str, Any]:
         """The method: ids as ``ns-render`` gives them, and the colour's PSNR and SSIM; renders are kept."""
@@ -151,12 +150,12 @@ class TrainedRun:
             write_png(run_folder / "renders" / "rgb" / f"{stem}.png", rgb)
             maps[stem] = ids
             if "panoptic_gt" in batch:
-                scorer.add(ids, batch["panoptic_gt"].cpu().numpy())
+                scorer.add(ids, batch["panoptic_gt"])
         self.model.on_evaluated = None
         self.image_scores |= {name: float(np.mean([m[name] for m in metrics])) for name in ("psnr", "ssim")}
         rendered = PanopticScene(self.meaning.categories, self.meaning.segments, maps, source="rendered")
         rendered.save(run_folder / "renders" / "panoptic", overwrite=True)
-        return {"scores": scorer.results(), "seconds_per_view": seconds / max(1, len(maps))}
+        return {"scores": _as_json(scorer), "seconds_per_view": seconds / max(1, len(maps))}
 
     def score_test(self, labels_of: Callable[[Camera], np.ndarray]) -> dict[str, Any]:
         """Score a way to label the held-out views."""
@@ -165,9 +164,9 @@ class TrainedRun:
         for index in range(len(self.test)):
             true = self.test.labels(index, "panoptic_gt")
             if true is not None:
-                scorer.add(labels_of(self.camera(self.test, index)), true.numpy())
+                scorer.add(labels_of(self.camera(self.test, index)), true)
                 views += 1
-        return {"scores": scorer.results(), "seconds_per_view": (time.perf_counter() - start) / max(1, views)}
+        return {"scores": _as_json(scorer), "seconds_per_view": (time.perf_counter() - start) / max(1, views)}
 
     def score_points(self, labelled: Path) -> dict[str, float | None] | None:
         """3D scores of the labelled splats where the scene has depth maps; None where it has none."""
@@ -238,6 +237,10 @@ class TrainedRun:
     def camera(self, dataset: PanopticDataset, index: int) -> Camera:
         """The toolkit's camera of a view, where the Gaussians are."""
         return camera_of(dataset.cameras[index : index + 1]).to(self.device)
+
+
+def _as_json(scorer: Scorer) -> dict[str, Any]:
+    return {name: score.as_dict() for name, score in scorer.scores().items()}
 
 
 def stem_of(dataset: PanopticDataset, index: int) -> str:

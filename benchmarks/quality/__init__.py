@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How good the results are: scenes × variants are trained, rendered and scored; each command is a module beside."""
