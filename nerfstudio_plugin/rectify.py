@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from panoptic_gs.camera import Distortion
+from panoptic_gs.scene.lens import Distortion
 
 _Intrinsics = tuple[float, float, float, float]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pinhole camera, lens distortion, and every conversion between camera conventions.
+"""The pinhole camera and every conversion between camera conventions.
 
 The toolkit knows one convention: world-to-camera matrices in OpenCV axes (x right, y down, z forward) and intrinsics in
 pixels with the centre of the upper left pixel at (0.5, 0.5). Everything else is converted here and nowhere else.
@@ -151,65 +151,6 @@ class Camera:
     def to(self, device: torch.device | str) -> Camera:
         """The same camera on another device."""
         return Camera(self.viewmat.to(device), self.K.to(device), self.width, self.height)
-
-
-@dataclass(frozen=True)
-class Distortion:
-    """OpenCV's lens distortion: ``opencv`` (radial k1, k2, k3, k4 in the denominator; tangential p1, p2) or ``fisheye``
-    (k1–k4).
-
-    Coefficients that a model lacks are 0. Source: OpenCV's camera calibration documentation; the six numbers are the
-    ones that nerfstudio's ``transforms.json`` names.
-    """
-
-    k1: float = 0.0
-    k2: float = 0.0
-    k3: float = 0.0
-    k4: float = 0.0
-    p1: float = 0.0
-    p2: float = 0.0
-    model: str = "opencv"
-
-    def __bool__(self) -> bool:
-        return self.model == "fisheye" or any((self.k1, self.k2, self.k3, self.k4, self.p1, self.p2))
-
-    def distort(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where ideal normalised image coordinates land on the real sensor, in normalised coordinates."""
-        r2 = x * x + y * y
-        if self.model == "fisheye":
-            r = np.sqrt(np.maximum(r2, 1e-24))
-            theta = np.arctan(r)
-            t2 = theta * theta
-            scale = theta * (1 + t2 * (self.k1 + t2 * (self.k2 + t2 * (self.k3 + t2 * self.k4)))) / r
-            return x * scale, y * scale
-        radial = (1 + r2 * (self.k1 + r2 * (self.k2 + r2 * self.k3))) / (1 + r2 * self.k4)
-        return (
-            x * radial + 2 * self.p1 * x * y + self.p2 * (r2 + 2 * x * x),
-            y * radial + self.p1 * (r2 + 2 * y * y) + 2 * self.p2 * x * y,
-        )
-
-
-def undistort_nearest(pixels: np.ndarray, K: np.ndarray, distortion: Distortion, outside: int = 0) -> np.ndarray:
-    """Take the lens distortion out of a map of labels or colours by nearest neighbour.
-
-    Args:
-        pixels: ``[H, W]`` or ``[H, W, C]`` as the sensor saw it.
-        K: ``[3, 3]`` intrinsics for this size; the undistorted image keeps them.
-        distortion: the lens.
-        outside: value of pixels that the sensor did not see.
-
-    Returns:
-        An array of the same shape and dtype.
-    """
-    height, width = pixels.shape[:2]
-    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    x, y = np.meshgrid((np.arange(width) + 0.5 - cx) / fx, (np.arange(height) + 0.5 - cy) / fy)
-    x, y = distortion.distort(x, y)
-    column, row = np.floor(x * fx + cx).astype(np.int64), np.floor(y * fy + cy).astype(np.int64)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    result = pixels[row.clip(0, height - 1), column.clip(0, width - 1)]
-    result[~inside] = outside
-    return result
 
 
 def rotation_from_quaternion(quaternion: Tensor) -> Tensor:

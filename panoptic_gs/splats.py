@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyData, PlyElement
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import replacing
+from panoptic_gs.ply import read_vertices
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic: colour = 0.5 + SH_C0 · dc."""
@@ -191,23 +192,6 @@ class Splats:
             vertices[name] = values
         with replacing(Path(path)) as temporary:
             PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
-
-
-def read_vertices(path: Path | str, expected: str, rows: np.ndarray | None = None) -> np.ndarray:
-    """The vertices of a PLY as a structured array; all, or those with the numbers ``rows [M]``.
-
-    Raises:
-        InputError: no such file, no PLY, truncated, no vertices.
-    """
-    mend = "Copy or export the file again; it may be truncated or of another kind."
-    try:
-        # Mapped into memory, since plyfile reads unmapped files value by value; copied, so that the file may go.
-        vertices = PlyData.read(str(path))["vertex"].data
-        return np.array(vertices if rows is None else vertices[rows])
-    except FileNotFoundError as error:
-        raise InputError(path, "no such file", expected, "Check the path.") from error
-    except (PlyParseError, KeyError, ValueError, OSError, UnicodeDecodeError) as error:
-        raise InputError(path, f"a file that cannot be read as PLY ({error})", expected, mend) from error
 
 
 def count_vertices(path: Path | str) -> int:

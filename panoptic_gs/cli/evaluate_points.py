@@ -20,8 +20,8 @@ from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_image, read_json
 from panoptic_gs.panoptic import Category, PanopticScene, category_from_json
+from panoptic_gs.ply import read_vertices
 from panoptic_gs.scene import Scene
-from panoptic_gs.splats import read_vertices
 
 if TYPE_CHECKING:
     from panoptic_gs.metrics import LabelledPoints

@@ -25,11 +25,11 @@ from panoptic_gs.datasets.prepared_frame import RECORDS, PreparedFrame, reduce_c
 from panoptic_gs.datasets.raw_scene import Dropped, RawScene
 from panoptic_gs.datasets.seed_points import Points, thin_evenly
 from panoptic_gs.datasets.segment_ids import SegmentIds
-from panoptic_gs.datasets.transforms import write_transforms
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, require_replaceable, write_json
 from panoptic_gs.panoptic import PanopticScene, Segment
-from panoptic_gs.scene import write_points
+from panoptic_gs.ply import write_points
+from panoptic_gs.scene.transforms import write_transforms
 
 FORMAT = 2
 """Raised when what is kept of a frame changes, so that older unfinished work is not resumed."""

@@ -16,9 +16,9 @@ from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
 from panoptic_gs.datasets.scannetpp_annotation import AnnotatedMesh, Benchmark, find_benchmark
 from panoptic_gs.datasets.scannetpp_capture import Capture
 from panoptic_gs.datasets.seed_points import Points, points_from_mesh
-from panoptic_gs.datasets.undistortion import undistort_photo
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_rgb
+from panoptic_gs.scene.rectification import undistort_photo
 
 
 @dataclass(frozen=True, eq=False)

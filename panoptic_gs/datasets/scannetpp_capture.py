@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from panoptic_gs.camera import Camera, Distortion
-from panoptic_gs.datasets.colmap import read_colmap
+from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.raw_scene import Dropped
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
+from panoptic_gs.scene.colmap import read_colmap
+from panoptic_gs.scene.lens import Distortion
 
 # nerfstudio turns COLMAP's world, which is the mesh's, into (y, x, -z) or, in later versions, (x, z, -y).
 _TRANSFORMS_WORLDS = {

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from panoptic_gs.export.objects import PlacedObject
-from panoptic_gs.scene import write_points
+from panoptic_gs.ply import write_points
 from panoptic_gs.uplift import LabelledScene
 
 _OPAQUE = 0.1  # Gaussians below this opacity are no points of a surface

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from panoptic_gs.camera import Camera, Distortion
+from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import replacing, write_json
 from panoptic_gs.predict.cameras import align_to_known
@@ -22,6 +22,7 @@ from panoptic_gs.predict.photos import Photo, exif_orientation
 from panoptic_gs.predict.seed_points import select_seed_points
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.scene import Frame, Points, Scene, write_points
+from panoptic_gs.scene.lens import Distortion
 
 _JPEG = (".jpg", ".jpeg")
 _SAME_SHAPE = 0.01  # how much the aspect ratios of a photo and of its camera may differ

@@ -17,9 +17,9 @@ from scipy.spatial import KDTree
 from panoptic_gs import PanopticScene, Splats
 from panoptic_gs.cli.main import main
 from panoptic_gs.cli.registry import COMMANDS
-from panoptic_gs.confidence import encode_confidence
 from panoptic_gs.files import write_png
 from panoptic_gs.scene import Scene
+from panoptic_gs.scene.confidence import encode_confidence
 from panoptic_gs.splats import SH_C0
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from panoptic_gs.camera import Camera, Distortion
+from panoptic_gs.camera import Camera
+from panoptic_gs.scene.lens import Distortion
 
 _MODELS = {"opencv": ("OPENCV", 4), "fisheye": ("OPENCV_FISHEYE", 5)}
 

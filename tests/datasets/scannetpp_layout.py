@@ -14,7 +14,8 @@ from PIL import Image
 from room_frames import RoomFrame, paint
 from room_mesh import room_mesh, write_mesh
 
-from panoptic_gs.camera import Camera, Distortion
+from panoptic_gs.camera import Camera
+from panoptic_gs.scene.lens import Distortion
 from panoptic_gs.synthetic import CATEGORIES, Room, RoomRenderer
 
 SCENE = "0a5c013435"

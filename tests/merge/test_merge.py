@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from panoptic_gs import Category, InputError, PanopticScene
-from panoptic_gs.confidence import ConfidenceMaps
 from panoptic_gs.merge import MaskFormerRules, maskformer, merge_predictions, qubo
 from panoptic_gs.predict import RawImage, RawPredictions
+from panoptic_gs.scene.confidence import ConfidenceMaps
 
 CLASSES = (Category(1, "wall", False), Category(5, "chair", True), Category(9, "floor", False))
 HEIGHT, WIDTH = 12, 16

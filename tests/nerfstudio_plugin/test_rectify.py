@@ -9,7 +9,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.datamanagers.full_images_datamanager import _undistort_image
 
 from nerfstudio_plugin.rectify import rectification
-from panoptic_gs.camera import Distortion
+from panoptic_gs.scene.lens import Distortion
 
 WIDTH, HEIGHT = 160, 120
 K = np.array([[120.0, 0, 78.3], [0, 118.0, 61.2], [0, 0, 1]])

@@ -14,11 +14,11 @@ from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.trainer import PanopticTrainer, latest_checkpoint, stretched
 from panoptic_gs.camera import Camera
-from panoptic_gs.confidence import encode_confidence
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_png
 from panoptic_gs.report.training_log import TrainingLog
 from panoptic_gs.scene import Scene
+from panoptic_gs.scene.confidence import encode_confidence
 from panoptic_gs.uplift import GaussianLabels, uplift_labels
 
 Train = Callable[..., PanopticTrainer]

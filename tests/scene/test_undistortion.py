@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from panoptic_gs.camera import Distortion, undistort_nearest
-from panoptic_gs.datasets.colmap import read_colmap
-from panoptic_gs.datasets.undistortion import undistort_photo
 from panoptic_gs.files import read_rgb
 from panoptic_gs.scene import Scene
+from panoptic_gs.scene.colmap import read_colmap
+from panoptic_gs.scene.lens import Distortion
+from panoptic_gs.scene.rectification import undistort_nearest, undistort_photo
 
 K = np.array([[60.0, 0, 47.5], [0, 62, 31.5], [0, 0, 1]])
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from panoptic_gs import InputError
-from panoptic_gs.confidence import ConfidenceMaps, encode_confidence
 from panoptic_gs.files import write_png
+from panoptic_gs.scene.confidence import ConfidenceMaps, encode_confidence
 
 
 def test_maps_come_back_to_half_a_step(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from panoptic_gs.camera import Camera, Distortion
+from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.scene.lens import Distortion
 
 # COLMAP's camera models: id → (name, what each parameter is).
 _MODELS = {

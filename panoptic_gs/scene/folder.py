@@ -12,44 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from plyfile import PlyData, PlyElement
 
-from panoptic_gs.camera import Camera, Distortion, undistort_nearest
-from panoptic_gs.confidence import FOLDER as CONFIDENCE
-from panoptic_gs.confidence import ConfidenceMaps
-from panoptic_gs.datasets.colmap import read_colmap
-from panoptic_gs.datasets.transforms import write_transforms
+from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import image_size, read_json, read_rgb, replacing, write_json, write_png
-from panoptic_gs.panoptic import PanopticScene, resize_nearest
-from panoptic_gs.splats import read_vertices
-
-Points = tuple[np.ndarray, np.ndarray]
-"""Positions ``[P, 3]`` float32 in the world and colours ``[P, 3]`` uint8."""
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One photo: its name without ending, its file, the ideal pinhole camera and the lens."""
-
-    stem: str
-    image_path: Path
-    camera: Camera
-    distortion: Distortion
-
-    def read_image(self) -> np.ndarray:
-        """The photo ``[H, W, 3]`` uint8 with the lens distortion taken out (nearest neighbour)."""
-        return self.undistort(read_rgb(self.image_path))
-
-    def undistort(self, pixels: np.ndarray) -> np.ndarray:
-        """Take the lens distortion out of colours or labels ``[H, W, …]`` of the photo's size."""
-        if not self.distortion:
-            return pixels
-        return undistort_nearest(pixels, self.camera.K.numpy(), self.distortion)
-
-    def fit_labels(self, labels: np.ndarray) -> np.ndarray:
-        """A label or confidence map of the photo on the ideal camera: resampled by nearest neighbour, undistorted."""
-        return self.undistort(resize_nearest(labels, self.camera.width, self.camera.height))
+from panoptic_gs.files import image_size, read_json, write_json, write_png
+from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.ply import Points, read_points, write_points
+from panoptic_gs.scene.colmap import read_colmap
+from panoptic_gs.scene.confidence import FOLDER as CONFIDENCE
+from panoptic_gs.scene.confidence import ConfidenceMaps
+from panoptic_gs.scene.frame import Frame
+from panoptic_gs.scene.lens import Distortion
+from panoptic_gs.scene.transforms import write_transforms
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,33 +140,6 @@ def write_scene(
     write_json(root / "splits.json", dict(splits))
     frames = {stem: (f"images/{stem}.png", camera) for stem, camera in cameras.items()}
     write_transforms(root / "transforms.json", frames, points="points3D.ply")
-
-
-def write_points(path: Path, points: Points, extra: Mapping[str, np.ndarray] | None = None) -> None:
-    """Write a coloured point cloud as PLY; ``extra`` are more properties, name → ``[P]``, after the colours."""
-    positions, colors = points
-    fields = dict(zip("xyz", positions.astype(np.float32).T))
-    fields |= dict(zip(("red", "green", "blue"), colors.astype(np.uint8).T))
-    fields |= extra or {}
-    vertices = np.empty(len(positions), dtype=[(name, values.dtype) for name, values in fields.items()])
-    for name, values in fields.items():
-        vertices[name] = values
-    with replacing(path) as temporary:
-        PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
-
-
-def read_points(path: Path) -> Points:
-    """Read seed points from a PLY with x, y, z and, where there are any, red, green, blue (grey where not)."""
-    vertices = read_vertices(path, "a PLY of seed points")
-    names = vertices.dtype.names or ()
-    if len(vertices) == 0 or not all(name in names for name in "xyz"):
-        raise InputError(path, "no points", "a PLY of seed points with x, y, z", "Export the sparse point cloud again.")
-    positions = np.stack([vertices[name] for name in "xyz"], axis=-1).astype(np.float32)
-    if not np.isfinite(positions).all():
-        raise InputError(path, "NaN or infinite points", "finite positions", "Remove these points.")
-    if "red" in names:
-        return positions, np.stack([vertices[name] for name in ("red", "green", "blue")], axis=-1).astype(np.uint8)
-    return positions, np.full((len(positions), 3), 128, dtype=np.uint8)
 
 
 def _read_transforms(root: Path) -> tuple[list[Frame], Points | None]:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking lens distortion out of photos."""
+"""Taking lens distortion out of photos and label maps."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-from panoptic_gs.camera import Distortion
+from panoptic_gs.scene.lens import Distortion
 
 
 def undistort_photo(pixels: np.ndarray, K: np.ndarray, lens: Distortion) -> tuple[np.ndarray, np.ndarray]:
@@ -36,3 +36,26 @@ def undistort_photo(pixels: np.ndarray, K: np.ndarray, lens: Distortion) -> tupl
     undistorted = np.rint(np.stack(channels, axis=-1)).clip(0, 255).astype(np.uint8)
     undistorted[~seen] = 0
     return undistorted, seen
+
+
+def undistort_nearest(pixels: np.ndarray, K: np.ndarray, distortion: Distortion, outside: int = 0) -> np.ndarray:
+    """Take the lens distortion out of a map of labels or colours by nearest neighbour.
+
+    Args:
+        pixels: ``[H, W]`` or ``[H, W, C]`` as the sensor saw it.
+        K: ``[3, 3]`` intrinsics for this size; the undistorted image keeps them.
+        distortion: the lens.
+        outside: value of pixels that the sensor did not see.
+
+    Returns:
+        An array of the same shape and dtype.
+    """
+    height, width = pixels.shape[:2]
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    x, y = np.meshgrid((np.arange(width) + 0.5 - cx) / fx, (np.arange(height) + 0.5 - cy) / fy)
+    x, y = distortion.distort(x, y)
+    column, row = np.floor(x * fx + cx).astype(np.int64), np.floor(y * fy + cy).astype(np.int64)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    result = pixels[row.clip(0, height - 1), column.clip(0, width - 1)]
+    result[~inside] = outside
+    return result
