@@ -18,7 +18,8 @@ import numpy as np
 from scipy import ndimage
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import image_size, read_image, read_json, replacing_folder, write_json, write_png
+from panoptic_gs.files import image_size, read_image, read_json, write_json, write_png
+from panoptic_gs.replacing import replacing_folder
 
 MAX_SEGMENT_ID = (1 << 24) - 1
 """The largest id that an RGB pixel holds."""

@@ -10,7 +10,7 @@ import numpy as np
 from plyfile import PlyData, PlyElement, PlyParseError
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing
+from panoptic_gs.replacing import replacing
 
 Points = tuple[np.ndarray, np.ndarray]
 """Positions ``[P, 3]`` float32 in the world and colours ``[P, 3]`` uint8."""

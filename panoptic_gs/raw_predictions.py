@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json, replacing, write_json
+from panoptic_gs.files import read_json, write_json
 from panoptic_gs.panoptic import Category
+from panoptic_gs.replacing import replacing
 
 TENSORS = "predictions.safetensors"
 DESCRIPTION = "predictions.json"

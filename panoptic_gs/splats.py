@@ -15,8 +15,8 @@ from plyfile import PlyData, PlyElement
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing
 from panoptic_gs.ply import read_vertices
+from panoptic_gs.replacing import replacing
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic: colour = 0.5 + SH_C0 · dc."""

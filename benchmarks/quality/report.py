@@ -14,7 +14,8 @@ from benchmarks.quality.harness import Outcome
 from benchmarks.quality.published import Published
 from benchmarks.quality.table import Result, markdown, method_rows, print_methods, published_markdown, scene_rows
 from benchmarks.speed.timing import machine
-from panoptic_gs.files import replacing, write_json
+from panoptic_gs.files import write_json
+from panoptic_gs.replacing import replacing
 
 LEGEND = (
     "In percent, but PSNR in dB and minutes of a run. Protocol panoptic-lifting; with an asterisk strict; AP50, AP25 "

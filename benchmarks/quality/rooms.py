@@ -15,7 +15,8 @@ from benchmarks.quality.command import plain
 from benchmarks.quality.harness import Outcome
 from benchmarks.quality.report import write_report
 from benchmarks.quality.table import write_between
-from panoptic_gs.files import read_json, replacing_folder, write_json, write_png
+from panoptic_gs.files import read_json, write_json, write_png
+from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene import write_scene
 from panoptic_gs.synthetic import synthesize
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.quality.published import Published
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing
+from panoptic_gs.replacing import replacing
 
 Result = Mapping[str, Any]
 

@@ -16,8 +16,9 @@ from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing_folder, require_replaceable, write_json
+from panoptic_gs.files import write_json
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.replacing import replacing_folder, require_replaceable
 
 if TYPE_CHECKING:
     from panoptic_gs.camera import Camera

@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import require_replaceable
+from panoptic_gs.replacing import require_replaceable
 
 if TYPE_CHECKING:
     from panoptic_gs.merge import Merge as Merged

@@ -15,7 +15,7 @@ from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing_folder, require_replaceable
+from panoptic_gs.replacing import replacing_folder, require_replaceable
 
 if TYPE_CHECKING:
     from panoptic_gs.camera import Camera

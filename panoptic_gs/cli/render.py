@@ -12,8 +12,9 @@ from rich.progress import track
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
-from panoptic_gs.files import replacing_folder, write_png
+from panoptic_gs.files import write_arrays, write_png
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene import Scene
 
 
@@ -59,8 +60,8 @@ class Render(Output):
                 write_png(folder / "rgb" / f"{frame.stem}.png", to_bytes(colors[0, ..., :3]))
                 write_png(folder / "panoptic_color" / f"{frame.stem}.png", to_bytes(palette.colorize(panoptic.ids)))
                 write_png(folder / "confidence" / f"{frame.stem}.png", to_bytes(panoptic.confidence))
-                np.savez_compressed(folder / "depth" / f"{frame.stem}.npz", depth=colors[0, ..., 3].numpy(),
-                                    accumulation=alphas[0, ..., 0].numpy())  # fmt: skip
+                write_arrays(folder / "depth" / f"{frame.stem}.npz", depth=colors[0, ..., 3].numpy(),
+                             accumulation=alphas[0, ..., 0].numpy())  # fmt: skip
             PanopticScene(categories, segments, maps, source=f"rendered from {self.labelled.name}").save(
                 folder / "panoptic"
             )

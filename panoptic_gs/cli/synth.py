@@ -12,7 +12,7 @@ from rich.progress import Progress
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
-from panoptic_gs.files import replacing_folder
+from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
 from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize

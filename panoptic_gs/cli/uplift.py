@@ -15,7 +15,7 @@ from tyro.conf import Positional
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import require_replaceable
+from panoptic_gs.replacing import require_replaceable
 from panoptic_gs.scene import Scene
 from panoptic_gs.splats import Splats
 

@@ -26,9 +26,10 @@ from panoptic_gs.datasets.raw_scene import Dropped, RawScene
 from panoptic_gs.datasets.seed_points import Points, thin_evenly
 from panoptic_gs.datasets.segment_ids import SegmentIds
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json, require_replaceable, write_json
+from panoptic_gs.files import read_json, write_json
 from panoptic_gs.panoptic import PanopticScene, Segment
 from panoptic_gs.ply import write_points
+from panoptic_gs.replacing import move_folder_into_place, require_replaceable
 from panoptic_gs.scene.transforms import write_transforms
 
 FORMAT = 2
@@ -249,9 +250,7 @@ def _move_into_place(work: Path, out: Path) -> None:
     shutil.rmtree(work / RECORDS)
     for part in work.rglob(".*.part"):  # of a run that was killed while it wrote
         part.unlink()
-    if out.is_dir():
-        shutil.rmtree(out)
-    os.replace(work, out)
+    move_folder_into_place(work, out)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from panoptic_gs.datasets.raw_scene import RawFrame
 from panoptic_gs.datasets.seed_points import Points, points_from_depth
 from panoptic_gs.datasets.segment_ids import count_pairs, distinct
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing, write_png
+from panoptic_gs.files import write_arrays, write_png
+from panoptic_gs.replacing import replacing
 
 RECORDS = ".records"
 """Folder of the records within the folder that is being prepared; gone in the end."""
@@ -132,8 +133,7 @@ class PreparedFrame:
             "xyz": points[0], "rgb": points[1],
         }  # fmt: skip
         path = folder / RECORDS / f"{stem}.npz"
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **values)
+        write_arrays(path, **values)
         return cls(path)
 
 

@@ -16,8 +16,9 @@ from trimesh.visual.material import PBRMaterial
 from panoptic_gs.export.clouds import file_name
 from panoptic_gs.export.objects import PlacedObject
 from panoptic_gs.export.relations import Relation
-from panoptic_gs.files import replacing, write_json
+from panoptic_gs.files import write_json
 from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.replacing import replacing
 
 _BOX_ALPHA = 90
 

@@ -14,9 +14,9 @@ import torch
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.rasterize import rasterization
+from panoptic_gs.replacing import replacing
 from panoptic_gs.uplift import LabelledScene, render_panoptic
 
 

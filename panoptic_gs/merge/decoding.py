@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing_folder, write_png
+from panoptic_gs.files import write_png
 from panoptic_gs.merge.sampling import CropSampler, sample
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
 from panoptic_gs.raw_predictions import RawPredictions
+from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene.confidence import encode_confidence
 
 Resolution = Literal["image", "mask"]

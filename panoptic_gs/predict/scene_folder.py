@@ -15,12 +15,13 @@ from PIL import Image
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing, write_json
+from panoptic_gs.files import write_json
 from panoptic_gs.predict.cameras import align_to_known
 from panoptic_gs.predict.crop import crop
 from panoptic_gs.predict.photos import Photo, exif_orientation
 from panoptic_gs.predict.seed_points import select_seed_points
 from panoptic_gs.raw_predictions import RawPredictions
+from panoptic_gs.replacing import replacing
 from panoptic_gs.scene import Frame, Points, Scene, write_points
 from panoptic_gs.scene.lens import Distortion
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.optimize import linear_sum_assignment
 
-from panoptic_gs.files import replacing
+from panoptic_gs.replacing import replacing
 
 if TYPE_CHECKING:
     from panoptic_gs.metrics import ContingencyTable

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from panoptic_gs.files import replacing
+from panoptic_gs.replacing import replacing
 from panoptic_gs.report.charts import line_chart
 from panoptic_gs.report.confusion import Confusion
 from panoptic_gs.report.contact_sheet import CORRECT, NOT_SCORED, WRONG_CATEGORY, WRONG_OBJECT

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing_folder
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.raw_predictions import RawPredictions
+from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene import Points, write_scene
 from panoptic_gs.synthetic.classes import CATEGORIES
 from panoptic_gs.synthetic.path import inward_path

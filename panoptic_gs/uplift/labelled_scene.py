@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json, replacing_folder, write_json
+from panoptic_gs.files import read_json, write_json
 from panoptic_gs.panoptic import Category, PanopticScene, Segment, category_from_json, category_to_json
+from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.splats import Splats, count_vertices
 from panoptic_gs.uplift.labels import GaussianLabels
 

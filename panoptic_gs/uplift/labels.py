@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import replacing
+from panoptic_gs.replacing import replacing
 
 
 @dataclass(frozen=True, eq=False)
