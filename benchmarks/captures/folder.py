@@ -174,8 +174,8 @@ def splat_columns(splats: WallSplats, degree: int = 0) -> dict[str, np.ndarray]:
 
 
 def write_splats(
-    file: Path, columns: Mapping[str, np.ndarray], *, dtype: str = "f4", text: bool = False, order: Literal["<", ">"] = "<",
-    comments: Sequence[str] = (),
+    file: Path, columns: Mapping[str, np.ndarray], *, dtype: str = "f4", text: bool = False,
+    order: Literal["<", ">"] = "<", comments: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """A PLY of these properties."""
     vertices = np.empty(len(columns["x"]), dtype=[(name, dtype) for name in columns])

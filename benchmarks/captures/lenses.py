@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lens models written from COLMAP's and OpenCV's documentation, inverted by Newton's method.
 
-Independent of the toolkit's own lenses, which they judge. A lens maps ideal coordinates to the sensor's normalised ones:
-of the plane (x/z, y/z), or of the angles θ·(cos φ, sin φ) from the optical axis. Parameters and their order are COLMAP's
-(https://colmap.github.io/cameras.html); pixel centres are at + 0.5.
+Independent of the toolkit's own lenses, which they judge. A lens maps ideal coordinates to the sensor's normalised
+ones: of the plane (x/z, y/z), or of the angles θ·(cos φ, sin φ) from the optical axis. Parameters and their order are
+COLMAP's (https://colmap.github.io/cameras.html); pixel centres are at + 0.5.
 """
 
 from __future__ import annotations
