@@ -29,7 +29,8 @@ from websockets.datastructures import Headers
 
 from panoptic_gs.errors import InputError
 
-_SAFE_PATH = re.compile(r"/(?:[A-Za-z0-9_\-.,~]+/?)*")
+_SAFE_PATH = re.compile(r"/[A-Za-z0-9_\-.,~/]*")
+_LONGEST_PATH = 512  # viser's own are below 100 characters
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HEADERS = {
     # viser's page compiles its sorter and its markdown at run time; it needs nothing from elsewhere.
@@ -61,16 +62,14 @@ class RequestGuard:
 
     def refusal(self, path: str, headers: Headers) -> str | None:
         """Why a request is refused, or None where it may pass."""
-        where = path.partition("?")[0]
-        if not _SAFE_PATH.fullmatch(where) or ".." in where:
-            return "This path is not served."
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or not self._is_mine(hosts[0]):
             return "This viewer does not answer to that host name."
-        for origin in headers.get_all("Origin"):
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or parts.netloc.casefold() != hosts[0].casefold():
-                return "This viewer answers its own pages only."
+        if not all(_is_of(origin, hosts[0]) for origin in headers.get_all("Origin")):
+            return "This viewer answers its own pages only."
+        where = path[: _LONGEST_PATH + 1].partition("?")[0]
+        if len(where) > _LONGEST_PATH or not _SAFE_PATH.fullmatch(where) or ".." in where or "//" in where:
+            return "This path is not served."
         return None
 
     def _is_mine(self, host: str) -> bool:
@@ -219,6 +218,14 @@ def _page(path: str, headers: Headers, body: bytes) -> bytes:
     page = re.sub(r"<title>.*?</title>", "<title>panoptic-gs view</title>", page, count=1)
     additions = _PAGE_ADDITIONS.read_text(encoding="utf-8")
     return page.replace("<head>", "<head>" + additions, 1).encode("utf-8")
+
+
+def _is_of(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc.casefold() == host.casefold()
 
 
 def _is_address(name: str) -> bool:

@@ -2,7 +2,10 @@
 """Who may talk to a viewer, tried over raw sockets."""
 
 import socket
+import time
+from contextlib import suppress
 
+import numpy as np
 import pytest
 
 pytest.importorskip("viser")
@@ -60,7 +63,7 @@ def test_foreign_hosts_are_refused(port, host):
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost.evil.example"]
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost.evil.example", "http://["]
 )
 def test_websockets_of_foreign_pages_are_refused(port, origin):
     assert ask(port, **websocket(origin))[0] == 403
@@ -82,6 +85,50 @@ def test_nothing_outside_the_page_is_served(port, path):
     status, answer = ask(port, path)
     assert status in (400, 403, 404)
     assert "root:" not in answer
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/" + "a" * 60 + "!",
+        "/" + "a/" * 30 + "!",
+        "/" + "a" * 4000,
+        "/" + "a." * 2000 + "?" + "b" * 1000,
+        "/" + "/" * 500,
+    ],
+)
+def test_no_path_takes_long_to_refuse(port, path):
+    guard = RequestGuard("127.0.0.1")
+    started = time.process_time()
+    assert guard.refusal(path, Headers(Host="localhost")) is not None
+    assert guard.refusal(path, Headers(Host="evil.example")) == guard.refusal("/", Headers(Host="evil.example"))
+    assert time.process_time() - started < 0.1
+    assert ask(port, path)[0] in (400, 403, 414)
+    assert ask(port)[0] == 200
+
+
+def test_it_goes_on_serving_under_malformed_requests_and_slow_readers(port):
+    """Random bytes, requests cut anywhere, headers without end, and a hundred connections that say nothing."""
+    random = np.random.default_rng(0)
+    good = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n\r\n".encode()
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(100)]
+    for connection in silent[::2]:
+        connection.sendall(good[:20])
+    for number in range(300):
+        request = bytearray(good)
+        for _ in range(random.integers(1, 6)):
+            request[random.integers(len(request))] = random.integers(256)
+        if number % 3 == 0:
+            request = request[: random.integers(len(request))]
+        if number % 10 == 0:
+            request = bytearray(random.bytes(500))
+        if number % 50 == 0:
+            request = bytearray(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 10_000)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, suppress(OSError):
+            connection.sendall(request)
+    assert ask(port)[0] == 200
+    for connection in silent:
+        connection.close()
 
 
 def test_a_taken_port_is_said(port):
