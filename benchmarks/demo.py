@@ -19,8 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
-from panoptic_gs.cli.input_error import print_input_error
-from panoptic_gs.errors import InputError
+from panoptic_gs.errors import InputError, print_input_error
 from panoptic_gs.files import read_rgb, write_json
 from panoptic_gs.metrics import PROTOCOLS, evaluate_scenes
 from panoptic_gs.palette import PanopticPalette

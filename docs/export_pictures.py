@@ -16,8 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tyro import cli
 from tyro.conf import Positional
 
-from panoptic_gs.cli.input_error import print_input_error
-from panoptic_gs.errors import InputError
+from panoptic_gs.errors import InputError, print_input_error
 from panoptic_gs.files import read_json, write_png
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.scene import Frame, Scene

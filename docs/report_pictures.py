@@ -11,8 +11,7 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from panoptic_gs.cli.input_error import print_input_error
-from panoptic_gs.errors import InputError
+from panoptic_gs.errors import InputError, print_input_error
 
 IMAGES = Path(__file__).parent / "images"
 PICTURES = (

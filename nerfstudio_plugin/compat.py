@@ -15,8 +15,7 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from torch import Tensor
 
 from panoptic_gs import kernels
-from panoptic_gs.cli.input_error import print_input_error
-from panoptic_gs.errors import InputError
+from panoptic_gs.errors import InputError, print_input_error
 
 
 @contextmanager

@@ -14,22 +14,31 @@ from PIL import Image
 from panoptic_gs.errors import InputError
 from panoptic_gs.replacing import replacing
 
+MAX_JSON_BYTES = 1 << 30
+"""No description of a scene is larger; parsed, each of its bytes takes up to fifty in memory."""
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file without looking at what it holds; :func:`panoptic_gs.records.read_record` does.
 
     Raises:
-        InputError: it is missing, unreadable or no JSON.
+        InputError: it is missing, unreadable, too large, no JSON, or nested too deeply.
     """
+    path = Path(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise InputError(path, f"{size:,} bytes", f"at most {MAX_JSON_BYTES:,}", "Check that it is the right file.")
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(path, "no such file", "a JSON file", "Check the path.") from error
     except OSError as error:
         raise InputError(
             path, f"unreadable file ({error.strerror})", "a JSON file", "Check its permissions."
         ) from error
-    except ValueError as error:
+    except RecursionError:
+        raise InputError(path, "values nested too deeply", "a JSON file", "Write it again.") from None
+    except ValueError as error:  # also a path that no file can have
         raise InputError(
             path, f"no valid JSON ({error})", "a JSON file", "Write it again; it may be truncated."
         ) from error

@@ -9,8 +9,7 @@ from typing import Any
 
 import tyro
 
-from panoptic_gs.cli.input_error import print_input_error
-from panoptic_gs.errors import InputError
+from panoptic_gs.errors import InputError, print_input_error
 
 
 def main(command: type[Any]) -> None:

@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from panoptic_gs.cli.input_error import print_input_error
 from panoptic_gs.cli.output import complete_json
 from panoptic_gs.cli.registry import COMMANDS
-from panoptic_gs.errors import InputError
+from panoptic_gs.errors import InputError, print_input_error
 
 
 def main(arguments: list[str] | None = None) -> None:

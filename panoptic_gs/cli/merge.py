@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.markup import escape
-from rich.progress import Progress, TaskID
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
+from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import require_replaceable
 
 if TYPE_CHECKING:
@@ -56,18 +56,11 @@ class Merge(Output):
 
         console = self.console()
         require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
-        with Progress(console=console, transient=True) as progress:
-            tasks: dict[str, TaskID] = {}
-
-            def show(stage: str, share: float) -> None:
-                if stage not in tasks:
-                    tasks[stage] = progress.add_task(stage, total=1.0)
-                progress.update(tasks[stage], completed=share)
-
-            show("Reading predictions", 0.0)
+        with progress_bars(console) as show:
+            show("Reading predictions", 0, 1)
             predictions = RawPredictions.load(self.predictions)
             _require_images_of_scene(predictions, self.out)
-            show("Reading predictions", 1.0)
+            show("Reading predictions", 1, 1)
             merged = merge_predictions(
                 predictions, self.method, penalty=self.penalty, seed=self.seed, bound=self.bound,
                 void_threshold=self.void_threshold, min_confidence=self.min_confidence, progress=show,

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
+from panoptic_gs.progress import Progress, progress_bars
 from panoptic_gs.replacing import replacing_folder, require_replaceable
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ class Predict(Output):
         known = Scene.load(self.cameras) if self.cameras else None
         photos = self._photos(known)
         network = load_network(self.network, self._options())
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with (
             replacing_folder(self.out, overwrite=self.overwrite, known_by=_KNOWN_BY) as folder,
-            Progress(*columns, console=console, transient=True) as progress,
+            progress_bars(console) as progress,
         ):
-            task = progress.add_task(f"Predicting on {len(photos)} images", total=None)
+            running = f"Predicting on {len(photos)} images"
+            progress(running, 0, 0)
             raw = _predict(network, photos, classes, keyframes)
-            progress.update(task, total=1, completed=1)
+            progress(running, 1, 1)
             notes = [f"network       {raw.network} at {raw.network_size[0]}×{raw.network_size[1]}, "
                      f"{keyframes.number(len(photos))} keyframes"]  # fmt: skip
             lost = [photo.path.name for photo in photos if photo.stem not in {image.stem for image in raw.images}]
@@ -112,9 +112,8 @@ class Predict(Output):
             raw.save(folder / "predictions")
             # From here on masks are read from their file, one view at a time.
             raw = replace(raw, mask_logits=RawPredictions.load(folder / "predictions").mask_logits)
-            stages = _Stages(progress)
-            merged = merge_predictions(raw, self.merge, progress=stages)
-            merged.save(folder / "panoptic", progress=stages)
+            merged = merge_predictions(raw, self.merge, progress=progress)
+            merged.save(folder / "panoptic", progress=progress)
         isthing = {category.id: category.isthing for category in merged.categories}
         things = sum(isthing[segment.category_id] for segment in merged.segments)
         notes.append(f"labels        {things} things and {len(merged.segments) - things} stuff classes ({self.merge})")
@@ -195,39 +194,21 @@ class Predict(Output):
             write_known_scene,
         )
 
-        stages = _Stages(progress)
-
-        def copied(share: float) -> None:
-            stages("Writing photos", share)
-
         if known is not None:
             raw, alignment = with_known_cameras(raw, photos, known)
             points = seed_points_of(raw, photos, self.seed_points)
-            write_known_scene(folder, known, points, copied)
+            write_known_scene(folder, known, points, progress)
             notes = [_alignment_note(alignment)]
             if points is None and known.points is not None:
                 notes.append(f"seed points   {len(known.points[0]):,}, the scene's own")
         else:
             cameras = photo_cameras(raw)
             points = seed_points_of(raw, photos, self.seed_points)
-            write_estimated_scene(folder, photos, cameras, points, copied)
+            write_estimated_scene(folder, photos, cameras, points, progress)
             notes = [_camera_note(cameras)]
         if points is not None:
             notes.append(f"seed points   {len(points[0]):,}")
         return raw, notes
-
-
-class _Stages:
-    """A progress bar for each stage that is reported."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, share: float) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=1.0)
-        self._progress.update(self._tasks[stage], completed=share)
 
 
 def _predict(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 import tyro
 
 from panoptic_gs.cli.prepare_scene import PrepareScene
+from panoptic_gs.progress import Progress
 
 if TYPE_CHECKING:
-    from panoptic_gs.datasets.preparation import Progress
     from panoptic_gs.datasets.raw_scene import RawScene
 
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
+from panoptic_gs.progress import Progress, progress_bars
 
 if TYPE_CHECKING:
     from panoptic_gs.datasets.preparation import Preparation
-    from panoptic_gs.datasets.preparation import Progress as Report
     from panoptic_gs.datasets.raw_scene import RawScene
 
 _STAGES = {"sharpness": "Looking for the sharpest frames", "frames": "Reading frames", "truth": "Writing the truth"}
@@ -51,7 +48,7 @@ class PrepareScene(Output):
     overwrite: bool = False
     """Replace the output folder if it is an earlier scene."""
 
-    def open(self, report: Report) -> RawScene:
+    def open(self, report: Progress) -> RawScene:
         """The raw scene; ``report`` is called where opening it takes long."""
         raise NotImplementedError
 
@@ -64,7 +61,7 @@ class PrepareScene(Output):
         options = PrepareOptions(self.classes, self.test_every, self.stride, self.max_frames, self.seed_points,
                                  self.jobs, self.overwrite)  # fmt: skip
         try:
-            with _progress(console) as report:
+            with progress_bars(console, _STAGES) as report:
                 done = prepare_scene(self.open(report), self.out, options, report)
         except KeyboardInterrupt:
             console.print("Interrupted. The same command goes on where it stopped.")
@@ -75,25 +72,6 @@ class PrepareScene(Output):
                     dropped=[{"stem": entry.stem, "reason": entry.reason} for entry in done.dropped])  # fmt: skip
         if done.dropped:
             sys.exit(1)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Report]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=console, transient=True)
-    tasks: dict[str, TaskID] = {}
-
-    def report(stage: str, done: int, total: int) -> None:
-        if stage not in tasks:
-            bars.start()  # not before there is something to show
-            tasks[stage] = bars.add_task(_STAGES[stage], total=total)
-        bars.update(tasks[stage], completed=done)
-
-    try:
-        yield report
-    finally:
-        if tasks:
-            bars.stop()
 
 
 def _print_summary(console: Console, out: Path, done: Preparation) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
+from panoptic_gs.progress import progress_bars
 
 if TYPE_CHECKING:
     from panoptic_gs.report.evaluation import Evaluation
@@ -60,13 +60,8 @@ class Report(Output):
         console = self.console()
         options = ReportOptions(self.data, self.split, self.truth, self.rasterize_mode, self.meters_per_unit,
                                 self.max_views, self.picture_width)  # fmt: skip
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("Views", total=None)
-            report = make_report(
-                self.scene, options, [command_line()],
-                lambda done, total: progress.update(task, completed=done, total=total),
-            )  # fmt: skip
+        with progress_bars(console) as progress:
+            report = make_report(self.scene, options, [command_line()], progress)
             write_report(out, report)
         console.print(_summary(report.evaluation), markup=False)
         console.print(f"Written: [bold]{escape(str(out))}[/] ({out.stat().st_size / 1e6:.1f} MB)")

@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Literal
 
 from rich.markup import escape
-from rich.progress import Progress
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
+from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
 from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize
+
+_STAGES = {
+    "light": "Lighting the room",
+    "views": "Rendering the views",
+    "predictions": "Simulating predictions",
+}
 
 
 @dataclass(frozen=True)
@@ -47,25 +53,18 @@ class Synth(Output):
 
         console = self.console()
         folder_in_place = replacing_folder(self.out, overwrite=self.overwrite, known_by="transforms.json")
-        with folder_in_place as folder, Progress(console=console, transient=True) as progress:
-            tasks = {
-                "light": progress.add_task("Lighting the room", total=1.0),
-                "views": progress.add_task("Rendering the views", total=1.0),
-            }
-            scene = synthesize(
-                self.seed, self.views, self.width, self.height, self.kind,
-                progress=lambda stage, share: progress.update(tasks[stage], completed=share),
-            )  # fmt: skip
-            last = progress.add_task("Simulating predictions", total=3)
+        with folder_in_place as folder, progress_bars(console, _STAGES) as progress:
+            scene = synthesize(self.seed, self.views, self.width, self.height, self.kind, progress=progress)
+            progress("predictions", 0, 3)
             predictions = simulate_predictions(scene.truth, PredictionNoise.preset(self.noise), self.seed)
-            progress.advance(last)
+            progress("predictions", 1, 3)
             raw = None
             if self.raw:
                 raw = simulate_queries(scene.truth, scene.cameras, QueryNoise.preset(self.noise), self.seed)
             fill_scene_folder(folder, scene, predictions, raw)
-            progress.advance(last)
+            progress("predictions", 2, 3)
             scores = evaluate_scenes(predictions, scene.truth, scene.splits["train"])
-            progress.advance(last)
+            progress("predictions", 3, 3)
 
         things = sum(scene.truth.is_thing[segment.category_id] for segment in scene.truth.segments)
         stuff = len(scene.truth.segments) - things

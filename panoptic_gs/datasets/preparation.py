@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -29,13 +29,13 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.panoptic import PanopticScene, Segment
 from panoptic_gs.ply import write_points
+from panoptic_gs.progress import Progress, silent
 from panoptic_gs.replacing import move_folder_into_place, require_replaceable
 from panoptic_gs.scene.transforms import write_transforms
 
 FORMAT = 2
 """Raised when what is kept of a frame changes, so that older unfinished work is not resumed."""
 
-Progress = Callable[[str, int, int], None]
 """Is told a stage ("frames", "truth"), how many steps of it are done, and of how many."""
 
 
@@ -79,7 +79,7 @@ def prepare_scene(
     raw: RawScene,
     out: Path,
     options: PrepareOptions | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Preparation:
     """Write the scene folder of a raw scene.
 

@@ -16,12 +16,12 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_png
 from panoptic_gs.merge.sampling import CropSampler, sample
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.progress import Progress
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene.confidence import encode_confidence
 
 Resolution = Literal["image", "mask"]
-Progress = Callable[[str, float], None]
 """Called with the name of a stage and its completed share."""
 
 
@@ -188,7 +188,7 @@ class _Maps(Mapping[str, np.ndarray]):
             write_png(self._confidence / f"{stem}.png", encode_confidence(confidence.numpy()))
         self._done += 1
         if self._progress is not None:
-            self._progress("Writing maps", self._done / len(self))
+            self._progress("Writing maps", self._done, len(self))
         return ids.numpy()
 
     def __iter__(self):
@@ -225,7 +225,7 @@ def count_pixels(
     contestants: Tensor,  # [K]
     weights: Tensor,  # [K]
     mask_threshold: float,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PixelCounts:
     """Let queries compete for the pixels of all views, one view in memory at a time."""
     size = len(contestants)
@@ -241,7 +241,7 @@ def count_pixels(
         counts[2] += (masks >= 0.5).sum((1, 2)).cpu()
         total += winner[kept].bincount(probability[kept].double(), minlength=size).cpu()
         if progress is not None:
-            progress((index + 1) / len(predictions.images))
+            progress(index + 1, len(predictions.images))
     return PixelCounts(counts[0], counts[1], total, counts[2])
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge.bound import bound_qubo
-from panoptic_gs.merge.decoding import Merge, PixelCounts, Progress, count_pixels, segments_from
+from panoptic_gs.merge.decoding import Merge, PixelCounts, count_pixels, segments_from
 from panoptic_gs.merge.overlap import Overlaps
 from panoptic_gs.merge.selection import qubo_objective, solve_qubo
+from panoptic_gs.progress import Progress
 from panoptic_gs.raw_predictions import RawPredictions
 
 Method = Literal["qubo", "standard", "standard-v2"]
@@ -66,7 +67,7 @@ def qubo(
         min_confidence: as above.
         bound: whether to compute how far the choice can be from the optimum, `Merge.bound` and `Merge.gap`; it takes up
             to 20 s.
-        progress: called with the stage and its completed share.
+        progress: called with each stage and how much of it is done.
 
     Raises:
         InputError: NaN, nothing chosen, nothing left, options out of range.
@@ -77,7 +78,7 @@ def qubo(
     for index in range(len(predictions.images)):
         table.add(predictions.mask_logits[index])
         if progress is not None:
-            progress("Comparing masks", (index + 1) / len(predictions.images))
+            progress("Comparing masks", index + 1, len(predictions.images))
     areas, overlaps = table.means()
     selected = solve_qubo(areas, overlaps, penalty, seed)
     if not selected.any():
@@ -122,7 +123,7 @@ def maskformer(
         predictions: raw query masks; one view at a time is in memory.
         rules: ``standard`` (class 0.5, mask 0.5, share 0.8, one pass), ``standard-v2`` (class 0.1, mask 0.25, share
             0.5, two passes: survivors compete anew), or numbers of your own.
-        progress: called with the stage and its completed share.
+        progress: called with each stage and how much of it is done.
 
     Raises:
         InputError: no class above the threshold, nothing left, unknown rules.
@@ -210,7 +211,7 @@ def _queries(contestants: Tensor, chosen: Tensor) -> tuple[int, ...]:
 
 
 def _stage(progress: Progress | None, name: str):
-    return None if progress is None else (lambda share: progress(name, share))
+    return None if progress is None else (lambda done, total: progress(name, done, total))
 
 
 def _require_share(name: str, value: float) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from panoptic_gs.predict.cameras import align_to_known
 from panoptic_gs.predict.crop import crop
 from panoptic_gs.predict.photos import Photo, exif_orientation
 from panoptic_gs.predict.seed_points import select_seed_points
+from panoptic_gs.progress import Progress, silent
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.replacing import replacing
 from panoptic_gs.scene import Frame, Points, Scene, write_points
@@ -110,20 +111,18 @@ def write_estimated_scene(
     photos: Sequence[Photo],
     cameras: Sequence[Camera],
     points: Points | None,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Progress = silent,
 ) -> None:
     """Write ``images/``, ``transforms.json`` and ``points3D.ply`` of photos and their estimated cameras."""
     entries = []
     for number, (photo, camera) in enumerate(zip(photos, cameras, strict=True), 1):
         name = _copy_photo(photo, folder / "images")
         entries.append(_entry(f"images/{name}", camera, Distortion()))
-        progress(number / len(photos))
+        progress("Writing photos", number, len(photos))
     _write_transforms(folder, entries, points)
 
 
-def write_known_scene(
-    folder: Path, known: Scene, points: Points | None, progress: Callable[[float], None] = lambda share: None
-) -> None:
+def write_known_scene(folder: Path, known: Scene, points: Points | None, progress: Progress = silent) -> None:
     """Write a scene anew with other seed points: photos, cameras and lenses, splits and true maps are copied.
 
     Without ``points`` the scene keeps its own.
@@ -132,7 +131,7 @@ def write_known_scene(
     for number, frame in enumerate(known.frames, 1):
         name = _copy_photo(Photo.open(frame.image_path, upright=False), folder / "images")
         entries.append(_entry(f"images/{name}", frame.camera, frame.distortion))
-        progress(number / len(known.frames))
+        progress("Writing photos", number, len(known.frames))
     _write_transforms(folder, entries, known.points if points is None else points)
     if known.splits:
         write_json(folder / "splits.json", {name: list(stems) for name, stems in known.splits.items()})

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from panoptic_gs.export import render_path
 from panoptic_gs.files import read_json, read_rgb
 from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.progress import Progress
 from panoptic_gs.report.environment import environment
 from panoptic_gs.report.evaluation import Evaluation, Evaluator, View, evenly
 from panoptic_gs.report.objects import ObjectRow, labelled_objects, mapped_objects
@@ -23,8 +24,6 @@ from panoptic_gs.scene import Frame, Scene, has_cameras
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.checkpoint import is_run
 
-Progress = Callable[[int, int], None]
-"""Called with the number of views done and of all."""
 RasterizeMode = Literal["classic", "antialiased"]
 
 
@@ -150,7 +149,7 @@ def _of_labelled(
     for number, view in enumerate(render_path(scene, path, mode), start=1):
         evaluator.add(frame_view(frames[view.name], view.ids, view.rgb, truth))
         if progress is not None:
-            progress(number, len(path))
+            progress("Views", number, len(path))
     return evaluator.finish()
 
 
@@ -171,7 +170,7 @@ def _of_maps(
         rendered = read_rgb(file) if file.is_file() else None
         evaluator.add(frame_view(frame, _fit(frame, maps.maps[stem], rendered), rendered, truth))
         if progress is not None:
-            progress(number, len(frames))
+            progress("Views", number, len(frames))
     return evaluator.finish(), mapped_objects(maps)
 
 

@@ -7,11 +7,11 @@ a few points, each with its shadow, and an even light from all around, less what
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from panoptic_gs.progress import Progress, silent
 from panoptic_gs.synthetic.classes import CATEGORY_IDS
 from panoptic_gs.synthetic.primitives import Patch, Primitive
 from panoptic_gs.synthetic.room import Room
@@ -61,7 +61,7 @@ class PatchLight:
         return low + (high - low) * fy
 
 
-def bake(room: Room, progress: Callable[[float], None] = lambda share: None) -> list[list[PatchLight]]:
+def bake(room: Room, progress: Progress = silent) -> list[list[PatchLight]]:
     """The light on every patch of the shell (first) and of every primitive, as lists of patches."""
     solids = Solids(room)
     emitters = find_emitters(room)
@@ -77,7 +77,7 @@ def bake(room: Room, progress: Callable[[float], None] = lambda share: None) -> 
         for emitter in emitters:
             direct[:, part] += solids.direct(points[:, part], normals[:, part], emitter)
         ambient[part] = solids.openness(points[:, part], normals[:, part], directions)
-        progress(min(1.0, (start + BLOCK) / points.shape[1]))
+        progress("light", min(start + BLOCK, points.shape[1]), points.shape[1])
     shell_count = texels[0].points.shape[1]
     # Exposure: walls, floor and ceiling get half a unit of direct light on average.
     direct *= 0.5 / max(float(direct[:, :shell_count].mean()), 1e-9)

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from panoptic_gs.camera import Camera
+from panoptic_gs.progress import Progress, silent
 from panoptic_gs.synthetic.light import PatchLight, bake
 from panoptic_gs.synthetic.room import SHELL, Room
 
@@ -37,8 +37,8 @@ class RoomRenderer:
         self._categories = room.surface_categories
         self._light: list[list[PatchLight]] | None = None
 
-    def light(self, progress: Callable[[float], None] = lambda share: None) -> list[list[PatchLight]]:
-        """The light on all patches (see `light.bake`), computed once; `progress` is told the share that is done."""
+    def light(self, progress: Progress = silent) -> list[list[PatchLight]]:
+        """The light on all patches (see `light.bake`), computed once."""
         if self._light is None:
             self._light = bake(self.room, progress)
         return self._light

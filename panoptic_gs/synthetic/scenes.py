@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.progress import Progress, silent
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene import Points, write_scene
@@ -22,7 +22,6 @@ from panoptic_gs.synthetic.seed_points import sample_seed_points
 TEST_EVERY = 5
 TEST_OFFSET = 2
 
-Progress = Callable[[str, float], None]
 """Is told a stage ("light", "views") and the share of it that is done."""
 
 
@@ -53,7 +52,7 @@ def synthesize(
     height: int = 240,
     kind: str | None = None,
     seed_points: int = 30_000,
-    progress: Progress = lambda stage, share: None,
+    progress: Progress = silent,
 ) -> SyntheticScene:
     """Make a room and render it from an inward-facing path; every fifth view is held out for testing.
 
@@ -76,13 +75,13 @@ def synthesize(
     room = make_room(seed, kind)
     renderer = RoomRenderer(room)
     path = inward_path(renderer, views, width, height)
-    renderer.light(lambda share: progress("light", share))
+    renderer.light(progress)
     digits = max(4, len(str(views)))
     cameras = {f"{index:0{digits}d}": camera for index, camera in enumerate(path, 1)}
     rendered: dict[str, RoomView] = {}
     for number, (stem, camera) in enumerate(cameras.items(), 1):
         rendered[stem] = renderer.view(camera)
-        progress("views", number / views)
+        progress("views", number, views)
     stems = list(cameras)
     test = stems[TEST_OFFSET::TEST_EVERY]
     train = [stem for stem in stems if stem not in test]

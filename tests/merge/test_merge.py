@@ -160,7 +160,9 @@ def test_outlines_are_interpolated_at_the_size_of_the_photo():
 def test_what_is_saved_is_what_is_computed(tmp_path, resolution):
     merged = qubo(room())
     stages = []
-    merged.save(tmp_path / "out", resolution=resolution, progress=lambda stage, share: stages.append(share))
+    merged.save(
+        tmp_path / "out", resolution=resolution, progress=lambda stage, done, total: stages.append(done / total)
+    )
     assert stages == [0.5, 1.0]
     loaded = PanopticScene.load(tmp_path / "out")
     confidences = ConfidenceMaps(tmp_path / "out" / "confidence", loaded.stems)
