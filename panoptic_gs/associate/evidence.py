@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each mask of each view saw: blending weights of Gaussians × masks, collected view by view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from torch import Tensor
+
+from panoptic_gs.associate.masks import ViewMasks
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift import LabelVotes
+
+REFERENCE_AREA = 320 * 240
+"""Blending weights are sums over pixels; the method's constants are meant for an image of this many."""
+LEAST_WEIGHT = 0.05
+"""Gaussians with less blending weight in a view are not seen there, in pixels of the reference image."""
+
+
+@dataclass(frozen=True, eq=False)
+class ViewEvidence:
+    """A view's masks as weights of Gaussians, in pixels of an image of :data:`REFERENCE_AREA`.
+
+    ``votes[k, m]`` is v_i(n, m) = Σ_{u ∈ m} w_i(n, u) for Gaussian ``gaussians[k]`` = i; ``total[k]`` is V_i(n), void
+    pixels included. The rest is a row for each mask.
+    """
+
+    gaussians: np.ndarray  # [K] int32, ascending
+    total: np.ndarray  # [K] float32
+    votes: sparse.csr_matrix  # [K, M] float32
+    ids: np.ndarray  # [M] int64
+    category_ids: np.ndarray  # [M] int64
+    scores: np.ndarray  # [M] float32
+    areas: np.ndarray  # [M] float64, in pixels of the reference image
+    labelled: np.ndarray  # [K] float32, the part of total that lies under some mask
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the arrays."""
+        arrays = (self.gaussians, self.total, self.labelled, self.votes.data, self.votes.indices, self.votes.indptr)
+        return sum(array.nbytes for array in arrays)
+
+
+class MaskEvidence:
+    """The evidence of any number of views for the masks of a scene, a sum over views.
+
+    Views are added one by one, in any order, or in several objects that are merged later; the association that comes
+    of them is the same, bit for bit. Only one view's photo-sized arrays are in memory at a time; what stays of a view
+    is one number for each Gaussian and mask that meet.
+
+    Args:
+        num_gaussians: N, the number of Gaussians.
+        rasterize_mode: how the splats were trained, ``classic`` or ``antialiased``.
+    """
+
+    def __init__(self, num_gaussians: int, *, rasterize_mode: str = "classic") -> None:
+        self.num_gaussians = num_gaussians
+        self.rasterize_mode = rasterize_mode
+        self._views: dict[str, ViewEvidence] = {}
+        LabelVotes(num_gaussians, rasterize_mode=rasterize_mode)  # checks the mode
+
+    @property
+    def views(self) -> dict[str, ViewEvidence]:
+        """Image stem → what its masks saw, in the order of names."""
+        return dict(sorted(self._views.items()))
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the evidence takes."""
+        return sum(view.num_bytes for view in self._views.values())
+
+    def add(self, stem: str, splats: Splats, camera: Camera, masks: ViewMasks) -> None:
+        """Add one view.
+
+        Args:
+            stem: the image's name; each only once.
+            splats: the N Gaussians.
+            camera: where the masks were seen from; of the masks' size.
+            masks: what was found there.
+
+        Raises:
+            InputError: a view of this name is there already, another number of Gaussians, masks of another size.
+        """
+        self._require_new([stem])
+        votes = LabelVotes(self.num_gaussians, rasterize_mode=self.rasterize_mode)
+        votes.add(splats, camera, masks.regions + 1)  # void is a label here: its weight counts, too
+        state = votes.state_dict()
+        self._views[stem] = _evidence(state, camera.width * camera.height, masks)
+
+    def merge(self, other: MaskEvidence) -> None:
+        """Add the views of another object.
+
+        Raises:
+            InputError: it is about other Gaussians, or has views that are here already.
+        """
+        if (other.num_gaussians, other.rasterize_mode) != (self.num_gaussians, self.rasterize_mode):
+            raise InputError(
+                "evidence",
+                f"evidence for {other.num_gaussians} Gaussians, {other.rasterize_mode}",
+                f"evidence for {self.num_gaussians} Gaussians, {self.rasterize_mode}",
+                "Merge evidence for the same splats, blended alike.",
+            )
+        self._require_new(other._views)
+        self._views |= other._views
+
+    def __add__(self, other: MaskEvidence) -> MaskEvidence:
+        result = MaskEvidence(self.num_gaussians, rasterize_mode=self.rasterize_mode)
+        result.merge(self)
+        result.merge(other)
+        return result
+
+    def all_reduce(self, group: Any = None) -> None:
+        """Give every process of a ``torch.distributed`` group the views of all of them."""
+        import torch.distributed as distributed
+
+        gathered: list[Any] = [None] * distributed.get_world_size(group)
+        distributed.all_gather_object(gathered, self.state_dict(), group=group)
+        for rank, state in enumerate(gathered):
+            if rank != distributed.get_rank(group):
+                other = MaskEvidence(self.num_gaussians, rasterize_mode=self.rasterize_mode)
+                other.load_state_dict(state)
+                self.merge(other)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The evidence as plain containers and arrays."""
+        return {
+            "num_gaussians": self.num_gaussians,
+            "views": {stem: dict(vars(view)) for stem, view in self._views.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace the views by those of a :meth:`state_dict` for the same number of Gaussians.
+
+        Raises:
+            InputError: it was made for another number of Gaussians.
+        """
+        if state["num_gaussians"] != self.num_gaussians:
+            raise InputError(
+                "state",
+                f"evidence for {state['num_gaussians']} Gaussians",
+                f"{self.num_gaussians}",
+                "Resume with the splats that the evidence was made for.",
+            )
+        self._views = {stem: ViewEvidence(**view) for stem, view in state["views"].items()}
+
+    def _require_new(self, stems: Any) -> None:
+        for stem in stems:
+            if stem in self._views:
+                raise InputError(
+                    "evidence", f"view '{stem}' twice", "each view once", "Add every image once; names tell them apart."
+                )
+
+
+def _evidence(state: Mapping[str, Tensor], pixels: int, masks: ViewMasks) -> ViewEvidence:
+    scale = REFERENCE_AREA / pixels
+    indptr, label, sums = (state[name].numpy() for name in ("indptr", "label", "sum"))
+    seen = np.flatnonzero(np.diff(indptr))
+    data = (sums * (2.0**-34 * scale)).astype(np.float32)
+    by_region = sparse.csr_matrix(
+        (data, label - 1, np.concatenate([[0], indptr[seen + 1]])), (len(seen), masks.membership.shape[0])
+    )
+    total = np.asarray(by_region.sum(axis=1, dtype=np.float64)).ravel()
+    kept = total > LEAST_WEIGHT
+    by_region = by_region[kept]
+    votes = (by_region @ masks.membership.astype(np.float32)).tocsr()
+    votes.sort_indices()
+    void = by_region[:, [0]].toarray()[:, 0]
+    return ViewEvidence(
+        gaussians=seen[kept].astype(np.int32),
+        total=total[kept].astype(np.float32),
+        votes=votes,
+        ids=masks.ids,
+        category_ids=masks.category_ids,
+        scores=masks.scores,
+        areas=masks.areas() * scale,
+        labelled=(total[kept] - void).astype(np.float32),
+    )
