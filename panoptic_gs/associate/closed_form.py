@@ -23,8 +23,8 @@ ROUNDS = 2
 LEAST_MASKS = 3
 """Objects of fewer masks are dropped."""
 
-Progress = Callable[[str, float], None]
-"""Is told a stage and the share of it that is done."""
+Progress = Callable[[str, int, int], None]
+"""Is told a stage, how many of its steps are done, and of how many."""
 
 
 def associate(
@@ -34,7 +34,7 @@ def associate(
     categories: Collection[Category] | None = None,
     *,
     rasterize_mode: str = "classic",
-    progress: Progress = lambda stage, share: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Association:
     """Give masks that are numbered image by image scene-wide objects, by the Gaussians that they saw.
 
@@ -60,7 +60,7 @@ def associate(
                 "masks", f"masks of '{stem}'", "masks of the views that are given", "Pass its camera, or leave it out."
             )
         evidence.add(stem, splats, views[stem], masks[stem])
-        progress("Weighing masks", (number + 1) / len(masks))
+        progress("Weighing masks", number + 1, len(masks))
     return associate_evidence(evidence, categories, getattr(masks, "source", ""), progress=progress)
 
 
@@ -69,7 +69,7 @@ def associate_evidence(
     categories: Collection[Category],
     source: str = "",
     *,
-    progress: Progress = lambda stage, share: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Association:
     """Link masks to objects: agglomeration by overlap in 3D, then refinement against what the other views render.
 
@@ -96,7 +96,7 @@ def associate_evidence(
             )
     thing = [np.array([isthing[c] for c in view.category_ids.tolist()], bool) for view in everything]
 
-    progress("Linking masks", 0.0)
+    progress("Linking masks", 0, 1)
     chosen = [np.flatnonzero(of) for of in thing]
     clusters = link(affinities(everything, chosen, evidence.num_gaussians))
     objects: list[np.ndarray] = []
@@ -104,7 +104,7 @@ def associate_evidence(
         of = np.full(len(view.ids), NONE)
         of[masks], clusters = clusters[: len(masks)], clusters[len(masks) :]
         objects.append(of)
-    progress("Linking masks", 1.0)
+    progress("Linking masks", 1, 1)
     overlap = [np.zeros(len(of)) for of in objects]
     for number in range(ROUNDS):
         objects, count = _without_small(objects)
@@ -112,7 +112,7 @@ def associate_evidence(
             break
         objects, overlap = refine(everything, objects, count, evidence.num_gaussians)
         objects = [np.where(of, o, NONE) for of, o in zip(thing, objects)]
-        progress("Refining objects", (number + 1) / ROUNDS)
+        progress("Refining objects", number + 1, ROUNDS)
     return _association(views, thing, objects, overlap, tuple(categories), source)
 
 

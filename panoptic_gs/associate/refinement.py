@@ -80,9 +80,7 @@ class ObjectVotes:
 
 def _by_object(view: ViewEvidence, objects: np.ndarray, count: int) -> sparse.csr_matrix:
     kept = np.flatnonzero(objects >= 0)
-    table = sparse.csr_matrix(
-        (np.ones(len(kept), np.float32), (kept, objects[kept])), (view.votes.shape[1], count)
-    )
+    table = sparse.csr_matrix((np.ones(len(kept), np.float32), (kept, objects[kept])), (view.votes.shape[1], count))
     return (view.votes @ table).tocsr()
 
 

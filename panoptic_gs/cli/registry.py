@@ -53,6 +53,11 @@ COMMANDS = {
         "Merge",
         "Merge the query masks of a multi-view network into panoptic maps with one id an object.",
     ),
+    "associate": Command(
+        "associate",
+        "Associate",
+        "Give masks that are numbered image by image one id an object, by the Gaussians that they saw.",
+    ),
     "uplift": Command(
         "uplift",
         "Uplift",

@@ -37,6 +37,39 @@ def load_checkpoint(path: Path | str) -> LabelledScene:
     Raises:
         InputError: no checkpoint, one of another method, one without labels, or a damaged file.
     """
+    path, state = _last_state(path)
+    extra = state["_model._extra_state"]
+    if extra.get("labels") is None:
+        raise InputError(
+            path,
+            "no labels",
+            _EXPECTED,
+            "Train on a scene folder with panoptic maps, or export the splats and run 'panoptic-gs uplift'.",
+        )
+    splats = _splats(state)
+    labels = GaussianLabels(**{name: value.clone() for name, value in extra["labels"].items()})
+    labels.require_count(len(splats))
+    return LabelledScene(
+        splats,
+        labels,
+        tuple(Segment(*entry) for entry in extra["segments"]),
+        tuple(Category(*entry) for entry in extra["categories"]),
+    )
+
+
+def load_checkpoint_splats(path: Path | str) -> Splats:
+    """The Gaussians of the last checkpoint of a nerfstudio run, whether it has labels or not.
+
+    See :func:`load_checkpoint` for the arguments and the frame.
+
+    Raises:
+        InputError: no checkpoint, one of another method, or a damaged file.
+    """
+    return _splats(_last_state(path)[1])
+
+
+def _last_state(path: Path | str) -> tuple[Path, dict[str, Any]]:
+    """The file of the last checkpoint, and the pipeline's state in it."""
     path = Path(path)
     if path.suffix != ".ckpt":
         folder = (path.parent if path.name == "config.yml" else path) / "nerfstudio_models"
@@ -65,29 +98,18 @@ def load_checkpoint(path: Path | str) -> LabelledScene:
             _EXPECTED,
             "Export it with 'ns-export gaussian-splat' and label the PLY with 'panoptic-gs uplift'.",
         )
-    if extra.get("labels") is None:
-        raise InputError(
-            path,
-            "no labels",
-            _EXPECTED,
-            "Train on a scene folder with panoptic maps, or export the splats and run 'panoptic-gs uplift'.",
-        )
+    return path, state
+
+
+def _splats(state: dict[str, Any]) -> Splats:
     gaussians = {name.rpartition(".")[2]: value.clone() for name, value in state.items() if ".gauss_params." in name}
     dc, rest = gaussians["features_dc"], gaussians["features_rest"]
     if rest.shape[1] == 0:  # nerfstudio keeps the logits of plain colours where there are no spherical harmonics
         dc = (dc.sigmoid() - 0.5) / SH_C0
-    splats = Splats(
+    return Splats(
         gaussians["means"],
         gaussians["quats"],
         gaussians["scales"].exp(),
         gaussians["opacities"].sigmoid().squeeze(-1),
         torch.cat([dc[:, None], rest], dim=1),
-    )
-    labels = GaussianLabels(**{name: value.clone() for name, value in extra["labels"].items()})
-    labels.require_count(len(splats))
-    return LabelledScene(
-        splats,
-        labels,
-        tuple(Segment(*entry) for entry in extra["segments"]),
-        tuple(Category(*entry) for entry in extra["categories"]),
     )

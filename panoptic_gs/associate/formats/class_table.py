@@ -48,7 +48,8 @@ class ClassTable:
         if missing:
             raise InputError(
                 self.source,
-                f"no entry for id {missing[0]} of photo '{stem}'" + (f" and {len(missing) - 1} more" * (len(missing) > 1)),
+                f"no entry for id {missing[0]} of photo '{stem}'"
+                + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
                 "an entry for each id of the maps",
                 "Add it, or take the table away: then every mask is a thing of class 'object'.",
             )  # fmt: skip

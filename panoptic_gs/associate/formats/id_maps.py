@@ -51,9 +51,7 @@ def read_ids(path: Path) -> np.ndarray:
     if indices is None:
         pixels = read_image(path, expected="an id map: one grey value or colour an object")
         if pixels.dtype.kind not in "uib":
-            raise InputError(
-                path, f"{pixels.dtype} pixels", "whole numbers", "Export the ids as 8 or 16 bit integers."
-            )
+            raise InputError(path, f"{pixels.dtype} pixels", "whole numbers", "Export the ids as 8 or 16 bit integers.")
         if pixels.ndim == 2:
             indices = pixels.astype(np.int32)
         else:

@@ -66,9 +66,7 @@ def read_stacks(folder: Path, photos: Sizes) -> ImageMasks:
     def reader(name: str) -> ViewMasks:
         masks, scores, of = _stack(folder / name)
         categories = None if of is None else [numbers[label] for label in of]
-        return ViewMasks.from_masks(
-            masks, (masks.shape[1], masks.shape[2]), category_ids=categories, scores=scores
-        )
+        return ViewMasks.from_masks(masks, (masks.shape[1], masks.shape[2]), category_ids=categories, scores=scores)
 
     categories = tuple(Category(number, label, True) for label, number in numbers.items())
     readers = {stem: lambda name=name: reader(name) for stem, name in names.items()}
@@ -234,4 +232,3 @@ def _stack(path: Path) -> tuple[np.ndarray, list[float] | None, list[str] | None
         None if scores is None else [float(s) for s in scores],
         None if classes is None else [str(c) for c in classes],
     )
-

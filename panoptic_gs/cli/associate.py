@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``panoptic-gs associate``: masks that are numbered image by image to scene-wide maps and labelled splats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+from tyro.conf import Positional
+
+from panoptic_gs.cli.output import Output
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import require_replaceable
+
+if TYPE_CHECKING:
+    from panoptic_gs.associate import Association, ImageMasks
+    from panoptic_gs.panoptic import PanopticScene
+    from panoptic_gs.scene import Scene
+    from panoptic_gs.splats import Splats
+    from panoptic_gs.uplift import GaussianLabels
+
+MOSTLY_EVERYTHING = 0.98
+"""A mask that covers this share of its photo shows no object."""
+
+
+@dataclass(frozen=True)
+class Associate(Output):
+    """Give masks that are numbered image by image one id an object, by the Gaussians that they saw.
+
+    Masks of a 2D network, of SAM, or of a tracker that lost its objects become scene-wide panoptic maps, ready for
+    ns-train, and labelled splats. Masks of different photos that saw the same Gaussians are one object; no training is
+    needed beyond the splats, which may be any colour-only ones.
+    """
+
+    splats: Positional[Path]
+    """3DGS PLY, or a nerfstudio run of panst3r-ludvig (its folder, or config.yml)."""
+    masks: Positional[Path]
+    """Masks of the photos: COCO panoptic maps, id maps, a folder of binary masks a photo, SAM's JSON, .npz."""
+    data: Path
+    """Scene folder with the posed photos."""
+    out: Path
+    """Folder for the scene-wide COCO panoptic maps, usually SCENE/panoptic."""
+    labelled: Path | None = None
+    """Folder for the labelled splats; by default 'labelled' beside --out."""
+    split: str = "all"
+    """Images to take masks of: a split of splits.json, or 'all'."""
+    rasterize_mode: Literal["classic", "antialiased"] = "classic"
+    """How the splats were trained."""
+    overwrite: bool = False
+    """Replace the output folders if they have content."""
+
+    def run(self) -> None:
+        from panoptic_gs.associate import associate, read_masks
+        from panoptic_gs.scene import Scene
+        from panoptic_gs.uplift import uplift_labels
+
+        console = self.console()
+        labelled = self.labelled or self.out.absolute().parent / "labelled"
+        self._require_outputs(labelled)
+        scene = Scene.load(self.data)
+        masks = _on_cameras(read_masks(self.masks, _photo_sizes(scene)), scene, self.split)
+        splats = _load_splats(self.splats)
+        with Progress(console=console, transient=True) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total)
+                bars.update(tasks[stage], completed=done, total=total)
+
+            cameras = {frame.stem: frame.camera for frame in scene.frames}
+            association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=show)
+            maps = association.scene(masks)
+            labels = uplift_labels(
+                splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), rasterize_mode=self.rasterize_mode
+            )
+        _save(self.out, labelled, splats, labels, maps, overwrite=self.overwrite)
+        _print_summary(console, association, masks)
+        written = [self.out, labelled]
+        console.print(f"Written: {escape(str(self.out))} (panoptic maps), {escape(str(labelled))} (labelled splats)")
+        self.finish(written, **_result(association))
+
+    def _require_outputs(self, labelled: Path) -> None:
+        require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
+        require_replaceable(labelled, overwrite=self.overwrite, known_by="segments.json")
+        masks, out = self.masks.resolve(), self.out.resolve()
+        if out == masks or out in masks.parents or masks in out.parents:
+            raise InputError(
+                "--out",
+                f"{self.out}, where the masks are",
+                "another folder",
+                "Move the masks, say to SCENE/masks, so that they stay when the maps are written.",
+            )
+        if labelled.resolve() == out:
+            raise InputError(
+                "--labelled", f"{labelled}, as --out", "two folders", "Give the labelled splats a folder of their own."
+            )
+
+
+def _photo_sizes(scene: Scene) -> dict[str, tuple[int, int]]:
+    from panoptic_gs.files import image_size
+
+    return {frame.stem: image_size(frame.image_path) for frame in scene.frames}
+
+
+def _on_cameras(masks: ImageMasks, scene: Scene, split: str) -> ImageMasks:
+    """The masks of a split on the pixels of their ideal cameras."""
+    from dataclasses import replace
+
+    frames = {frame.stem: frame for frame in scene.split(split)}
+    readers = {
+        stem: lambda read=read, fit=frames[stem].fit_labels: read().remapped(fit)
+        for stem, read in masks.readers.items()
+        if stem in frames
+    }
+    if not readers:
+        raise InputError(
+            masks.source, f"masks of no image of split '{split}'", "masks of its images", "Choose another --split."
+        )
+    without = tuple(stem for stem in frames if stem not in readers)
+    return replace(masks, readers=readers, without=without)
+
+
+def _load_splats(path: Path) -> Splats:
+    from panoptic_gs.splats import Splats
+    from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint_splats
+
+    if path.suffix == ".ckpt" or is_run(path):
+        return load_checkpoint_splats(path)
+    if path.is_dir():
+        if not (path / "splats.ply").is_file():
+            raise InputError(
+                path, "a folder without splats.ply and no nerfstudio run", "a 3DGS PLY, or a run of panst3r-ludvig",
+                "Give the PLY, or the folder that holds config.yml.",
+            )  # fmt: skip
+        path = path / "splats.ply"
+    return Splats.load_ply(path)
+
+
+def _save(
+    out: Path, labelled: Path, splats: Splats, labels: GaussianLabels, maps: PanopticScene, *, overwrite: bool
+) -> None:
+    """Write both folders completely under temporary names, then move both into place."""
+    from panoptic_gs.files import replacing_folder
+    from panoptic_gs.uplift import save_labelled_scene
+
+    with ExitStack() as folders:
+        new_labelled = folders.enter_context(replacing_folder(labelled, overwrite=overwrite, known_by="segments.json"))
+        new_out = folders.enter_context(replacing_folder(out, overwrite=overwrite, known_by="panoptic.json"))
+        maps.save(new_out)
+        save_labelled_scene(new_labelled, splats, labels, maps)
+
+
+def _print_summary(console: Console, association: Association, masks: ImageMasks) -> None:
+    views = association.views.values()
+    total = sum(len(view.ids) for view in views)
+    abstaining = sum(int((view.objects == 0).sum()) for view in views)
+    names = {category.id: category.name for category in association.categories}
+    counts = Counter(names[thing.category_id] for thing in association.things)
+    console.print(
+        f"[bold]{total} masks[/] in {len(association.views)} photos ({escape(masks.kind)}): "
+        f"{len(association.things)} objects, {abstaining} masks abstain"
+    )
+    if counts:
+        console.print("  " + ", ".join(f"{escape(name)} {count}" for name, count in counts.most_common()))
+    if masks.without:
+        listed = ", ".join(masks.without[:3]) + (" …" if len(masks.without) > 3 else "")
+        console.print(f"  {len(masks.without)} photos without masks: {escape(listed)}")
+    doubtful = sorted((thing for thing in association.things if thing.score < 0.5), key=lambda thing: thing.score)
+    for thing in doubtful[:5]:
+        console.print(f"  doubtful: {escape(names[thing.category_id])} {thing.id}, {escape(thing.reason)}")
+
+
+def _result(association: Association) -> dict[str, Any]:
+    return {
+        "objects": [
+            {
+                "id": entry.id,
+                "category_id": entry.category_id,
+                "isthing": entry.isthing,
+                "masks": entry.masks,
+                "views": entry.views,
+                "score": entry.score,
+                "reason": entry.reason,
+            }
+            for entry in association.objects
+        ],
+        "masks": {
+            stem: [
+                {"id": int(i), "object": int(o), "score": float(score), "reason": reason}
+                for i, o, score, reason in zip(view.ids, view.objects, view.scores, view.reasons)
+            ]
+            for stem, view in association.views.items()
+        },
+    }

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the association promises, on scenes whose truth is exact."""
+
+import numpy as np
+import pytest
+from ball_scenes import BALL, FLOOR, balls
+
+from panoptic_gs import InputError, Splats
+from panoptic_gs.associate import MaskEvidence, ViewMasks, associate, associate_evidence
+
+CATEGORIES = (FLOOR, BALL)
+SPOTS = [(0.0, 0.0), (1.2, 0.3), (-1.1, 0.8), (0.4, -1.3), (-1.0, -1.2)]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return balls(SPOTS)
+
+
+def objects_by_truth(scene, masks, association):
+    """True label → the ids that masks which show it got."""
+    found = {}
+    for stem, of in masks.items():
+        for true, given in zip(scene.shown(stem, of), association.views[stem].objects.tolist(), strict=True):
+            found.setdefault(true, set()).add(given)
+    return found
+
+
+def test_exact_masks_give_one_id_an_object(scene):
+    masks = scene.masks()
+    found = objects_by_truth(scene, masks, associate(scene.splats, scene.cameras, masks, CATEGORIES))
+    assert all(len(ids) == 1 and 0 not in ids for ids in found.values())
+    assert len({next(iter(ids)) for ids in found.values()}) == len(SPOTS) + 1
+
+
+def test_maps_are_the_truth_up_to_the_names_of_ids(scene):
+    masks = scene.masks()
+    maps = associate(scene.splats, scene.cameras, masks, CATEGORIES).scene(masks)
+    pairs = {pair for stem, true in scene.truth.items() for pair in zip(true.ravel(), maps.maps[stem].ravel())}
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+def test_the_numbers_that_masks_come_with_change_nothing(scene):
+    results = [
+        associate(scene.splats, scene.cameras, scene.masks(np.random.default_rng(seed)), CATEGORIES) for seed in (1, 2)
+    ]
+    assert results[0].objects == results[1].objects
+    for stem in scene.cameras:
+        assert (results[0].views[stem].objects == results[1].views[stem].objects).all()
+        assert (results[0].views[stem].scores == results[1].views[stem].scores).all()
+        assert (results[0].views[stem].ids != results[1].views[stem].ids).any()
+
+
+def test_order_and_merging_of_views_change_nothing(scene):
+    masks = scene.masks()
+    stems = list(scene.cameras)
+
+    def evidence(order):
+        state = MaskEvidence(len(scene.splats))
+        for stem in order:
+            state.add(stem, scene.splats, scene.cameras[stem], masks[stem])
+        return state
+
+    whole = associate_evidence(evidence(stems), CATEGORIES)
+    merged = evidence(stems[5:][::-1])
+    merged.merge(evidence(stems[:5]))
+    restored = MaskEvidence(len(scene.splats))
+    restored.load_state_dict(merged.state_dict())
+    for other in (associate_evidence(merged, CATEGORIES), associate_evidence(restored, CATEGORIES)):
+        assert other.objects == whole.objects
+        for stem in stems:
+            assert (other.views[stem].objects == whole.views[stem].objects).all()
+            assert (other.views[stem].scores == whole.views[stem].scores).all()
+
+
+def test_a_view_counts_once(scene):
+    state = MaskEvidence(len(scene.splats))
+    stem, masks = "00", scene.masks()
+    state.add(stem, scene.splats, scene.cameras[stem], masks[stem])
+    with pytest.raises(InputError, match="twice"):
+        state.add(stem, scene.splats, scene.cameras[stem], masks[stem])
+    with pytest.raises(InputError, match="twice"):
+        state.merge(state)
+
+
+def test_equal_objects_that_are_never_seen_together_get_two_ids():
+    """Two balls, each in the pictures of its own six cameras alone."""
+    left = [(-3.0 + 0.5 * k, -2.5 + 0.2 * k, 1.2) for k in range(6)]
+    scene = balls([(-1.5, 0.0), (1.5, 0.0)], eyes=[*left, *[(-x, y, z) for x, y, z in left]])
+    masks = scene.masks()
+    for stem, of in masks.items():  # whatever of the other ball is in the picture is void
+        own = 2 if int(stem) < 6 else 3
+        true = np.where(np.isin(scene.truth[stem], [1, own]), scene.truth[stem], 0)
+        masks[stem] = ViewMasks.from_label_map(true, {1: FLOOR.id, own: BALL.id})
+        assert len(masks[stem]) <= len(of)
+    association = associate(scene.splats, scene.cameras, masks, CATEGORIES)
+    found = objects_by_truth(scene, masks, association)
+    assert found[2] != found[3]
+    assert len(association.things) == 2
+
+
+def test_splats_of_another_scene_are_refused(scene):
+    far = scene.splats.means + 100
+    elsewhere = Splats(far, scene.splats.quats, scene.splats.scales, scene.splats.opacities, scene.splats.sh)
+    with pytest.raises(InputError, match="splats of this scene"):
+        associate(elsewhere, scene.cameras, scene.masks(), CATEGORIES)
+
+
+def test_masks_of_a_view_without_camera_and_of_an_unlisted_class_are_refused(scene):
+    masks = scene.masks()
+    with pytest.raises(InputError, match="'99'"):
+        associate(scene.splats, scene.cameras, masks | {"99": masks["00"]}, CATEGORIES)
+    with pytest.raises(InputError, match="category id 2"):
+        associate(scene.splats, scene.cameras, masks, [FLOOR])
+
+
+def test_views_without_any_mask_are_refused(scene):
+    empty = ViewMasks.from_label_map(np.zeros((72, 96), int), {})
+    with pytest.raises(InputError, match="no mask"):
+        associate(scene.splats, scene.cameras, {"00": empty}, CATEGORIES)
