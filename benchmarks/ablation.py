@@ -34,7 +34,7 @@ class Ablation(RoomOptions):
     iterations: int = 700
     """Training iterations."""
     level: str = "default"
-    """How wrong the simulated query masks are: none, low, default, high."""
+    """How wrong the simulated query masks are: none, low, default, high, correlated, parts, fused."""
     ablate: tuple[str, ...] = ("regularisation", "merge")
     """Any of regularisation, merge, views."""
     seen: tuple[int, ...] = ()

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from benchmarks.quality.command import main
 from benchmarks.quality.harness import BASELINES, Outcome, RunSettings, Task, run_tasks
-from benchmarks.quality.predictions import LEVELS, PredictionSource
+from benchmarks.quality.predictions import PredictionSource
 from benchmarks.quality.rooms import RoomOptions
 from benchmarks.quality.table import require_markers
 from benchmarks.quality.variants import Variant
 from panoptic_gs.errors import InputError
+from panoptic_gs.synthetic.noise import LEVELS
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Rooms(RoomOptions):
     """
 
     levels: tuple[str, ...] = ("low", "default", "high")
-    """How wrong the predictions are: any of none, low, default, high."""
+    """How wrong the predictions are: any of none, low, default, high, correlated, parts, fused."""
     baselines: tuple[str, ...] = BASELINES
     """Any of nearest-view, hard-labels, dense-eq7."""
 

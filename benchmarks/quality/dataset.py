@@ -33,7 +33,7 @@ class DatasetBenchmark:
     predictions: str = "scene"
     """Where predictions come from: 'scene' (predictions/ or panoptic/ of each scene folder), a folder that has one
     subfolder for each scene, or degraded truth: simulated[:LEVEL], simulated-queries[:LEVEL] with LEVEL none, low,
-    default, high."""
+    default, high, correlated, parts, fused."""
     out: Path | None = None
     """Folder for runs and tables, by default outputs/DATASET; finished runs in it are kept."""
     raw: Path | None = None

@@ -16,12 +16,11 @@ from panoptic_gs.merge import merge_predictions
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.raw_predictions import DESCRIPTION, MaskStack, RawPredictions
 from panoptic_gs.scene import Scene
-from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
+from panoptic_gs.synthetic.noise import LEVELS, PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
 
 MergeMethod = Literal["qubo", "standard", "standard-v2"]
 Kind = Literal["raw", "maps", "simulated", "simulated-queries"]
-LEVELS = ("none", "low", "default", "high")
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class PredictionSource:
     folder: Path | None = None
     """Of raw predictions or of COCO panoptic maps."""
     level: str = "default"
-    """How wrong simulated predictions are: none, low, default, high."""
+    """How wrong simulated predictions are, one of :data:`panoptic_gs.synthetic.noise.LEVELS`."""
 
     @classmethod
     def parse(cls, spec: str, scene: Path) -> PredictionSource:

@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from panoptic_gs.cli.output import Output
 from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import replacing_folder
-from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
+from panoptic_gs.synthetic.noise import Level, PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
 from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize
 
@@ -40,8 +40,8 @@ class Synth(Output):
     """Image height in pixels."""
     kind: Literal["living", "office", "bedroom", "kitchen", "washroom"] | None = None
     """Kind of room; by default the seed takes them in turn."""
-    noise: Literal["none", "low", "default", "high"] = "default"
-    """How wrong the predictions are."""
+    noise: Level = "default"
+    """How wrong the predictions are; correlated, parts and fused are errors that most views share."""
     raw: bool = False
     """Write query masks as a network gives them, too: predictions/predictions.safetensors and .json."""
     overwrite: bool = False

@@ -3,6 +3,8 @@
 
 Most errors are drawn anew in every view, so that looking at an object from many views can mend them. A smaller part is
 the same in all views and cannot be mended: objects never found, called something else, or taken for one with another.
+Between the two lie errors that many views share: repeated over a run of neighbouring views, outlines that all reach too
+far, objects in parts, two objects in one mask.
 """
 
 from __future__ import annotations
@@ -10,17 +12,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import ndimage
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.synthetic.mask_errors import Cut, displaced, grown, half_of, parts_of, void_blobs
+from panoptic_gs.synthetic.neighbours import closest_things
+
+Level = Literal["none", "low", "default", "high", "correlated", "parts", "fused"]
+"""Names of the presets. `correlated`, `parts` and `fused` are errors that most views share."""
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 REFERENCE_WIDTH = 320
 LARGE_REGION = 0.15
 SMALL_REGION = 12
 SMALL_STUFF = 0.04
+MOST_CUTS = 2
+"""A thing has at most twice as many parts."""
+CUT_JITTER = 0.03
+"""Standard deviation of a cut's position in a view, as a share of the thing's height or width."""
+JOINED_VIEWS = 0.75
+"""Share of the views in which two joined things have one mask."""
 
 CONFUSIONS: dict[str, tuple[str, ...]] = {
     "cabinet": ("shelves", "counter", "table"),
@@ -73,12 +88,23 @@ class PredictionNoise:
     """Share of things, and of stuff classes below 4% of all pixels, called another class in all views."""
     fused: float = 0.07
     """Share of things that have the id of another thing of their class in all views."""
+    run: float = 0.0
+    """Over how many neighbouring views (by their order) what happens to a thing stays the same; up to 1: drawn anew in
+    every view."""
+    bias: float = 0.0
+    """How far things reach beyond their outlines, over stuff and void, in pixels of an image 320 wide."""
+    parts: float = 0.0
+    """Share of a thing's cuts that are there in a view. Each thing has one or two, the same in all views; each side
+    away from the top left has an id of its own."""
+    joined: float = 0.0
+    """Share of things that have one mask with the thing next to them, of whatever class, in three of four views."""
 
     def __post_init__(self) -> None:
         per_region = self.missed + self.merged + self.split + self.switched + self.flipped
         per_object = self.lost + self.confused + self.fused
         values = [getattr(self, f.name) for f in fields(self)]
-        if not all(np.isfinite(values)) or min(values) < 0 or max(per_region, per_object, self.blobs) > 1:
+        shares = (per_region, per_object, self.blobs, self.parts, self.joined)
+        if not all(np.isfinite(values)) or min(values) < 0 or max(shares) > 1:
             raise InputError(
                 "PredictionNoise",
                 f"{self}",
@@ -93,12 +119,20 @@ class PredictionNoise:
 
     @classmethod
     def preset(cls, name: str) -> PredictionNoise:
-        """One of `none`, `low`, `default`, `high`."""
-        factors = {"none": 0.0, "low": 0.45, "default": 1.0, "high": 1.4}
+        """One of :data:`LEVELS`.
+
+        `low` and `high` scale the rates. `correlated` has those of `default`, repeated over runs of eight views, with
+        outlines 2 pixels outward. `parts` (over-segmented, as a class-agnostic segmenter is) and `fused` (two things in
+        one mask in most views) have those of `low` beside what they are named for.
+        """
+        factors = {"none": 0.0, "low": 0.45, "default": 1.0, "high": 1.4, "correlated": 1.0, "parts": 0.45,
+                   "fused": 0.45}  # fmt: skip
         if name not in factors:
             raise InputError("noise", f"'{name}'", f"one of {', '.join(factors)}", "Choose one of these.")
         noise = cls()
-        return replace(noise, **{f.name: factors[name] * getattr(noise, f.name) for f in fields(cls)})
+        noise = replace(noise, **{f.name: factors[name] * getattr(noise, f.name) for f in fields(cls)})
+        shared = {"correlated": {"run": 8.0, "bias": 2.0}, "parts": {"parts": 0.7}, "fused": {"joined": 0.6}}
+        return replace(noise, **shared.get(name, {}))
 
 
 def simulate_predictions(truth: PanopticScene, noise: PredictionNoise | None = None, seed: int = 0) -> PanopticScene:
@@ -110,24 +144,25 @@ def simulate_predictions(truth: PanopticScene, noise: PredictionNoise | None = N
         seed: the same seed gives the same maps.
     """
     noise = PredictionNoise() if noise is None else noise
-    simulation = _Simulation(truth, noise, np.random.default_rng([seed, 11]))
-    maps = {stem: simulation.view(stem, np.random.default_rng([seed, 12, k])) for k, stem in enumerate(truth.stems)}
+    simulation = _Simulation(truth, noise, seed)
+    maps = {stem: simulation.view(stem, k, np.random.default_rng([seed, 12, k])) for k, stem in enumerate(truth.stems)}
     used = set(np.unique(np.concatenate([np.unique(ids) for ids in maps.values()])).tolist()) if maps else set()
     segments = [segment for segment in simulation.ids.segments() if segment.id in used]
     return PanopticScene(truth.categories, segments, maps, source=f"simulated, seed {seed}, {noise}")
 
 
 class _Ids:
-    """Gives out predicted ids in a random order: one for each true segment and category, a spare for each category."""
+    """Gives out predicted ids in a random order: one for each true segment and category, and for each of its parts; a
+    spare for each category."""
 
-    def __init__(self, rng: np.random.Generator, categories: tuple[Category, ...], segments: int) -> None:
-        self._order = iter((rng.permutation(2 * (segments + len(categories))) + 1).tolist())
+    def __init__(self, rng: np.random.Generator, categories: tuple[Category, ...], segments: int, parts: int) -> None:
+        self._order = iter((rng.permutation(2 * (parts * segments + len(categories))) + 1).tolist())
         self._stuff = {category.id for category in categories if not category.isthing}
-        self._ids: dict[tuple[int, int], int] = {}
+        self._ids: dict[tuple[int, int, int], int] = {}
 
-    def get(self, segment: int, category: int) -> int:
-        """The id for a true segment seen as `category`; stuff has one id a class."""
-        key = (0 if category in self._stuff else segment, category)
+    def get(self, segment: int, category: int, part: int = 0) -> int:
+        """The id for a true segment, or a part of it, seen as `category`; stuff has one id a class."""
+        key = (0, category, 0) if category in self._stuff else (segment, category, part)
         if key not in self._ids:
             self._ids[key] = next(self._order)
         return self._ids[key]
@@ -136,14 +171,19 @@ class _Ids:
         """The id that stands for no true segment: a query of the network that answers now to this, now to that."""
         return self.get(0, category)
 
+    def categories(self) -> dict[int, int]:
+        """Id → category of all that were given out."""
+        return {i: key[1] for key, i in self._ids.items()}
+
     def segments(self) -> list[Segment]:
-        return sorted((Segment(i, key[1]) for key, i in self._ids.items()), key=lambda segment: segment.id)
+        return [Segment(i, category) for i, category in sorted(self.categories().items())]
 
 
 class _Simulation:
-    def __init__(self, truth: PanopticScene, noise: PredictionNoise, rng: np.random.Generator) -> None:
-        self.truth, self.noise = truth, noise
-        self.ids = _Ids(rng, truth.categories, len(truth.segments))
+    def __init__(self, truth: PanopticScene, noise: PredictionNoise, seed: int) -> None:
+        self.truth, self.noise, self.seed = truth, noise, seed
+        rng = np.random.default_rng([seed, 11])
+        self.ids = _Ids(rng, truth.categories, len(truth.segments), 2**MOST_CUTS if noise.parts else 1)
         self.names = {category.id: category.name for category in truth.categories}
         self.of_name = {category.name: category.id for category in truth.categories}
         self.is_thing = truth.is_thing
@@ -160,6 +200,18 @@ class _Simulation:
                 self.stands_for[segment.id] = (segment.id, self.confusion(segment.category_id, rng))
         for segment in truth.segments:
             self.ids.get(*self.stands_for[segment.id])
+        shared = np.random.default_rng([seed, 13])
+        self.cuts = {thing: _cuts(shared) for thing in self.things} if noise.parts else {}
+        self.joined = self._joined(shared) if noise.joined else {}
+
+    def _joined(self, rng: np.random.Generator) -> dict[int, int]:
+        """Thing → the thing whose id it has in most views; pairs do not overlap."""
+        joined: dict[int, int] = {}
+        for thing, other in closest_things(self.truth, set(self.things)):
+            taken = {*joined, *joined.values()}
+            if rng.uniform() < self.noise.joined and not taken & {thing, other}:
+                joined[thing] = other
+        return joined
 
     def _small_segments(self) -> set[int]:
         """Segments below `SMALL_STUFF` of all pixels: nobody takes a room's walls for something else."""
@@ -185,19 +237,37 @@ class _Simulation:
         choices = [self.of_name[name] for name in names] or [c for c in self.present if c != category] or [category]
         return int(rng.choice(choices))
 
-    def view(self, stem: str, rng: np.random.Generator) -> np.ndarray:
+    def view(self, stem: str, index: int, rng: np.random.Generator) -> np.ndarray:
         """The predicted map [H, W] int32 of one view."""
-        true = np.asarray(self.truth.maps[stem])
+        true = self._with_joined(np.asarray(self.truth.maps[stem]), index)
         ids, dense = np.unique(true, return_inverse=True)
         called = [self.ids.get(*self.stands_for[segment]) if segment else 0 for segment in ids.tolist()]
         predicted = np.array(called, np.int32)[dense.reshape(true.shape)]
         plain = predicted.copy()
         for segment, region, part in self.regions(true):
             window = predicted[region]
-            window[part] = self.region(segment, region, part, plain, true, rng)
+            window[part] = self.region(segment, region, part, plain, true, self._fate(segment, index, rng))
+        if self.noise.bias:
+            things = np.array([i for i, c in self.ids.categories().items() if self.is_thing[c]])
+            predicted = grown(predicted, np.isin(predicted, things), self.noise.bias * true.shape[1] / REFERENCE_WIDTH)
         predicted = displaced(predicted, self.noise.boundary * true.shape[1] / REFERENCE_WIDTH, rng)
         predicted[void_blobs(true.shape, self.noise.blobs, rng)] = 0
         return predicted
+
+    def _with_joined(self, true: np.ndarray, index: int) -> np.ndarray:
+        """The true map of a view in which joined things are one."""
+        for thing, other in self.joined.items():
+            if np.random.default_rng([self.seed, 14, thing, index]).uniform() < JOINED_VIEWS:
+                true = np.where(true == thing, other, true)
+        return true
+
+    def _fate(self, segment: int, index: int, rng: np.random.Generator) -> np.random.Generator:
+        """What decides on a region: the view's generator, or one that a thing has for a run of views."""
+        run = round(self.noise.run)
+        if run <= 1 or not self.is_thing[self.category[segment]]:
+            return rng
+        first = int(np.random.default_rng([self.seed, 15, segment]).integers(run))
+        return np.random.default_rng([self.seed, 16, segment, (index + first) // run])
 
     def regions(self, true: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
         """True segment, window and mask in the window of every region of a view."""
@@ -249,7 +319,19 @@ class _Simulation:
         draw -= noise.switched
         if 0 <= draw < noise.split and is_thing:
             return np.where(half_of(part, rng)[part], self.ids.spare(category), own)
+        if self.cuts and is_thing:
+            return self.in_parts(stands_for, category, part, rng)
         return own
+
+    def in_parts(self, segment: int, category: int, part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """An id for each pixel of a thing: that of the part it lies in, by the cuts that are there in this view."""
+        cuts = self.cuts[segment]
+        there = rng.uniform(size=len(cuts)) < self.noise.parts
+        jittered = [cut._replace(position=cut.position + rng.normal(0, CUT_JITTER)) for cut in cuts]
+        bits = sum(1 << k for k, one in enumerate(there) if one)
+        parts = parts_of(part, jittered)[part] & bits
+        of_part = {int(number): self.ids.get(segment, category, int(number)) for number in np.unique(parts)}
+        return np.array([of_part[int(number)] for number in parts], np.int32)
 
     def another(self, segment: int, category: int, own: int, rng: np.random.Generator) -> int:
         """The id of another thing of the class where there is one."""
@@ -277,47 +359,13 @@ class _Simulation:
         known = (ids != own) & (ids != 0)
         ids, counts = ids[known], counts[known]
         if prefer_things:
-            of_id = {segment.id: segment.category_id for segment in self.ids.segments()}
+            of_id = self.ids.categories()
             things = np.array([self.is_thing[of_id[i]] for i in ids.tolist()], bool)
             if things.any():
                 ids, counts = ids[things], counts[things]
         return int(rng.choice(ids, p=counts / counts.sum())) if len(ids) else 0
 
 
-def displaced(labels: np.ndarray, amplitude: float, rng: np.random.Generator) -> np.ndarray:
-    """A label map [H, W] warped by a smooth random field of `amplitude` pixels root mean square."""
-    if amplitude == 0:
-        return labels.copy()
-    height, width = labels.shape
-    field = ndimage.gaussian_filter(rng.normal(size=(2, height, width)), (0, width / 40, width / 40), mode="reflect")
-    field *= amplitude / np.sqrt(2 * (field**2).mean())
-    rows, columns = np.mgrid[:height, :width]
-    rows = np.clip(np.rint(rows + field[0]).astype(int), 0, height - 1)
-    columns = np.clip(np.rint(columns + field[1]).astype(int), 0, width - 1)
-    return labels[rows, columns]
-
-
-def void_blobs(shape: tuple[int, ...], share: float, rng: np.random.Generator) -> np.ndarray:
-    """Random ellipses [H, W] bool that cover `share` of the image on average."""
-    height, width = shape
-    hidden = np.zeros(shape, bool)
-    if share == 0:
-        return hidden
-    rows, columns = np.mgrid[:height, :width]
-    radius = width / 30
-    for _ in range(rng.poisson(share * height * width / (np.pi * radius**2 * 1.08))):
-        a, b = radius * rng.uniform(0.6, 1.4, 2)
-        y, x = rng.uniform(0, height), rng.uniform(0, width)
-        hidden |= ((rows - y) / a) ** 2 + ((columns - x) / b) ** 2 < 1
-    return hidden
-
-
-def half_of(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The part of a mask on one side of a random line near its middle."""
-    rows, columns = np.nonzero(mask)
-    angle = rng.uniform(0, 2 * np.pi)
-    position = np.cos(angle) * rows + np.sin(angle) * columns
-    cut = np.quantile(position, rng.uniform(0.35, 0.65))
-    part = np.zeros_like(mask)
-    part[rows[position > cut], columns[position > cut]] = True
-    return part
+def _cuts(rng: np.random.Generator) -> tuple[Cut, ...]:
+    """Where a thing falls into parts: seat and back, top and legs, door and drawer; more often one above the other."""
+    return tuple(Cut(int(rng.uniform() < 0.3), rng.uniform(0.3, 0.7)) for _ in range(rng.integers(1, MOST_CUTS + 1)))

@@ -18,7 +18,9 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
 from panoptic_gs.raw_predictions import RawImage, RawPredictions
-from panoptic_gs.synthetic.noise import CONFUSIONS, REFERENCE_WIDTH, displaced
+from panoptic_gs.synthetic.mask_errors import displaced, grown
+from panoptic_gs.synthetic.neighbours import closest_things
+from panoptic_gs.synthetic.noise import CONFUSIONS, JOINED_VIEWS, REFERENCE_WIDTH
 
 NETWORK_SIDE = 512
 INSIDE, OUTSIDE = 6.3, -10.0
@@ -53,10 +55,18 @@ class QueryNoise:
     hesitation: float = 1.5
     """Standard deviation over segments of their class logit, and how far its mean lies below 3: some objects are hard
     to name, for all of their queries alike."""
+    run: float = 0.0
+    """Over how many neighbouring views (by their order) a query misses its object or not; up to 1: drawn in each."""
+    bias: float = 0.0
+    """How far masks of things reach beyond their outlines, in pixels of an image 320 wide."""
+    joined: float = 0.0
+    """Things whose queries take the thing next to them for a part of it in three of four views, where the queries of
+    that one find nothing."""
 
     def __post_init__(self) -> None:
         values = [getattr(self, f.name) for f in fields(self)]
-        if not all(np.isfinite(values)) or min(values) < 0 or max(self.lost, self.absent, self.confused) > 1:
+        shares = (self.lost, self.absent, self.confused, self.joined)
+        if not all(np.isfinite(values)) or min(values) < 0 or max(shares) > 1:
             raise InputError(
                 "QueryNoise", f"{self}", "shares from 0 to 1 and no negative numbers", "Correct the rates."
             )
@@ -68,13 +78,14 @@ class QueryNoise:
 
     @classmethod
     def preset(cls, name: str) -> QueryNoise:
-        """One of `none`, `low`, `default`, `high`."""
-        factors = {"none": 0.0, "low": 0.5, "default": 1.0, "high": 1.5}
+        """One of :data:`~panoptic_gs.synthetic.noise.LEVELS`, as :meth:`PredictionNoise.preset` has them for maps."""
+        factors = {"none": 0.0, "low": 0.5, "default": 1.0, "high": 1.5, "correlated": 1.0, "parts": 0.5, "fused": 0.5}
         if name not in factors:
             raise InputError("noise", f"'{name}'", f"one of {', '.join(factors)}", "Choose one of these.")
         noise = cls()
         scaled = {f.name: factors[name] * getattr(noise, f.name) for f in fields(cls)}
-        return replace(noise, **(scaled | {"background": round(scaled["background"])}))
+        shared = {"correlated": {"run": 8.0, "bias": 2.0}, "parts": {"parts": 2.0}, "fused": {"joined": 0.6}}
+        return replace(noise, **(scaled | {"background": round(scaled["background"])} | shared.get(name, {})))
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,16 @@ class _Query:
     side: float | None = None
     """Direction of the part it covers, in radians in the image."""
     absent: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the queries of a view have in common with those of other views."""
+
+    absent: frozenset[int]
+    """Queries that find nothing, by their number; beside those that are drawn in the view."""
+    joined: Mapping[int, int]
+    """Segment → the segment whose queries take it for a part of theirs."""
 
 
 def network_input(width: int, height: int) -> tuple[int, int, np.ndarray]:
@@ -115,6 +136,8 @@ def simulate_queries(
     order = rng.permutation(len(queries))
     queries = [queries[i] for i in order]
     class_logits = _class_logits(truth, queries, noise, rng)
+    things = [s.id for s in truth.segments if truth.is_thing[s.category_id]]
+    joined = _joined(truth, things, noise, seed)
 
     first = np.asarray(truth.maps[truth.stems[0]])
     height, width = first.shape
@@ -125,8 +148,10 @@ def simulate_queries(
     for index, stem in enumerate(truth.stems):
         labels = _crop(np.asarray(truth.maps[stem]), to_original, w, h)
         labels = resize_nearest(labels, mask_w, mask_h)
+        labels = grown(labels, np.isin(labels, things), noise.bias * mask_w / REFERENCE_WIDTH)
         view_rng = np.random.default_rng([seed, 22, index])
-        masks[index] = torch.from_numpy(_view_logits(labels, queries, noise, view_rng).astype(np.float16))
+        shared = _shared(queries, joined, noise, seed, index)
+        masks[index] = torch.from_numpy(_view_logits(labels, queries, noise, view_rng, shared).astype(np.float16))
     stems = truth.stems
     Ks = torch.stack([torch.from_numpy(inverse).float() @ cameras[stem].K for stem in stems])
     return RawPredictions(
@@ -161,6 +186,28 @@ def _draw_queries(
             if others:
                 queries.append(_Query((segment, int(rng.choice(same or others))), absent=noise.absent))
     return queries + [_Query(()) for _ in range(noise.background)]
+
+
+def _joined(truth: PanopticScene, things: list[int], noise: QueryNoise, seed: int) -> dict[int, int]:
+    """Thing → the thing next to it whose queries take it in."""
+    rng = np.random.default_rng([seed, 23])
+    joined: dict[int, int] = {}
+    for thing, other in closest_things(truth, things) if noise.joined else ():
+        if rng.uniform() < noise.joined and not {*joined, *joined.values()} & {thing, other}:
+            joined[thing] = other
+    return joined
+
+
+def _shared(queries: list[_Query], joined: dict[int, int], noise: QueryNoise, seed: int, view: int) -> _Shared:
+    run = round(noise.run)
+    absent = set()
+    for number, query in enumerate(queries if run > 1 else ()):
+        first = int(np.random.default_rng([seed, 24, number]).integers(run))
+        if np.random.default_rng([seed, 25, number, (view + first) // run]).uniform() < query.absent:
+            absent.add(number)
+    here = {a: b for a, b in joined.items() if np.random.default_rng([seed, 26, a, view]).uniform() < JOINED_VIEWS}
+    absent |= {number for number, query in enumerate(queries) if query.segments and query.segments[0] in here}
+    return _Shared(frozenset(absent), here)
 
 
 def _count(rate: float, rng: np.random.Generator) -> int:
@@ -201,7 +248,9 @@ def _crop(labels: np.ndarray, to_original: np.ndarray, width: int, height: int) 
     return labels[rows.clip(0, labels.shape[0] - 1)[:, None], columns.clip(0, labels.shape[1] - 1)[None, :]]
 
 
-def _view_logits(labels: np.ndarray, queries: list[_Query], noise: QueryNoise, rng: np.random.Generator) -> np.ndarray:
+def _view_logits(
+    labels: np.ndarray, queries: list[_Query], noise: QueryNoise, rng: np.random.Generator, shared: _Shared
+) -> np.ndarray:
     """[Q, h, w] float32 mask logits of one view."""
     amplitude = noise.boundary * labels.shape[1] / REFERENCE_WIDTH
     variants = [displaced(labels, amplitude, rng) for _ in range(4 if amplitude else 1)]
@@ -217,14 +266,16 @@ def _view_logits(labels: np.ndarray, queries: list[_Query], noise: QueryNoise, r
         if not query.segments:
             logits[index] = -4.5 + 2.2 * texture
             continue
-        mask = np.isin(variant, query.segments)
+        taken_in = [one for one, other in shared.joined.items() if other in query.segments]
+        mask = np.isin(variant, [*query.segments, *taken_in])
         if query.side is not None and mask.any():
             rows, columns = np.nonzero(mask)
             position = np.cos(query.side) * rows + np.sin(query.side) * columns
             kept = position > np.median(position)
             mask = np.zeros_like(mask)
             mask[rows[kept], columns[kept]] = True
-        if rng.uniform() < query.absent:
+        missing = rng.uniform() < query.absent if noise.run <= 1 else False
+        if missing or index in shared.absent:
             logits[index] = OUTSIDE + noise.texture * texture
             continue
         soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.8)

@@ -7,7 +7,7 @@ import pytest
 from panoptic_gs import Category, InputError, PanopticScene, Segment
 from panoptic_gs.metrics import evaluate_scenes
 from panoptic_gs.synthetic import PredictionNoise, simulate_predictions
-from panoptic_gs.synthetic.noise import displaced
+from panoptic_gs.synthetic.mask_errors import displaced
 
 SILENT = PredictionNoise.none().__dict__
 WALL, CHAIR, BAG, TABLE = 1, 2, 3, 4
@@ -202,3 +202,100 @@ def test_impossible_rates_are_refused(wrong):
 def test_an_unknown_preset_is_refused():
     with pytest.raises(InputError, match="medium"):
         PredictionNoise.preset("medium")
+
+
+def row_of_things(views: int = 48) -> PanopticScene:
+    """A wall with two pairs of things: a chair and a bag that touch, a chair and a bag far from all."""
+    ids = np.full((120, 320), 1, np.int32)
+    for number, (left, right) in enumerate(((20, 60), (60, 80), (140, 170), (240, 280)), 2):
+        ids[30:90, left:right] = number
+    segments = [Segment(1, WALL), Segment(2, CHAIR), Segment(3, BAG), Segment(4, CHAIR), Segment(5, BAG)]
+    return PanopticScene(CATEGORIES, segments, {f"{v:03d}": ids for v in range(views)})
+
+
+def test_errors_of_a_run_are_those_of_its_neighbouring_views():
+    truth = blocks(views=64)
+    noise = {**SILENT, "missed": 0.15, "flipped": 0.15}
+
+    def fates(run: float) -> np.ndarray:
+        prediction = simulate_predictions(truth, PredictionNoise(**{**noise, "run": run}), seed=2)
+        return np.array([[np.bincount(prediction.maps[s][truth.maps[s] == k]).argmax() for s in truth.stems]
+                         for k in range(2, 10)])  # fmt: skip
+
+    repeated, anew = fates(8.0), fates(0.0)
+    changes = (repeated[:, 1:] != repeated[:, :-1]).sum(1)
+    assert (changes <= 8).all()  # at most once every eight views
+    positions = {int(p) % 8 for row in repeated for p in np.flatnonzero(row[1:] != row[:-1])}
+    assert len(positions) > 1  # the runs of different things end at different views
+    usual = np.array([np.bincount(row).argmax() for row in anew])
+    assert (repeated != usual[:, None]).mean() == pytest.approx(0.3, abs=0.15)
+    assert (anew[:, 1:] != anew[:, :-1]).sum() > 3 * changes.sum()
+
+
+def test_biased_outlines_reach_over_stuff_and_void_by_the_stated_distance():
+    ids = np.full((120, 320), 1, np.int32)
+    ids[40:80, 100:140], ids[40:80, 140:160], ids[:, 250:] = 2, 3, 0
+    ids[10:20, 240:250] = 3
+    truth = PanopticScene(CATEGORIES, [Segment(1, WALL), Segment(2, CHAIR), Segment(3, BAG)], {"a": ids})
+    prediction = simulate_predictions(truth, PredictionNoise(**{**SILENT, "bias": 3.0}), seed=1)
+    wall, chair, bag = (usual_id(prediction, truth, segment) for segment in (1, 2, 3))
+    predicted = prediction.maps["a"]
+    assert (predicted[60, 97:100] == chair).all()
+    assert predicted[60, 96] == wall
+    assert (predicted[60, 138:142] == [chair, chair, bag, bag]).all()  # between things nothing moves
+    assert (predicted[15, 250:253] == bag).all()
+    assert predicted[15, 253] == 0
+    far = np.hypot(*np.meshgrid(np.arange(320) - 100, np.arange(120) - 40)) <= 3  # around the chair's corner
+    corner = np.zeros_like(far)
+    corner[:40, :100] = far[:40, :100]
+    assert ((predicted == chair)[:40, :100] == corner[:40, :100]).all()
+
+
+def test_parts_are_the_same_in_all_views_and_there_as_often_as_stated():
+    truth = row_of_things(views=100)
+    prediction = simulate_predictions(truth, PredictionNoise(**{**SILENT, "parts": 0.7}), seed=4)
+    category_of = prediction.category_of()
+    for segment in (2, 3, 4, 5):
+        mask = truth.maps["000"] == segment
+        seen = [frozenset(np.unique(prediction.maps[s][mask]).tolist()) for s in truth.stems]
+        whole = prediction.maps["000"][30, np.flatnonzero(mask[30])[0]]
+        assert all(whole in ids for ids in seen)  # the top left carries the thing's id
+        every = frozenset.union(*seen)
+        assert len(every) in (2, 4)  # one cut or two
+        assert {category_of[i] for i in every} == {truth.category_of()[segment]}
+        share = np.mean([len(ids) > 1 for ids in seen])
+        assert share == pytest.approx(0.7 if len(every) == 2 else 1 - 0.3**2, abs=0.15)
+    parts = [{*np.unique(prediction.maps[s][truth.maps[s] == k]).tolist()} for k in (2, 3, 4, 5) for s in truth.stems]
+    assert len(set().union(*parts)) == sum(
+        len(set().union(*parts[100 * k : 100 * k + 100])) for k in range(4)
+    )  # no id of two things
+    assert (category_of[prediction.maps["000"]] == truth.category_of()[truth.maps["000"]]).all()
+
+
+def test_joined_things_are_neighbours_that_have_one_mask_in_three_of_four_views():
+    truth = row_of_things(views=100)
+    prediction = simulate_predictions(truth, PredictionNoise(**{**SILENT, "joined": 1.0}), seed=1)
+    chair, bag = (truth.maps["000"] == segment for segment in (2, 3))
+    together = [prediction.maps[s][bag][0] == prediction.maps[s][chair][0] for s in truth.stems]
+    assert np.mean(together) == pytest.approx(0.75, abs=0.12)
+    for stem in truth.stems:
+        assert len(np.unique(prediction.maps[stem][bag])) == 1
+    alone = [{int(i) for s in truth.stems for i in np.unique(prediction.maps[s][truth.maps[s] == segment])}
+             for segment in (2, 4, 5)]  # fmt: skip
+    assert [len(ids) for ids in alone] == [1, 1, 1]  # the larger of a pair, and those without a neighbour
+    assert len(set().union(*alone)) == 3
+
+
+@pytest.mark.parametrize("name", ["correlated", "parts", "fused"])
+def test_levels_of_shared_errors_score_less_than_what_they_add_to(name, office):
+    base = "default" if name == "correlated" else "low"
+    means = [
+        np.mean([
+            evaluate_scenes(simulate_predictions(office.truth, PredictionNoise.preset(level), seed), office.truth)[
+                "strict"
+            ].panoptic.pq
+            for seed in range(3)
+        ])
+        for level in (base, name)
+    ]  # fmt: skip
+    assert means[1] < means[0] - 0.005

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulated query masks, against the truth they were made from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +104,40 @@ def test_wrong_rates_are_refused():
         QueryNoise(lost=1.2)
     with pytest.raises(InputError):
         QueryNoise.preset("some")
+
+
+def chair_and_bag(views: int) -> tuple[PanopticScene, dict[str, Camera]]:
+    ids = np.full((240, 320), 1, np.int32)
+    ids[80:160, 100:180], ids[80:160, 180:220] = 2, 3
+    categories = [Category(1, "wall", False), Category(2, "chair", True), Category(3, "bag", True)]
+    camera = Camera.look_at((0, 0, 1), (1, 0, 1), (0, 0, 1), 1.0, 320, 240)
+    stems = [f"{v:03d}" for v in range(views)]
+    segments = [Segment(1, 1), Segment(2, 2), Segment(3, 3)]
+    return PanopticScene(categories, segments, dict.fromkeys(stems, ids)), dict.fromkeys(stems, camera)
+
+
+def test_a_query_misses_its_object_over_runs_of_views():
+    truth, cameras = chair_and_bag(40)
+    raw = simulate_queries(truth, cameras, replace(QueryNoise.none(), absent=0.4, run=8.0), seed=3)
+    found = (raw.mask_logits > 0).flatten(2).any(-1).numpy()  # [views, queries]
+    changes = (found[1:] != found[:-1]).sum(0)
+    assert (changes <= 5).all()
+    assert changes.sum() > 0
+    assert 0.2 < 1 - found.mean() < 0.6
+
+
+def test_masks_of_things_reach_outward_and_take_in_what_is_next_to_them():
+    truth, cameras = chair_and_bag(60)
+    biased = simulate_queries(truth, cameras, replace(QueryNoise.none(), bias=6.0), seed=3)
+    exact = simulate_queries(truth, cameras, QueryNoise.none(), seed=3)
+    chair = int(exact.class_logits[:, 1].argmax())
+    areas = [int((raw.mask_logits[0, chair] > 0).sum()) for raw in (biased, exact)]
+    assert areas[1] == 40 * 40  # masks have half the image's size
+    assert areas[0] - areas[1] == pytest.approx(3 * 3 * 40, abs=15)  # left, above, below; the bag is on the right
+    joined = simulate_queries(truth, cameras, replace(QueryNoise.none(), joined=1.0), seed=3)
+    chair, bag = (int(joined.class_logits[:, category].argmax()) for category in (1, 2))
+    areas = (joined.mask_logits > 0).flatten(2).sum(-1).numpy()
+    both = areas[:, bag] == 0
+    assert both.mean() == pytest.approx(0.75, abs=0.2)
+    assert (areas[both, chair] == 40 * 60).all()
+    assert (areas[~both, chair] == 40 * 40).all()
