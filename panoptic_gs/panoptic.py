@@ -45,6 +45,8 @@ class Segment:
     queries: tuple[int, ...] = ()
     name: str | None = None
     """What somebody called it; None where it goes by its category."""
+    iscrowd: bool = False
+    """Whether it is a crowd: a region of the truth with several things of its class that were not told apart."""
 
     @property
     def query(self) -> int | None:
@@ -214,6 +216,7 @@ class _Annotation:
     categories: dict[int, int]  # segment id → category id
     scores: dict[int, float]
     queries: dict[int, tuple[int, ...]]
+    crowds: frozenset[int]
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> _Annotation:
@@ -223,6 +226,7 @@ class _Annotation:
             {int(info["id"]): int(info["category_id"]) for info in infos},
             {int(info["id"]): float(info["score"]) for info in infos if info.get("score") is not None},
             {int(info["id"]): _queries_from_json(info) for info in infos if info.get("query") is not None},
+            frozenset(int(info["id"]) for info in infos if _is_crowd(info)),
         )
 
 
@@ -319,6 +323,7 @@ def _scene_wide_segments(file: Path, annotations: Collection[_Annotation], decla
     categories: dict[int, int] = {}
     scores: dict[int, list[float]] = {}
     queries: dict[int, tuple[int, ...]] = {}
+    crowds: dict[int, bool] = {}
     seen: Counter[int] = Counter()
     for annotation in annotations:
         for segment_id, category_id in annotation.categories.items():
@@ -329,6 +334,15 @@ def _scene_wide_segments(file: Path, annotations: Collection[_Annotation], decla
                     f"{category_id} in '{annotation.file_name}'",
                     "scene-wide ids, one category each",
                     mend,
+                )
+            is_crowd = segment_id in annotation.crowds
+            if crowds.setdefault(segment_id, is_crowd) != is_crowd:
+                raise InputError(
+                    file,
+                    f"id {segment_id} with iscrowd {int(not is_crowd)} in one image and {int(is_crowd)} in "
+                    f"'{annotation.file_name}'",
+                    "one iscrowd an id",
+                    "Give the crowd and the object ids of their own.",
                 )
             seen[segment_id] += 1
         for segment_id, score in annotation.scores.items():
@@ -348,6 +362,7 @@ def _scene_wide_segments(file: Path, annotations: Collection[_Annotation], decla
             category_id,
             float(np.mean(scores[segment_id])) if segment_id in scores else None,
             queries.get(segment_id, ()),
+            iscrowd=crowds[segment_id],
         )
         for segment_id, category_id in sorted(categories.items())
     ]
@@ -359,7 +374,7 @@ def _segment_to_json(segment: Segment, area: int, bbox: list[int]) -> dict[str, 
         "category_id": segment.category_id,
         "area": area,
         "bbox": bbox,
-        "iscrowd": 0,
+        "iscrowd": int(segment.iscrowd),
     }
     if segment.score is not None:
         entry["score"] = segment.score
@@ -368,6 +383,13 @@ def _segment_to_json(segment: Segment, area: int, bbox: list[int]) -> dict[str, 
     if len(segment.queries) > 1:
         entry["queries"] = list(segment.queries)
     return entry
+
+
+def _is_crowd(info: Mapping[str, Any]) -> bool:
+    value = info.get("iscrowd", 0)
+    if value not in (0, 1):
+        raise ValueError(f"iscrowd {value!r}, where 0 or 1 belongs")
+    return bool(value)
 
 
 def _queries_from_json(info: Mapping[str, Any]) -> tuple[int, ...]:

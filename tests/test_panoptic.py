@@ -142,3 +142,23 @@ def test_a_failed_save_leaves_the_old_folder_and_nothing_else(labelling, tmp_pat
         labelling.save(tmp_path / "panoptic")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["panoptic", "precious"]
     assert PanopticScene.load(tmp_path / "panoptic").stems == ["0001", "0002"]
+
+
+def test_crowds_survive_saving_and_have_one_flag_an_id(tmp_path):
+    categories = [Category(1, "wall", False), Category(2, "person", True)]
+    ids = np.array([[1, 1, 7], [1, 8, 8]], np.int32)
+    segments = [Segment(1, 1), Segment(7, 2, iscrowd=True), Segment(8, 2)]
+    PanopticScene(categories, segments, {"a": ids, "b": ids}).save(tmp_path / "maps")
+    assert [s.iscrowd for s in PanopticScene.load(tmp_path / "maps").segments] == [False, True, False]
+
+    file = tmp_path / "maps" / "panoptic.json"
+    document = json.loads(file.read_text())
+    info = next(info for info in document["annotations"][1]["segments_info"] if info["id"] == 7)
+    info["iscrowd"] = 0
+    file.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="id 7 with iscrowd 1 in one image and 0 in 'b"):
+        PanopticScene.load(tmp_path / "maps")
+    info["iscrowd"] = 2
+    file.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="iscrowd"):
+        PanopticScene.load(tmp_path / "maps")
