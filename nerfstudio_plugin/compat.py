@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from torch import Tensor
 
 from panoptic_gs import kernels
 from panoptic_gs.errors import InputError, print_input_error
@@ -70,19 +69,6 @@ def label_device(device: torch.device) -> torch.device:
         except InputError:
             return torch.device("cpu")
     return device
-
-
-def radii_for_strategy(radii: Tensor) -> Tensor:
-    """Screen radii as the installed gsplat's strategies read them: ``[C, N]`` before 1.5, ``[C, N, 2]`` since."""
-    import gsplat
-
-    per_axis = tuple(int(part) for part in gsplat.__version__.split(".")[:2]) >= (1, 5)
-    if per_axis and radii.ndim == 2:
-        return radii[..., None].expand(*radii.shape, 2)
-    if not per_axis and radii.ndim == 3:
-        # Both axes vanish for what is culled, and the strategy asks for the larger.
-        return radii.amax(dim=-1)
-    return radii
 
 
 def lpips_if_present() -> torch.nn.Module | None:

@@ -22,7 +22,7 @@ from torch.nn import Parameter
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from nerfstudio_plugin.click_to_identify import ClickToIdentify
-from nerfstudio_plugin.compat import label_device, lpips_if_present, radii_for_strategy
+from nerfstudio_plugin.compat import label_device, lpips_if_present
 from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.dataparser import no_seed_points
 from nerfstudio_plugin.gaussians import initial_parameters
@@ -253,7 +253,6 @@ class PanopticSplatfactoModel(SplatfactoModel):
         with_depth = self.config.output_depth_during_training
         render, alpha, info = self._rasterize(viewmat, K, width, height, degree, "RGB+ED" if with_depth else "RGB")
         self.strategy.step_pre_backward(self.gauss_params, self.optimizers, self.strategy_state, self.step, info)
-        info["radii"] = radii_for_strategy(info["radii"])
         self.info, self.last_size = info, (height, width)
 
         background = self._get_background_color()
@@ -262,7 +261,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
             rgb = self._apply_bilateral_grid(rgb[None], camera.metadata["cam_idx"], height, width)[0]
         outputs = {"rgb": rgb, "accumulation": alpha, "background": background}
         if "panoptic_colors" in self.gauss_params:
-            outputs["panoptic"] = render[..., 3:6]
+            outputs["panoptic"] = info["render_extra_signals"][0]
         if with_depth:
             outputs["depth"] = render[..., -1:]
         return outputs
@@ -320,7 +319,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
             render_mode=mode,
             absgrad=self.training and self.config.use_absgrad,
             rasterize_mode=self.config.rasterize_mode,
-            extra_colors=chosen.get("panoptic_colors") if self.training else None,
+            extra_signals=chosen.get("panoptic_colors") if self.training else None,
         )
         return render[0], alpha[0], info
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,29 +42,6 @@ def panoptic_color_loss(
     if weights is not None:
         error = error * weights
     return lambda_panoptic * (error * labelled).sum() / labelled.sum().clamp(min=1)
-
-
-def rgb_loss(
-    rendered: Tensor,  # [..., H, W, 3]
-    target: Tensor,  # [..., H, W, 3]
-    lambda_ssim: float = 0.2,
-    ssim: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Tensor:
-    r"""The colour loss of 3DGS, :math:`(1 - \lambda) L_1 + \lambda (1 - \mathrm{SSIM})`.
-
-    Args:
-        rendered: colours in 0…1.
-        target: the photo's colours in 0…1.
-        lambda_ssim: the weight of the structural term; 0 leaves it out.
-        ssim: a function of the two images that gives their mean SSIM; by default :func:`structural_similarity`.
-
-    Reference: Kerbl et al., 3D Gaussian Splatting for Real-Time Radiance Field Rendering, SIGGRAPH 2023, Eq. 7.
-    """
-    l1 = (rendered - target).abs().mean()
-    if lambda_ssim == 0:
-        return l1
-    similarity = (ssim or structural_similarity)(rendered, target)
-    return (1 - lambda_ssim) * l1 + lambda_ssim * (1 - similarity)
 
 
 def structural_similarity(rendered: Tensor, target: Tensor) -> Tensor:

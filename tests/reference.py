@@ -162,7 +162,7 @@ def rasterization(
     backgrounds: Tensor | None = None,
     render_mode: str = "RGB",
     rasterize_mode: str = "classic",
-    extra_colors: Tensor | None = None,
+    extra_signals: Tensor | None = None,
     **options: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images ``[C, H, W, X]``, alphas ``[C, H, W, 1]``, safe pixels ``[C, H, W]``."""
@@ -182,8 +182,8 @@ def rasterization(
             else:
                 centre = torch.linalg.inv(viewmat)[:3, 3]
                 channels.append(harmonics(sh_degree, means[ids] - centre, own[ids]))
-            if extra_colors is not None:
-                channels.append((extra_colors[c] if extra_colors.ndim == 3 else extra_colors)[ids])
+            if extra_signals is not None:
+                channels.append((extra_signals[c] if extra_signals.ndim == 3 else extra_signals)[ids])
             if backgrounds is not None:
                 behind.append(backgrounds[c])
         if render_mode != "RGB":

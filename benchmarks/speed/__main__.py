@@ -21,7 +21,8 @@ from benchmarks.speed.table import speed_table
 from benchmarks.speed.timing import machine
 from benchmarks.speed.uplift import uplift_rows
 from benchmarks.speed.workloads import Workload
-from panoptic_gs import Camera, Splats
+from panoptic_gs import Camera, InputError, Splats
+from panoptic_gs.backends import gsplat
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def _on_cpu(scene: Workload, room: Workload, config: Speed, found: dict[str, Any
 
 def _on_cuda(scene: Workload, room: Workload, config: Speed) -> list[dict[str, Any]]:
     try:
-        from gsplat import rasterization
-    except ImportError:
+        rasterization = gsplat.load().module.rasterization
+    except InputError as error:
+        print(f"Without gsplat's rasterizer: {error}")
         return device.measure(scene, "cuda", config.repeat, None)
     rows = rasterizer_rows(scene, config.repeat, "cuda", None) + rasterizer_rows(room, config.repeat, "cuda", None)
     rows += training_rows(room, config.repeat, "cuda")

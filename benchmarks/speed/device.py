@@ -14,11 +14,12 @@ from benchmarks.speed.timing import Times, interleaved
 from benchmarks.speed.uplift import voronoi
 from benchmarks.speed.workloads import Workload
 from panoptic_gs import Camera, Splats, kernels
+from panoptic_gs.backends import Blending
+from panoptic_gs.backends.cuda import tile_lists
+from panoptic_gs.backends.cuda_sums import SLOTS, DeviceFeatures, DeviceVotes
 from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.kernels.cuda import TILE_SIZE, TileLists, VoteSlots
 from panoptic_gs.uplift import LabelVotes, render_panoptic
-from panoptic_gs.uplift.blending import Blending
-from panoptic_gs.uplift.device import SLOTS, DeviceFeatures, DeviceVotes, tile_lists
 
 LABELS = (200, 2000)
 ONE_HOT = 200

@@ -35,7 +35,7 @@ class TileLists(NamedTuple):
 
 
 class VoteSlots(NamedTuple):
-    """Where label votes go; see :class:`panoptic_gs.uplift.device.DeviceVotes`."""
+    """Where label votes go; see :class:`panoptic_gs.backends.cuda_sums.DeviceVotes`."""
 
     labels: Tensor  # [N, S] int32, -1 = free
     sums: Tensor  # [N, S] int64, units of 2⁻³⁴

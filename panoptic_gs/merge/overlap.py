@@ -10,6 +10,7 @@ from torch import Tensor
 
 from panoptic_gs import kernels
 from panoptic_gs.errors import InputError
+from panoptic_gs.sums import ViewSum, sum_over_processes
 
 UNIT = 2.0**-34
 """What the sums are integer multiples of."""
@@ -20,7 +21,7 @@ MAX_PIXELS = 1 << 29
 _BLOCK_BYTES = 128 << 20
 
 
-class Overlaps:
+class Overlaps(ViewSum):
     r"""Sums over pixels of :math:`\min(M_i, M_j)` for all pairs of queries, M = sigmoid(logits).
 
     Sums of a stretch of pixels are taken in a fixed order, rounded once to a multiple of 2⁻³⁴ and added as 64-bit
@@ -74,32 +75,35 @@ class Overlaps:
         self.sums += _sums_of(logits).to(self.sums.device)
 
     def merge(self, other: Overlaps) -> Overlaps:
-        """The sums of both sets of views together.
+        """Add the sums of other views.
+
+        Returns:
+            These sums.
 
         Raises:
-            InputError: the numbers of queries differ.
+            InputError: the numbers of queries differ, more than 2²⁹ pixels in all.
         """
         if other.num_queries != self.num_queries:
             raise InputError("overlaps", f"sums for {other.num_queries} queries", f"{self.num_queries}",
                              "Merge sums for the same queries.")  # fmt: skip
-        result = Overlaps(self.num_queries, self.sums.device)
-        result._count(self.num_pixels + other.num_pixels)
-        result.sums = self.sums + other.sums.to(self.sums.device)
-        return result
-
-    def __add__(self, other: Overlaps) -> Overlaps:
-        return self.merge(other)
+        self._count(other.num_pixels)
+        self.sums += other.sums.to(self.sums.device)
+        return self
 
     def all_reduce(self, group: Any = None) -> Overlaps:
-        """The sums over all processes of a ``torch.distributed`` group; every process calls this and gets them."""
-        sums = self.sums.clone()
-        pixels = torch.tensor([self.num_pixels], device=sums.device)
-        torch.distributed.all_reduce(sums, group=group)
-        torch.distributed.all_reduce(pixels, group=group)
-        result = Overlaps(self.num_queries, sums.device)
-        result._count(int(pixels))
-        result.sums = sums
-        return result
+        """Give every process of a ``torch.distributed`` group the sums of all of them; every process calls this.
+
+        Returns:
+            These sums.
+        """
+        pixels = sum_over_processes(torch.tensor([self.num_pixels]), group)
+        self._count(int(pixels) - self.num_pixels)
+        self.sums = sum_over_processes(self.sums, group)
+        return self
+
+    def empty(self) -> Overlaps:
+        """Sums of no views for as many queries, on the same device."""
+        return Overlaps(self.num_queries, self.sums.device)
 
     def means(self) -> tuple[Tensor, Tensor]:
         """Areas ``[Q]`` and overlaps ``[Q, Q]``, float64 means over all pixels; the overlaps' diagonal is the areas.

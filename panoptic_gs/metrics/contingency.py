@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.sums import ViewSum, rows_of_others
 
 LabelMap = Tensor | np.ndarray
 """An integer map of categories or segment ids, ``[H, W]`` or ``[N, H, W]``."""
@@ -17,7 +18,7 @@ LabelMap = Tensor | np.ndarray
 _COLUMNS = ("pred_category", "pred_segment", "gt_category", "gt_segment")
 
 
-class ContingencyTable:
+class ContingencyTable(ViewSum):
     r"""How many pixels carry each pair of labels, for the pairs that occur.
 
     A label is a (category, segment) pair on each side. The table is a sum over pixels, so it is filled view by view
@@ -68,23 +69,24 @@ class ContingencyTable:
         self.rows = _grouped(torch.cat([self.rows, rows]))
 
     def merge(self, other: ContingencyTable) -> ContingencyTable:
-        """The table of both sets of views together."""
-        return ContingencyTable(torch.cat([self.rows, other.rows.to(self.rows.device)]))
-
-    def __add__(self, other: ContingencyTable) -> ContingencyTable:
-        return self.merge(other)
+        """Add the pixels of other views; returns this table."""
+        self.rows = _grouped(torch.cat([self.rows, other.rows.to(self.rows.device)]))
+        return self
 
     def all_reduce(self, group: Any = None) -> ContingencyTable:
-        """The table over all processes of a ``torch.distributed`` group; every process calls this and gets it."""
-        world_size = torch.distributed.get_world_size(group)
-        size = torch.tensor([len(self.rows)], device=self.rows.device)
-        sizes = [torch.zeros_like(size) for _ in range(world_size)]
-        torch.distributed.all_gather(sizes, size, group=group)
-        longest = max(int(s) for s in sizes)
-        padded = torch.nn.functional.pad(self.rows, (0, 0, 0, longest - len(self.rows)))
-        gathered = [torch.zeros_like(padded) for _ in range(world_size)]
-        torch.distributed.all_gather(gathered, padded, group=group)
-        return ContingencyTable(torch.cat([rows[: int(s)] for rows, s in zip(gathered, sizes)]))
+        """Give every process of a ``torch.distributed`` group the table of all of them; every process calls this.
+
+        Returns:
+            This table.
+        """
+        own = self.rows
+        for rows in rows_of_others(len(own), lambda first, last: own[first:last], own[:0], group):
+            self.rows = _grouped(torch.cat([self.rows, rows]))
+        return self
+
+    def empty(self) -> ContingencyTable:
+        """A table of no pixels, on the same device."""
+        return ContingencyTable().to(self.rows.device)
 
     def to(self, device: torch.device | str) -> ContingencyTable:
         """The same table on another device."""

@@ -102,9 +102,13 @@ class GaussianLabels:
         numbers = torch.arange(len(self), device=self.device)
         return torch.repeat_interleave(numbers, self.indptr.diff(), output_size=len(self.label))
 
-    @cached_property
+    @property
     def ranks(self) -> tuple[Tensor, Tensor]:
         """The labels that occur, ascending ``[L]`` int32, and the position ``[nnz]`` int32 of each entry's in it."""
+        return self._ranks
+
+    @cached_property
+    def _ranks(self) -> tuple[Tensor, Tensor]:
         known, rank = torch.unique(self.label, return_inverse=True)
         return known, rank.int()
 

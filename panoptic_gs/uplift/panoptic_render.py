@@ -3,27 +3,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
+from typing_extensions import Unpack
 
-from panoptic_gs import kernels
+from panoptic_gs.backends import Blending, BlendingKeywords, RenderedLabels, backend_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.splats import Splats
-from panoptic_gs.uplift.blending import Blending
-from panoptic_gs.uplift.device import tile_lists
 from panoptic_gs.uplift.labels import GaussianLabels
 
-
-class PanopticRender(NamedTuple):
-    """A rendered label map."""
-
-    ids: Tensor  # [H, W] int64
-    confidence: Tensor  # [H, W]
-    accumulation: Tensor  # [H, W]
+PanopticRender = RenderedLabels
+"""A rendered label map: ``ids [H, W]`` int64, ``confidence [H, W]``, ``accumulation [H, W]``."""
 
 
 @torch.no_grad()
@@ -31,12 +21,7 @@ def render_panoptic(
     splats: Splats,
     labels: GaussianLabels,
     camera: Camera,
-    *,
-    near_plane: float = 0.01,
-    far_plane: float = 1e10,
-    radius_clip: float = 0.0,
-    eps2d: float = 0.3,
-    rasterize_mode: str = "classic",
+    **blending: Unpack[BlendingKeywords],
 ) -> PanopticRender:
     r"""Render the label of every pixel.
 
@@ -53,7 +38,7 @@ def render_panoptic(
         splats: the Gaussians.
         labels: their labels.
         camera: the view to render.
-        near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
+        blending: as for :class:`~panoptic_gs.LabelVotes`.
 
     Returns:
         ``ids [H, W]`` int64, ``confidence [H, W]`` in 0 … 1, ``accumulation [H, W]`` = Σ w.
@@ -69,13 +54,4 @@ def render_panoptic(
             f"labels on {splats.means.device} as the splats",
             "Move them with labels.to(device).",
         )
-    blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
-    if splats.means.device.type == "cuda":
-        known, rank = labels.ranks
-        winners, confidence, accumulation = cuda_kernels.render_panoptic(
-            tile_lists(splats, camera, blending), labels.indptr, rank, labels.weight, len(known)
-        )
-        names = torch.cat([known.new_zeros(1), known]).long()  # winner -1 is void
-        return PanopticRender(names[winners.long() + 1], confidence, accumulation)
-    view = blending.view_of(splats, camera)
-    return PanopticRender(*kernels.render_panoptic(view, labels.indptr, labels.label, labels.weight))
+    return backend_of(labels.device).render_labels(splats, camera, Blending(**blending), labels)

@@ -3,27 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import count, repeat
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from panoptic_gs import kernels
+from panoptic_gs.backends import Blending, BlendingKeywords, LabelSums, backend_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
-from panoptic_gs.uplift.blending import Blending, label_map_of, pixel_weights_of
-from panoptic_gs.uplift.device import DeviceVotes, tile_lists
+from panoptic_gs.sums import ViewSum, rows_of_others
 from panoptic_gs.uplift.labels import GaussianLabels
+from panoptic_gs.uplift.maps import Map, Weights, label_map_of, pixel_weights_of, weighted_views
 
 Void = Literal["abstain", "label"]
-Map = np.ndarray | Tensor
 
 
-class LabelVotes:
+class LabelVotes(ViewSum):
     """The votes of any number of views for the labels of a set of Gaussians.
 
     A view adds, for each Gaussian i and label l, the sum of α_i·T_i over the pixels of label l, where α_i·T_i is the
@@ -34,32 +34,40 @@ class LabelVotes:
 
     Args:
         num_gaussians: N, the number of Gaussians.
-        near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
+        blending: as in :func:`~panoptic_gs.rasterization`: ``near_plane``, ``far_plane``, ``radius_clip``, ``eps2d``,
+            ``rasterize_mode``, ``alpha_max``.
+
+    Example:
+        Two Gaussians beside each other, and a view whose left half is object 7:
+
+        >>> from panoptic_gs import Camera, Splats
+        >>> K = torch.tensor([[30.0, 0, 16], [0, 30, 12], [0, 0, 1]])
+        >>> camera = Camera(torch.eye(4), K, 32, 24)
+        >>> splats = Splats(
+        ...     torch.tensor([[-0.5, 0.0, 2.0], [0.5, 0.0, 2.0]]), torch.tensor([[1.0, 0, 0, 0]] * 2),
+        ...     torch.full((2, 3), 0.1), torch.tensor([0.9, 0.9]), torch.zeros(2, 1, 3))
+        >>> label_map = torch.full((24, 32), 9)
+        >>> label_map[:, :16] = 7
+        >>> votes = LabelVotes(len(splats))
+        >>> for view in [(camera, label_map)]:
+        ...     votes.add(splats, *view)
+        >>> votes.finish().best()[0].tolist()
+        [7, 9]
     """
 
-    def __init__(
-        self,
-        num_gaussians: int,
-        *,
-        near_plane: float = 0.01,
-        far_plane: float = 1e10,
-        radius_clip: float = 0.0,
-        eps2d: float = 0.3,
-        rasterize_mode: str = "classic",
-    ) -> None:
-        self.blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
-        self._store = kernels.VoteStore(num_gaussians)
-        self._on_devices: dict[torch.device, DeviceVotes] = {}
+    def __init__(self, num_gaussians: int, **blending: Unpack[BlendingKeywords]) -> None:
+        self.blending = Blending(**blending)
+        self._sums = LabelSums(kernels.VoteStore(num_gaussians))
 
     @property
     def num_gaussians(self) -> int:
         """N, the number of Gaussians."""
-        return self._store.num_gaussians
+        return self._sums.store.num_gaussians
 
     @property
     def num_bytes(self) -> int:
         """Memory that the sums take, on all devices."""
-        return self._store.num_bytes + sum(votes.num_bytes for votes in self._on_devices.values())
+        return self._sums.num_bytes
 
     def add(self, splats: Splats, camera: Camera, label_map: Map, weights: Map | None = None) -> None:
         """Add the votes of one view.
@@ -84,45 +92,58 @@ class LabelVotes:
         device = splats.means.device
         labels = label_map_of(camera, label_map, device)
         factors = None if weights is None else pixel_weights_of(camera, weights, device)
-        if device.type == "cuda":
-            if device not in self._on_devices:
-                self._on_devices[device] = DeviceVotes(self.num_gaussians, device)
-            self._on_devices[device].add(tile_lists(splats, camera, self.blending), labels, factors)
-        else:
-            self._store.add_view(self.blending.view_of(splats, camera), labels, factors)
+        backend = backend_of(device)
+        if self.blending.alpha_max is None:
+            # From the first view on, so that views on other devices are blended alike.
+            self.blending = replace(self.blending, alpha_max=backend.alpha_max)
+        backend.add_votes(self._sums, splats, camera, self.blending, labels, factors)
 
-    def merge(self, other: LabelVotes) -> None:
+    def merge(self, other: LabelVotes) -> LabelVotes:
         """Add the votes of other views for the same Gaussians.
+
+        Returns:
+            These votes.
 
         Raises:
             InputError: the numbers of Gaussians or the rules of blending differ.
         """
-        if other.num_gaussians != self.num_gaussians or other.blending != self.blending:
+        ours, theirs = self.blending, other.blending
+        clamps = {clamp for clamp in (ours.alpha_max, theirs.alpha_max) if clamp is not None}
+        alike = len(clamps) < 2 and replace(ours, alpha_max=None) == replace(theirs, alpha_max=None)
+        if other.num_gaussians != self.num_gaussians or not alike:
             raise InputError(
                 "votes",
-                f"votes for {other.num_gaussians} Gaussians, {other.blending}",
-                f"votes for {self.num_gaussians} Gaussians, {self.blending}",
+                f"votes for {other.num_gaussians} Gaussians, {theirs}",
+                f"votes for {self.num_gaussians} Gaussians, {ours}",
                 "Merge votes for the same splats, blended alike.",
             )
-        self._store.add_sums(*_pairs(*other._drained().sums()))
+        self.blending = replace(ours, alpha_max=clamps.pop() if clamps else None)
+        self._sums.store.add_sums(*_pairs(*other._sums.drained().sums()))
+        return self
 
-    def __add__(self, other: LabelVotes) -> LabelVotes:
-        result = self._empty()
-        result.merge(self)
-        result.merge(other)
-        return result
+    def all_reduce(self, group: Any = None) -> LabelVotes:
+        """Give every process of a ``torch.distributed`` group the votes of all of them; every process calls this.
 
-    def all_reduce(self, group: Any = None) -> None:
-        """Give every process of a ``torch.distributed`` group the votes of all of them."""
-        import torch.distributed as distributed
+        Pairs of Gaussian and label travel packed in blocks, each from one process to all others. Besides the result, a
+        process holds the pairs that it had before, 12 bytes each, and one block.
 
-        gathered: list[Any] = [None] * distributed.get_world_size(group)
-        distributed.all_gather_object(gathered, self.state_dict(), group=group)
-        for rank, state in enumerate(gathered):
-            if rank != distributed.get_rank(group):
-                other = self._empty()
-                other.load_state_dict(state)
-                self.merge(other)
+        Returns:
+            These votes.
+        """
+        indptr, label, sums = self._sums.drained().sums()
+
+        def packed(first: int, last: int) -> Tensor:
+            gaussian = torch.searchsorted(indptr, torch.arange(first, last), right=True) - 1
+            return torch.stack([(gaussian << 32) | label[first:last], sums[first:last]], dim=1)
+
+        for rows in rows_of_others(len(label), packed, torch.empty(0, 2, dtype=torch.int64), group):
+            pairs, units = rows.unbind(dim=1)
+            self._sums.store.add_sums(pairs >> 32, (pairs & 0x7FFFFFFF).int(), units.contiguous())
+        return self
+
+    def empty(self) -> LabelVotes:
+        """Votes of no views for the same Gaussians, blended alike."""
+        return LabelVotes(self.num_gaussians, **asdict(self.blending))
 
     def finish(self, void: Void = "abstain") -> GaussianLabels:
         """The label distribution of each Gaussian, on the CPU; more views can be added afterwards.
@@ -133,11 +154,11 @@ class LabelVotes:
         """
         if void not in ("abstain", "label"):
             raise InputError("void", repr(void), "'abstain' or 'label'", "Choose how void pixels count.")
-        return GaussianLabels.from_kernel(*self._drained().shares(void_too=void == "label"))
+        return GaussianLabels.from_kernel(*self._sums.drained().shares(void_too=void == "label"))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The votes as tensors: ``indptr [N + 1]``, ``label [nnz]``, ``sum [nnz]`` in units of 2⁻³⁴."""
-        indptr, label, sums = self._drained().sums()
+        indptr, label, sums = self._sums.drained().sums()
         return {"indptr": indptr, "label": label, "sum": sums}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -153,25 +174,8 @@ class LabelVotes:
                 f"{self.num_gaussians}",
                 "Resume with the splats that the votes were made for.",
             )
-        self._store = kernels.VoteStore(self.num_gaussians)
-        self._on_devices.clear()
-        self._store.add_sums(*_pairs(state["indptr"], state["label"], state["sum"]))
-
-    def _drained(self) -> kernels.VoteStore:
-        for votes in self._on_devices.values():
-            votes.drain(self._store)
-        return self._store
-
-    def _empty(self) -> LabelVotes:
-        b = self.blending
-        return LabelVotes(
-            self.num_gaussians,
-            near_plane=b.near_plane,
-            far_plane=b.far_plane,
-            radius_clip=b.radius_clip,
-            eps2d=b.eps2d,
-            rasterize_mode=b.rasterize_mode,
-        )
+        self._sums = LabelSums(kernels.VoteStore(self.num_gaussians))
+        self._sums.store.add_sums(*_pairs(state["indptr"], state["label"], state["sum"]))
 
 
 def _pairs(indptr: Tensor, label: Tensor, sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,14 +186,9 @@ def _pairs(indptr: Tensor, label: Tensor, sums: Tensor) -> tuple[Tensor, Tensor,
 def uplift_labels(
     splats: Splats,
     views: Iterable[tuple[Camera, Map]],
-    weights: Iterable[Map | None] | Mapping[int, Map] | None = None,
+    weights: Weights = None,
     void: Void = "abstain",
-    *,
-    near_plane: float = 0.01,
-    far_plane: float = 1e10,
-    radius_clip: float = 0.0,
-    eps2d: float = 0.3,
-    rasterize_mode: str = "classic",
+    **blending: Unpack[BlendingKeywords],
 ) -> GaussianLabels:
     r"""Uplift label maps to Gaussians (LUDVIG, Eq. 7).
 
@@ -205,32 +204,13 @@ def uplift_labels(
         weights: factors ``[H, W]`` for the votes of each view's pixels: one map (or None) for each view, in order, or a
             mapping from the view's position.
         void: ``"abstain"`` (void pixels take no part) or ``"label"`` (the literal Z).
-        near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
+        blending: as for :class:`LabelVotes`.
 
     Raises:
         InputError: maps that do not fit their cameras, labels or weights out of range, fewer or more weights than
             views.
     """
-    votes = LabelVotes(len(splats), near_plane=near_plane, far_plane=far_plane, radius_clip=radius_clip, eps2d=eps2d,
-                       rasterize_mode=rasterize_mode)  # fmt: skip
-    in_order = _in_order(weights)
-    for position, (camera, label_map) in enumerate(views):
-        try:
-            factors = next(in_order)
-        except StopIteration:
-            raise InputError(
-                "weights", f"{position} maps", "one for each view", "Pass None for views without weights."
-            ) from None
+    votes = LabelVotes(len(splats), **blending)
+    for camera, label_map, factors in weighted_views(views, weights):
         votes.add(splats, camera, label_map, factors)
-    if weights is not None and not isinstance(weights, Mapping) and next(in_order, in_order) is not in_order:
-        raise InputError("weights", "more maps than views", "one for each view", "Check which views are passed.")
     return votes.finish(void).to(splats.means.device)
-
-
-def _in_order(weights: Iterable[Map | None] | Mapping[int, Map] | None) -> Iterator[Map | None]:
-    if weights is None:
-        return repeat(None)
-    if isinstance(weights, Mapping):
-        by_position = cast("Mapping[int, Map]", weights)
-        return (by_position.get(position) for position in count())
-    return iter(weights)

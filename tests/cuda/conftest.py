@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The device kernels, on a GPU where there is one, and compiled for the host everywhere.
 
-Tests that take ``machine`` run on both: they call :mod:`panoptic_gs.cuda_kernels` with tensors on ``machine.device``,
+Tests that take ``machine`` run on both: they call :mod:`panoptic_gs.kernels.cuda` with tensors on ``machine.device``,
 and on the host its launches are carried out by the emulation under ``tests/cuda_emulation``.
 """
 

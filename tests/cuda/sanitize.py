@@ -7,9 +7,9 @@ import torch
 from cuda_scenes import host_lists, label_scene
 
 from panoptic_gs import kernels
+from panoptic_gs.backends.cuda_sums import DeviceFeatures, DeviceVotes
 from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.kernels.cuda import TileLists
-from panoptic_gs.uplift.device import DeviceFeatures, DeviceVotes
 
 
 def run(device: torch.device, count: int) -> None:

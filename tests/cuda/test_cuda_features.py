@@ -9,9 +9,9 @@ import torch
 from cuda_scenes import blend, label_scene, random_camera, random_splats
 
 from panoptic_gs import InputError, kernels
+from panoptic_gs.backends.cuda_sums import DeviceFeatures
 from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.uplift import uplift_features
-from panoptic_gs.uplift.device import DeviceFeatures
 
 
 def feature_scene(seed: int, count: int, channels: int, width: int = 37, height: int = 20):

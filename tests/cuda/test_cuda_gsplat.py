@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from cuda_scenes import blobs, label_scene, random_camera, random_splats
 
 from panoptic_gs import InputError, kernels
+from panoptic_gs.backends import Blending
+from panoptic_gs.backends import gsplat as door
+from panoptic_gs.backends.cuda import tile_lists
+from panoptic_gs.backends.cuda_sums import DeviceVotes
 from panoptic_gs.uplift import LabelVotes, render_panoptic, uplift_features, uplift_labels
-from panoptic_gs.uplift.blending import Blending
-from panoptic_gs.uplift.device import DeviceVotes, sorted_into_tiles, tile_lists
 
 on_a_gpu = pytest.mark.skipif(
     not torch.cuda.is_available() or not kernels._kernels.with_cuda, reason="no GPU, or built without CUDA"
@@ -27,6 +31,8 @@ def scene(seed: int, num: int, count: int = 2000):
 
 class Gsplat14:
     """gsplat 1.4's functions for one camera, in torch: the package's own reference where it has one."""
+
+    __version__ = "1.4.0"
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -46,6 +52,17 @@ class Gsplat14:
         compensations = None if projected.compensations is None else projected.compensations[None]
         return radii[None], projected.means2d[None], projected.depths[None], projected.conics[None], compensations
 
+    def rasterization(
+        self, means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane=0.01, far_plane=1e10,
+        radius_clip=0.0, eps2d=0.3, sh_degree=None, packed=True, tile_size=16, backgrounds=None, render_mode="RGB",
+        sparse_grad=False, absgrad=False, rasterize_mode="classic", channel_chunk=32, distributed=False,
+        camera_model="pinhole", covars=None,
+    ):  # fmt: skip
+        raise AssertionError("lists need no picture")
+
+    def spherical_harmonics(self, degrees_to_use, dirs, coeffs, masks=None):
+        raise AssertionError("lists need no colours")
+
     def isect_tiles(
         self, means2d, radii, depths, tile_size, tile_width, tile_height, sort=True, packed=False, n_cameras=None,
         camera_ids=None, gaussian_ids=None,
@@ -63,6 +80,8 @@ class Gsplat14:
 
 class Gsplat15(Gsplat14):
     """The same with 1.5's parameters and its radii for each axis."""
+
+    __version__ = "1.5.3"
 
     def fully_fused_projection(
         self, means, covars, quats, scales, viewmats, Ks, width, height, eps2d=0.3, near_plane=0.01, far_plane=1e10,
@@ -92,7 +111,7 @@ def test_either_gsplat_gives_lists_that_the_kernels_read(emulated, version, mode
     blending, gsplat = Blending(rasterize_mode=mode), version()
     votes = DeviceVotes(100, emulated.device)
     for camera, labels in zip(cameras, maps):
-        votes.add(sorted_into_tiles(gsplat, splats, camera, blending), labels, None)
+        votes.add(door.Gsplat(gsplat).tile_lists(splats, camera, blending), labels, None)
     assert gsplat.seen == ["projection"] * 2
     store = kernels.VoteStore(100)
     votes.drain(store)
@@ -108,12 +127,13 @@ def test_either_gsplat_gives_lists_that_the_kernels_read(emulated, version, mode
 
 def test_lists_share_no_memory_with_the_splats(emulated):
     splats, cameras, _ = label_scene(1, 10, 2)
-    lists = sorted_into_tiles(Gsplat14(), splats, cameras[0], Blending())
+    lists = door.Gsplat(Gsplat14()).tile_lists(splats, cameras[0], Blending())
     assert lists.opacities.data_ptr() != splats.opacities.data_ptr()
 
 
 def test_a_missing_gsplat_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "gsplat", None)
+    monkeypatch.setitem(sys.modules, "gsplat", None)
+    door.load.cache_clear()
     monkeypatch.setattr(kernels, "require_cuda", lambda: None)
     splats, cameras, _ = label_scene(1, 10, 2)
     with pytest.raises(InputError, match="no gsplat installed"):

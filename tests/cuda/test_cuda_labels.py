@@ -9,10 +9,10 @@ import torch
 from cuda_scenes import label_scene, random_camera, random_splats
 
 from panoptic_gs import InputError, kernels
+from panoptic_gs.backends.cuda_sums import SLOTS, DeviceVotes
 from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.kernels.cuda import TileLists
 from panoptic_gs.uplift import GaussianLabels, LabelVotes, uplift_labels
-from panoptic_gs.uplift.device import SLOTS, DeviceVotes
 
 
 def drained(votes: DeviceVotes, count: int) -> GaussianLabels:

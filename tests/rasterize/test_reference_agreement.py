@@ -18,7 +18,11 @@ def assert_agrees(scene: dict[str, Any], *, values: float = 2e-6, gradients: flo
     names = (*GAUSSIANS, *(name for name, value in options.items() if torch.is_tensor(value)))
     everything = {**scene, **options}
     ours, theirs = as_float32(everything, names), as_float64(everything, names)
-    image, alpha, _ = rasterization(**ours, packed=False)
+    image, alpha, meta = rasterization(**ours, packed=False)
+    if "extra_signals" in options:
+        depth = 0 if options["render_mode"] == "RGB" else 1
+        colours, rest = image.split([image.shape[-1] - depth, depth], dim=-1)
+        image = torch.cat([colours, meta["render_extra_signals"], rest], dim=-1)
     expected_image, expected_alpha, safe = reference.rasterization(**theirs)
     safe = safe[..., None]
     assert image.shape == expected_image.shape
@@ -93,9 +97,9 @@ def test_colours_of_each_camera() -> None:
 
 
 @pytest.mark.parametrize("background", [3, 5])
-def test_extra_colours_beside_harmonics_and_depth(background: int) -> None:
+def test_extra_signals_beside_harmonics_and_depth(background: int) -> None:
     assert_agrees(
-        make_scene(harmonics=3), sh_degree=3, render_mode="RGB+D", extra_colors=torch.rand(60, 2),
+        make_scene(harmonics=3), sh_degree=3, render_mode="RGB+D", extra_signals=torch.rand(60, 2),
         backgrounds=torch.rand(2, background),
     )  # fmt: skip
 

@@ -1,65 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What uplifting and label rendering share: the rules of blending, and the checks of maps at the border."""
+"""Maps that are uplifted, checked at the border, and the views that they belong to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count, repeat
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.splats import Splats
 
 LARGEST_LABEL = 2**31 - 1
 """Labels are any integers from 0 (void) to this; they need not be consecutive."""
 
 LARGEST_WEIGHT = 1024.0
 """Factors of a pixel's votes are numbers from 0 to this."""
-
-
-@dataclass(frozen=True)
-class Blending:
-    """How Gaussians are blended; the arguments of :func:`~panoptic_gs.rasterization` with the same names and defaults.
-
-    Labels are uplifted with the weights of the forward pass only where these agree with it.
-    """
-
-    near_plane: float = 0.01
-    """Gaussians whose centre is nearer are left out."""
-    far_plane: float = 1e10
-    """Gaussians whose centre is farther are left out."""
-    radius_clip: float = 0.0
-    """Gaussians whose radius in pixels is not larger are left out."""
-    eps2d: float = 0.3
-    """Added to the diagonal of each 2D covariance."""
-    rasterize_mode: str = "classic"
-    """``classic`` or ``antialiased``."""
-
-    def __post_init__(self) -> None:
-        if self.rasterize_mode not in ("classic", "antialiased"):
-            raise InputError(
-                "rasterize_mode",
-                repr(self.rasterize_mode),
-                "'classic' or 'antialiased'",
-                "Pass the mode that the splats were trained with.",
-            )
-
-    def view_of(self, splats: Splats, camera: Camera) -> kernels.View:
-        """The splats projected into the camera, sorted by tile and depth, on the CPU."""
-        return kernels.view_of(
-            splats.means, splats.quats, splats.scales, splats.opacities, camera.viewmat.cpu(), camera.K.cpu(),
-            camera.width, camera.height, near_plane=self.near_plane, far_plane=self.far_plane,
-            radius_clip=self.radius_clip, eps2d=self.eps2d, antialiased=self.antialiased,
-        )  # fmt: skip
-
-    @property
-    def antialiased(self) -> bool:
-        """Whether opacities make up for the low-pass filter."""
-        return self.rasterize_mode == "antialiased"
 
 
 def label_map_of(camera: Camera, labels: np.ndarray | Tensor, device: torch.device) -> Tensor:
@@ -115,3 +74,42 @@ def _require_size(source: str, values: np.ndarray | Tensor, shape: tuple[int, ..
             "Resample the map by nearest neighbour (panoptic_gs.panoptic.resize_nearest), or resize the "
             f"camera ({camera.width}×{camera.height}).",
         )
+
+
+Map = np.ndarray | Tensor
+Weights = Iterable[Map | None] | Mapping[int, Map] | None
+"""Factors ``[H, W]`` of each view's pixels: one map (or None) for each view, in order, or by the view's position."""
+
+
+def weighted_views(views: Iterable[tuple[Camera, Map]], weights: Weights) -> Iterator[tuple[Camera, Map, Map | None]]:
+    """The views one by one, each with its factors.
+
+    Raises:
+        InputError: fewer or more weights than views; a mapping with a position that no view has.
+    """
+    positions: Iterator[Map | None]
+    by_position = cast("Mapping[int, Map]", weights) if isinstance(weights, Mapping) else None
+    if weights is None:
+        positions = repeat(None)
+    elif by_position is not None:
+        positions = (by_position.get(position) for position in count())
+    else:
+        positions = iter(weights)
+    seen = 0
+    for camera, values in views:
+        try:
+            factors = next(positions)
+        except StopIteration:
+            raise InputError(
+                "weights", f"{seen} maps", "one for each view", "Pass None for views without weights."
+            ) from None
+        yield camera, values, factors
+        seen += 1
+    if by_position is not None:
+        unused = sorted(position for position in by_position if not 0 <= position < seen)
+        if unused:
+            expected = f"positions of the {seen} views, counted from 0"
+            raise InputError("weights", f"a map for view {unused[0]}", expected,
+                             "Count the views from 0.")  # fmt: skip
+    elif weights is not None and next(positions, positions) is not positions:
+        raise InputError("weights", "more maps than views", "one for each view", "Check which views are passed.")

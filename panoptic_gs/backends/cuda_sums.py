@@ -1,88 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA tensors: tile lists from gsplat, votes in a few slots a Gaussian, and an overflow list that loses nothing."""
+"""Sums on a CUDA device: votes in a few slots a Gaussian and an overflow list that loses nothing, features."""
 
 from __future__ import annotations
-
-import inspect
-import math
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from panoptic_gs import kernels
-from panoptic_gs.camera import Camera
-from panoptic_gs.errors import InputError
 from panoptic_gs.kernels import cuda as cuda_kernels
 from panoptic_gs.kernels import uplift as uplift_kernels
-from panoptic_gs.kernels.cuda import TILE_SIZE, TileLists, VoteSlots
-from panoptic_gs.splats import Splats
-
-if TYPE_CHECKING:
-    from panoptic_gs.uplift.blending import Blending
+from panoptic_gs.kernels.cuda import TileLists, VoteSlots
 
 SLOTS = 4
 """Labels that a Gaussian holds in place."""
-
-
-def tile_lists(splats: Splats, camera: Camera, blending: Blending) -> TileLists:
-    """The splats projected into the camera and sorted by tile and depth, by gsplat (1.4 or 1.5) on their device."""
-    kernels.require_cuda()
-    return sorted_into_tiles(_gsplat(), splats, camera, blending)
-
-
-def _gsplat() -> Any:
-    try:
-        import gsplat
-    except ImportError as error:
-        raise InputError(
-            "gsplat",
-            "no gsplat installed",
-            "gsplat 1.4 or 1.5 for CUDA tensors",
-            "Install it with `pip install panoptic-gs[cuda]`, or pass CPU tensors.",
-        ) from error
-    return gsplat
-
-
-def sorted_into_tiles(gsplat: Any, splats: Splats, camera: Camera, blending: Blending) -> TileLists:
-    """:func:`tile_lists` by the functions of ``gsplat``.
-
-    gsplat 1.5 has radii for each axis where 1.4 has one, and bounds a Gaussian by its opacity if it is told that, as
-    its own ``rasterization`` does; ``isect_tiles`` and ``isect_offset_encode`` take these arguments in both.
-    """
-    device, opacities = splats.means.device, splats.opacities.detach()
-    bounded = "opacities" in inspect.signature(gsplat.fully_fused_projection).parameters
-    radii, means2d, depths, conics, compensations = gsplat.fully_fused_projection(
-        splats.means.detach(),
-        None,
-        splats.quats.detach(),
-        splats.scales.detach(),
-        camera.viewmat.to(device)[None],
-        camera.K.to(device)[None],
-        camera.width,
-        camera.height,
-        eps2d=blending.eps2d,
-        near_plane=blending.near_plane,
-        far_plane=blending.far_plane,
-        radius_clip=blending.radius_clip,
-        packed=False,
-        calc_compensations=blending.antialiased,
-        **({"opacities": opacities} if bounded else {}),
-    )
-    # Lists may be blended once more later (DeviceVotes), so they share no memory with what the caller may change.
-    opacities = opacities.clone() if compensations is None else opacities * compensations[0]
-    columns, rows = math.ceil(camera.width / TILE_SIZE), math.ceil(camera.height / TILE_SIZE)
-    _, keys, flatten_ids = gsplat.isect_tiles(means2d, radii, depths, TILE_SIZE, columns, rows, packed=False)
-    offsets = gsplat.isect_offset_encode(keys, 1, columns, rows)[0]
-    return TileLists(
-        camera.width,
-        camera.height,
-        offsets.int().contiguous(),
-        flatten_ids.int().contiguous(),
-        means2d[0].contiguous(),
-        conics[0].contiguous(),
-        opacities.contiguous(),
-    )
 
 
 class DeviceVotes:
