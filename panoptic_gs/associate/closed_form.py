@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -16,15 +16,13 @@ from panoptic_gs.associate.refinement import NONE, refine
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import Category
+from panoptic_gs.progress import Progress, silent
 from panoptic_gs.splats import Splats
 
 ROUNDS = 2
 """Rounds of refinement."""
 LEAST_MASKS = 3
 """Objects of fewer masks are dropped."""
-
-Progress = Callable[[str, int, int], None]
-"""Is told a stage, how many of its steps are done, and of how many."""
 
 
 def associate(
@@ -34,7 +32,7 @@ def associate(
     categories: Collection[Category] | None = None,
     *,
     rasterize_mode: str = "classic",
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Association:
     """Give masks that are numbered image by image scene-wide objects, by the Gaussians that they saw.
 
@@ -69,7 +67,7 @@ def associate_evidence(
     categories: Collection[Category],
     source: str = "",
     *,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Association:
     """Link masks to objects: agglomeration by overlap in 3D, then refinement against what the other views render.
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, TaskID
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import require_replaceable
+from panoptic_gs.progress import progress_bars
+from panoptic_gs.replacing import require_replaceable
 
 if TYPE_CHECKING:
     from panoptic_gs.associate import Association, ImageMasks
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from panoptic_gs.scene import Scene
     from panoptic_gs.splats import Splats
     from panoptic_gs.uplift import GaussianLabels
-
-MOSTLY_EVERYTHING = 0.98
-"""A mask that covers this share of its photo shows no object."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +63,7 @@ class Associate(Output):
         scene = Scene.load(self.data)
         masks = _on_cameras(read_masks(self.masks, _photo_sizes(scene)), scene, self.split)
         splats = _load_splats(self.splats)
-        with Progress(console=console, transient=True) as bars:
-            tasks: dict[str, TaskID] = {}
-
-            def show(stage: str, done: int, total: int) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total)
-                bars.update(tasks[stage], completed=done, total=total)
-
+        with progress_bars(console) as show:
             cameras = {frame.stem: frame.camera for frame in scene.frames}
             association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=show)
             maps = association.scene(masks)
@@ -87,8 +77,6 @@ class Associate(Output):
         self.finish(written, **_result(association))
 
     def _require_outputs(self, labelled: Path) -> None:
-        require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
-        require_replaceable(labelled, overwrite=self.overwrite, known_by="segments.json")
         masks, out = self.masks.resolve(), self.out.resolve()
         if out == masks or out in masks.parents or masks in out.parents:
             raise InputError(
@@ -101,6 +89,8 @@ class Associate(Output):
             raise InputError(
                 "--labelled", f"{labelled}, as --out", "two folders", "Give the labelled splats a folder of their own."
             )
+        require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
+        require_replaceable(labelled, overwrite=self.overwrite, known_by="segments.json")
 
 
 def _photo_sizes(scene: Scene) -> dict[str, tuple[int, int]]:
@@ -147,7 +137,7 @@ def _save(
     out: Path, labelled: Path, splats: Splats, labels: GaussianLabels, maps: PanopticScene, *, overwrite: bool
 ) -> None:
     """Write both folders completely under temporary names, then move both into place."""
-    from panoptic_gs.files import replacing_folder
+    from panoptic_gs.replacing import replacing_folder
     from panoptic_gs.uplift import save_labelled_scene
 
     with ExitStack() as folders:
