@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads)
         for (int start = 0; start < count; start += kWarps) {
             const int some = min(kWarps, count - start);
             for (int slot = 0; slot < some; ++slot) {
-                const float blended = blend(batch[start + slot], place.px(), place.py(), transmittance, done);
+                const float blended = blend(batch[start + slot], place.px(), place.py(), lists.alpha_max, transmittance, done);
                 const float weight = kWeighted ? blended * factor : blended;
                 const unsigned hit = __ballot_sync(kFullWarp, weight > 0.0f);
                 if (hit != 0u) shared.weight[slot][thread] = weight;

@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads)
 
         if (!__all_sync(kFullWarp, done)) {
             for (int i = 0; i < count; ++i) {
-                const float weight = blend(batch[i], place.px(), place.py(), transmittance, done);
+                const float weight = blend(batch[i], place.px(), place.py(), lists.alpha_max, transmittance, done);
                 if (!__any_sync(kFullWarp, weight > 0.0f)) continue;
                 const float scaled = weight * factor * kHalfScale;
                 const uint32_t high = static_cast<uint32_t>(scaled);

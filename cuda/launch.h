@@ -24,6 +24,7 @@ struct TileLists {
     const float* means2d;        // [N, 2]
     const float* conics;         // [N, 3]
     const float* opacities;      // [N]
+    float alpha_max;             // what alpha is clamped to, as in the forward pass
 };
 
 // Where votes go: a few slots a Gaussian, each claimed for good by the first label that needs it. What finds no slot is

@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(kThreads, 4)
                 __syncthreads();
                 for (int i = 0; i < count; ++i) {
                     if (__all_sync(kFullWarp, done)) break;
-                    const float weight = blend(batch[i], place.px(), place.py(), transmittance, done);
+                    const float weight = blend(batch[i], place.px(), place.py(), lists.alpha_max, transmittance, done);
                     if (!__any_sync(kFullWarp, weight > 0.0f)) continue;
                     const StagedRow& row = rows[i];
                     for (int k = 0; k < row.count; ++k) planes[row.plane[k]][thread] += weight * row.share[k];

@@ -18,10 +18,11 @@ __device__ inline Footprint load_footprint(const TileLists& lists, int intersect
 }
 
 // The blending weight of a Gaussian at a pixel; 0 where it is skipped or the pixel has ended.
-__device__ inline float blend(const Footprint& footprint, float px, float py, float& transmittance, bool& done) {
+__device__ inline float blend(const Footprint& footprint, float px, float py, float alpha_max, float& transmittance,
+                              bool& done) {
     const float power = pair_power(footprint, px, py);
     if (done || !(power >= kLog2AlphaMin)) return 0.0f;
-    const float alpha = fminf(exp2f(power), kAlphaMax);
+    const float alpha = fminf(exp2f(power), alpha_max);
     const float next = next_transmittance(alpha, transmittance);
     if (next <= kTransmittanceMin) {
         done = true;

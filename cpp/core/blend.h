@@ -14,7 +14,7 @@
 //     T = 1
 //     for every Gaussian in depth order:
 //         power = pair_power(footprint, pixel)        skip if power < kLog2AlphaMin
-//         alpha = min(exp2(power), kAlphaMax)
+//         alpha = min(exp2(power), alpha_max)            a parameter: gsplat's changed from 0.999 to 0.99 with 1.6
 //         next  = T - alpha * T                       if next <= kTransmittanceMin: the pixel ends WITHOUT this Gaussian
 //         weight = alpha * T                          the blending weight w_i(u); colour += weight * colour_i
 //         T = next
@@ -37,8 +37,7 @@ namespace panoptic_gs {
 
 constexpr float kAlphaMin = 1.0f / 255.0f;          // a Gaussian is skipped at a pixel where alpha is below
 constexpr float kLog2AlphaMin = -7.994353436858858f; // log2(kAlphaMin)
-constexpr float kAlphaMax = 0.999f;                 // alpha is clamped to it, without gradient
-constexpr float kLog2AlphaMax = -0.001443417f;      // below log2(kAlphaMax): no need to clamp Gaussians up to there
+constexpr float kAlphaMax = 0.999f;                 // what alpha is clamped to, without gradient, unless asked otherwise
 constexpr float kTransmittanceMin = 1e-4f;          // a pixel ends before it would fall to this
 constexpr float kExtentMax = 3.33f;                 // standard deviations, of the bounding box in `radii`
 constexpr float kHalfLog2e = 0.7213475204444817f;   // log2(e) / 2: scales a conic to powers of two
@@ -61,6 +60,9 @@ PGS_HD Footprint footprint_from_conic(float x, float y, float a, float b, float 
     const float scale = sqrtf(kHalfLog2e);
     return {x, y, scale * root, scale * b / root, scale * sqrtf(rest > 0.0f ? rest : 0.0f), log2f(opacity), depth, id};
 }
+
+// No alpha has to be clamped where the opacity's logarithm is no greater; the margin is above the error of exp2.
+PGS_HD float log2_unclamped(float alpha_max) { return log2f(alpha_max) - 1e-6f; }
 
 template <class Real>
 struct Arithmetic {  // fused, so that host, device and every instruction set round alike

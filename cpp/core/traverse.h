@@ -10,6 +10,7 @@
 //         void end_block(int block);       // store it again
 //         void begin_batch(const Batch& batch);  // optional: fetch what belongs to the batch's Gaussians
 //         void end_batch(const Batch& batch);    // optional: all its pairs are blended
+//         uint64_t wanted(int block);            // optional: bit k is set where pixel k of the block is asked for
 //     };
 //     parallel_for(view.tiles(), threads, [&](int64_t tile, int) {
 //         Visitor visitor(...);
@@ -60,6 +61,7 @@ struct alignas(64) Batch {
     int count[kBlocks];
     int size;
     uint32_t first_entry;
+    float alpha_max, log2_unclamped;
 };
 
 PGS_INLINE void load_batch(const View& view, int tile, uint32_t first, uint32_t last, Batch& batch) {
@@ -70,6 +72,8 @@ PGS_INLINE void load_batch(const View& view, int tile, uint32_t first, uint32_t 
     const int size = static_cast<int>(last - first);
     batch.size = size;
     batch.first_entry = first;
+    batch.alpha_max = view.alpha_max;
+    batch.log2_unclamped = log2_unclamped(view.alpha_max);
     for (int i = 0; i < size; ++i) {
         const uint32_t rank = ranks[first + i];
         const Footprint& g = footprints[rank];
@@ -202,10 +206,20 @@ PGS_INLINE uint64_t inside_image(const View& view, int tile, int block) {
     return all;
 }
 
-PGS_INLINE void begin_tile(const View& view, int tile, BlockState& state) {
+template <class Visitor>
+PGS_INLINE auto wanted_pixels(Visitor& visitor, int block, int) -> decltype(visitor.wanted(block)) {
+    return visitor.wanted(block);
+}
+template <class Visitor>
+PGS_INLINE uint64_t wanted_pixels(Visitor&, int, long) {
+    return ~uint64_t{0};
+}
+
+template <class Visitor>
+PGS_INLINE void begin_tile(const View& view, int tile, BlockState& state, Visitor& visitor) {
     state.alive = 0;
     for (int block = 0; block < kBlocks; ++block) {
-        const uint64_t inside = inside_image(view, tile, block);
+        const uint64_t inside = inside_image(view, tile, block) & wanted_pixels(visitor, block, 0);
         if (inside != 0) state.alive |= 1u << block;
         for (int i = 0; i < kVectors; ++i) {
             state.transmittance[block][i] = splat(1.0f);
@@ -231,8 +245,8 @@ PGS_INLINE void traverse_block(const Batch& batch, int block, BlockState& state,
         Mask hit[kVectors];
         for (int i = 0; i < kVectors; ++i) power[i] = power_at(pair, batch, slot, i);
         exp2(power, alpha);
-        if (batch.log2_opacity[slot] > kLog2AlphaMax)
-            for (int i = 0; i < kVectors; ++i) alpha[i] = min(alpha[i], splat(kAlphaMax));
+        if (batch.log2_opacity[slot] > batch.log2_unclamped)
+            for (int i = 0; i < kVectors; ++i) alpha[i] = min(alpha[i], splat(batch.alpha_max));
         for (int i = 0; i < kVectors; ++i) next[i] = next_transmittance(alpha[i], transmittance[i]);
         Mask hits = {}, remaining = {};
         for (int i = 0; i < kVectors; ++i) {
@@ -275,7 +289,7 @@ PGS_INLINE void end_batch(Visitor&, const Batch&, long) {}
 
 template <class Visitor>
 PGS_INLINE void traverse_tile(const View& view, int tile, BlockState& state, Visitor& visitor) {
-    begin_tile(view, tile, state);
+    begin_tile(view, tile, state, visitor);
     Batch batch;
     const uint32_t end = view.tile_offsets[tile + 1];
     for (uint32_t first = view.tile_offsets[tile]; first < end && state.alive != 0; first += kBatch) {

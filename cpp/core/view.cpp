@@ -189,6 +189,7 @@ void make_view(const Gaussians& gaussians, const PinholeCamera& camera, const Pr
     view.tiles_x = (camera.width + kTile - 1) / kTile;
     view.tiles_y = (camera.height + kTile - 1) / kTile;
     view.count = gaussians.count;
+    view.alpha_max = options.alpha_max;
     const ProjectionConstants constants = projection_constants(camera, options);
     const int64_t chunks = (gaussians.count + kProjectionChunk - 1) / kProjectionChunk;
     Buffer<Footprint> scattered(static_cast<size_t>(gaussians.count));

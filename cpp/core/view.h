@@ -27,6 +27,7 @@ struct PinholeCamera {
 struct ProjectionOptions {
     float near_plane = 0.01f, far_plane = 1e10f, radius_clip = 0.0f, eps2d = 0.3f;
     bool antialiased = false;
+    float alpha_max = kAlphaMax;
 };
 
 // Borrowed inputs, row major.
@@ -50,6 +51,7 @@ struct ProjectionResults {
 struct View {
     int width = 0, height = 0;
     int tiles_x = 0, tiles_y = 0;
+    float alpha_max = kAlphaMax;   // of every traversal, so that votes and colours have the same weights
     int64_t count = 0;             // Gaussians in the scene
     int64_t invalid = 0;           // of them, NaN or infinite; left out
     Buffer<Footprint> footprints;  // [visible], by depth, ties by id; an index into it is a rank

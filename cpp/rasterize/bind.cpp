@@ -44,13 +44,15 @@ Indices ids_by_rank(const View& view) {
     });
 }
 
-ProjectionOptions options_of(float near_plane, float far_plane, float radius_clip, float eps2d, bool antialiased) {
+ProjectionOptions options_of(float near_plane, float far_plane, float radius_clip, float eps2d, bool antialiased,
+                             float alpha_max) {
     ProjectionOptions options;
     options.near_plane = near_plane;
     options.far_plane = far_plane;
     options.radius_clip = radius_clip;
     options.eps2d = eps2d;
     options.antialiased = antialiased;
+    options.alpha_max = alpha_max;
     return options;
 }
 
@@ -63,7 +65,7 @@ std::vector<ColorSource> sources_of(const Floats& colors) {
 std::shared_ptr<View> project(const ConstFloatArray& means, const ConstFloatArray& quats, const ConstFloatArray& scales,
                               const ConstFloatArray& opacities, const ConstFloatArray& viewmat,
                               const ConstFloatArray& K, int width, int height, float near_plane, float far_plane,
-                              float radius_clip, float eps2d, bool antialiased, int threads,
+                              float radius_clip, float eps2d, bool antialiased, float alpha_max, int threads,
                               const std::optional<IntArray>& radii, const std::optional<FloatArray>& means2d,
                               const std::optional<FloatArray>& depths, const std::optional<FloatArray>& conics,
                               const std::optional<FloatArray>& compensations) {
@@ -73,8 +75,8 @@ std::shared_ptr<View> project(const ConstFloatArray& means, const ConstFloatArra
                                     data_or_null(conics), data_or_null(compensations)};
     auto view = std::make_shared<View>();
     nb::gil_scoped_release unlocked;
-    make_view(gaussians, camera, options_of(near_plane, far_plane, radius_clip, eps2d, antialiased), threads, results,
-              *view);
+    make_view(gaussians, camera, options_of(near_plane, far_plane, radius_clip, eps2d, antialiased, alpha_max), threads,
+              results, *view);
     return view;
 }
 
@@ -98,10 +100,12 @@ void bind(nb::module_& m) {
         .def_prop_ro("ids", &ids_by_rank, nb::rv_policy::move, "Index of the Gaussian at each rank.");
     nb::class_<PixelState>(m, "PixelState");
     m.attr("tile_size") = kTile;
+    m.attr("alpha_max") = static_cast<double>(kAlphaMax);
 
     m.def("project", &project, nb::arg("means"), nb::arg("quats"), nb::arg("scales"), nb::arg("opacities"),
           nb::arg("viewmat"), nb::arg("K"), nb::arg("width"), nb::arg("height"), nb::arg("near_plane"),
-          nb::arg("far_plane"), nb::arg("radius_clip"), nb::arg("eps2d"), nb::arg("antialiased"), nb::arg("threads"),
+          nb::arg("far_plane"), nb::arg("radius_clip"), nb::arg("eps2d"), nb::arg("antialiased"), nb::arg("alpha_max"),
+          nb::arg("threads"),
           nb::arg("radii").none(), nb::arg("means2d").none(), nb::arg("depths").none(), nb::arg("conics").none(),
           nb::arg("compensations").none());
 
@@ -115,7 +119,7 @@ void bind(nb::module_& m) {
            FloatArray v_quats, FloatArray v_scales, const std::optional<FloatArray>& v_viewmat) {
             const Gaussians gaussians = gaussians_of(means, quats, scales, opacities);
             const ProjectionConstants constants =
-                projection_constants(camera_of(viewmat, K, width, height), options_of(0, 0, 0, eps2d, false));
+                projection_constants(camera_of(viewmat, K, width, height), options_of(0, 0, 0, eps2d, false, kAlphaMax));
             const ProjectionGradientJob job{v_means2d.data(), data_or_null(v_depths),   v_conics.data(),
                                             data_or_null(v_compensations), radii.data(), accumulate,
                                             v_means.data(),   v_quats.data(),           v_scales.data()};

@@ -155,10 +155,10 @@ PGS_INLINE void retrace_block(const Batch& batch, const float (*colors)[kChannel
         Float v_color[kChannels] = {};
         Float abs_x = {}, abs_y = {};
         exp2(power, raw);
-        const bool clamped = batch.log2_opacity[slot] > kLog2AlphaMax;
+        const bool clamped = batch.log2_opacity[slot] > batch.log2_unclamped;
         for (int i = 0; i < kVectors; ++i) alpha[i] = raw[i];
         if (clamped)
-            for (int i = 0; i < kVectors; ++i) alpha[i] = min(raw[i], splat(kAlphaMax));
+            for (int i = 0; i < kVectors; ++i) alpha[i] = min(raw[i], splat(batch.alpha_max));
         for (int i = 0; i < kVectors; ++i) inverse[i] = reciprocal(splat(1.0f) - alpha[i]);
         for (int i = 0; i < kVectors; ++i)
             transmittance[i] = select(hit[i], transmittance[i] * inverse[i], transmittance[i]);
@@ -169,7 +169,7 @@ PGS_INLINE void retrace_block(const Batch& batch, const float (*colors)[kChannel
         for (int c = 0; c < kChannels; ++c)
             for (int i = 0; i < kVectors; ++i) v_color[c] = fma(weight[i], b.v_color[c][i], v_color[c]);
         if (clamped)
-            for (int i = 0; i < kVectors; ++i) hit[i] = less_equal(hit[i], raw[i], splat(kAlphaMax));
+            for (int i = 0; i < kVectors; ++i) hit[i] = less_equal(hit[i], raw[i], splat(batch.alpha_max));
         for (int i = 0; i < kVectors; ++i) {
             const Float v_alpha = fnma(behind[i], inverse[i], transmittance[i] * q[i]);
             behind[i] = fma(weight[i], q[i], behind[i]);

@@ -9,6 +9,7 @@
 #include "core/arrays.h"
 #include "core/thread_pool.h"
 #include "uplift/traversals.h"
+#include "uplift/view_weights.h"
 #include "uplift/vote_store.h"
 
 namespace panoptic_gs {
@@ -109,6 +110,26 @@ const Binding binding([](nb::module_& m) {
         });
     m.def("add_features", &add_features, nb::arg("view"), nb::arg("sums"), nb::arg("totals"), nb::arg("features"),
           nb::arg("weights").none(), nb::arg("budget"), nb::arg("threads"));
+    nb::class_<ViewWeights>(m, "ViewWeights")
+        .def(
+            "__init__",
+            [](ViewWeights* weights, const View& view, const std::optional<ConstIntArray>& row_of, int64_t rows,
+               int threads) {
+                const nb::gil_scoped_release unlocked;
+                new (weights) ViewWeights(view, data_or_null(row_of), rows, threads);
+            },
+            nb::arg("view"), nb::arg("row_of").none(), nb::arg("rows"), nb::arg("threads"), nb::keep_alive<1, 2>(),
+            nb::keep_alive<1, 3>())
+        .def_prop_ro("num_entries", &ViewWeights::num_entries)
+        .def_prop_ro("num_columns", &ViewWeights::num_columns)
+        .def(
+            "write",
+            [](const ViewWeights& weights, int threads, LongArray indptr, LongArray gaussians, IntArray column,
+               FloatArray weight) {
+                const nb::gil_scoped_release unlocked;
+                weights.write(threads, indptr.data(), gaussians.data(), column.data(), weight.data());
+            },
+            nb::arg("threads"), nb::arg("indptr"), nb::arg("gaussians"), nb::arg("column"), nb::arg("weight"));
     m.def("render_panoptic", &render, nb::arg("view"), nb::arg("indptr"), nb::arg("label"), nb::arg("weight"),
           nb::arg("ids"), nb::arg("confidence"), nb::arg("accumulation"), nb::arg("threads"));
 });

@@ -49,6 +49,7 @@ struct Lists {
     DeviceArray<const float, nb::shape<-1, 2>> means2d;
     DeviceArray<const float, nb::shape<-1, 3>> conics;
     Vector<const float> opacities;
+    float alpha_max;
 
     device::TileLists pointers() const {
         return {width,
@@ -60,7 +61,8 @@ struct Lists {
                 flatten_ids.data(),
                 means2d.data(),
                 conics.data(),
-                opacities.data()};
+                opacities.data(),
+                alpha_max};
     }
     device::Queue queue(uintptr_t stream) const {
         return {static_cast<int>(opacities.device_id()), reinterpret_cast<void*>(stream)};
@@ -111,9 +113,10 @@ void bind(nb::module_& m) {
     nb::class_<Lists>(m, "CudaTileLists")
         .def(nb::init<int, int, Matrix<const int32_t>, Vector<const int32_t>,
                       DeviceArray<const float, nb::shape<-1, 2>>, DeviceArray<const float, nb::shape<-1, 3>>,
-                      Vector<const float>>(),
+                      Vector<const float>, float>(),
              nb::arg("width"), nb::arg("height"), nb::arg("offsets").noconvert(), nb::arg("flatten_ids").noconvert(),
-             nb::arg("means2d").noconvert(), nb::arg("conics").noconvert(), nb::arg("opacities").noconvert());
+             nb::arg("means2d").noconvert(), nb::arg("conics").noconvert(), nb::arg("opacities").noconvert(),
+             nb::arg("alpha_max"));
     m.def("cuda_add_label_votes", &add_label_votes, nb::arg("lists"), nb::arg("label_map").noconvert(),
           nb::arg("weights").noconvert().none(), nb::arg("labels").noconvert(), nb::arg("sums").noconvert(),
           nb::arg("overflow_keys").noconvert(), nb::arg("overflow_sums").noconvert(),

@@ -14,7 +14,6 @@ namespace panoptic_gs {
 // Sums are kept in units of 2^-34 of a blending weight. The smallest weight that blending lets through, 1e-4 / 255, is
 // then rounded by less than 1e-4 of itself, and a pair holds 2^29 pixels of full weight before its sum would leave
 // 63 bits; a sum that would is refused, never wrapped.
-constexpr int kVoteFractionBits = 34;
 constexpr double kVoteScale = 17179869184.0;  // 2^34
 constexpr double kVoteQuantum = 1.0 / kVoteScale;
 

@@ -20,10 +20,12 @@ from panoptic_gs.kernels.rasterize import (
     paint_gradient,
     project_gradient,
 )
-from panoptic_gs.kernels.uplift import VoteStore, add_feature_votes, render_panoptic
-from panoptic_gs.kernels.view import TILE_SIZE, Projection, project, view_of
+from panoptic_gs.kernels.sparse import multiply_sparse, transpose_sparse
+from panoptic_gs.kernels.uplift import VoteStore, add_feature_votes, blending_weights, render_panoptic
+from panoptic_gs.kernels.view import ALPHA_MAX, TILE_SIZE, Projection, project, view_of
 
 __all__ = [
+    "ALPHA_MAX",
     "TILE_SIZE",
     "PaintGradient",
     "PixelState",
@@ -34,11 +36,13 @@ __all__ = [
     "active_isa",
     "add_feature_votes",
     "add_overlaps",
+    "blending_weights",
     "checked",
     "count_pairs",
     "harmonics",
     "harmonics_gradient",
     "multiply_add",
+    "multiply_sparse",
     "num_threads",
     "paint",
     "paint_gradient",
@@ -47,5 +51,6 @@ __all__ = [
     "render_panoptic",
     "require_cuda",
     "ssim",
+    "transpose_sparse",
     "view_of",
 ]

@@ -17,6 +17,7 @@ from torch.utils.dlpack import to_dlpack
 from panoptic_gs import _kernels
 from panoptic_gs.errors import InputError
 from panoptic_gs.kernels.core import require_cuda
+from panoptic_gs.kernels.view import ALPHA_MAX
 
 TILE_SIZE = 16
 """Of the device kernels, in pixels."""
@@ -32,6 +33,13 @@ class TileLists(NamedTuple):
     means2d: Tensor  # [N, 2]
     conics: Tensor  # [N, 3]
     opacities: Tensor  # [N]
+    alpha_max: float = ALPHA_MAX
+    """What alpha is clamped to, as in the forward pass."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The fields that are tensors, in order."""
+        return self.offsets, self.flatten_ids, self.means2d, self.conics, self.opacities
 
 
 class VoteSlots(NamedTuple):
@@ -180,6 +188,6 @@ def _launch(name: str, device: torch.device, lists: TileLists | None, *arguments
         # for the current one.
         given = [to_dlpack(value) if isinstance(value, Tensor) else value for value in arguments]
         if lists is not None:
-            tensors = (to_dlpack(value) for value in lists[2:])
-            given.insert(0, _kernels.CudaTileLists(lists.width, lists.height, *tensors))
+            tensors = (to_dlpack(value) for value in lists.tensors)
+            given.insert(0, _kernels.CudaTileLists(lists.width, lists.height, *tensors, lists.alpha_max))
         getattr(_kernels, name)(*given, torch.cuda.current_stream(device).cuda_stream)

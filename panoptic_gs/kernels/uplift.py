@@ -75,6 +75,27 @@ class VoteStore:
         return indptr, torch.empty(self._store.num_pairs(void_too), dtype=torch.int32)
 
 
+def blending_weights(
+    view: View,
+    row_of: Tensor | None,  # [H, W] int32
+    rows: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The blending weights of a view's pixels, sparse: a row for each, its Gaussians in order of depth.
+
+    ``row_of`` has the row of each pixel, each of 0 … rows − 1 once, and −1 elsewhere; None: all pixels, in order.
+
+    Returns:
+        ``indptr [rows + 1]`` int64, ``gaussians [C]`` int64 (those seen, ascending: what columns mean),
+        ``column [nnz]`` int32, ``weight [nnz]``.
+    """
+    row_of = None if row_of is None else checked("row_of", row_of, (view.height, view.width), torch.int32)
+    found = _kernels.ViewWeights(view, row_of, rows, num_threads())
+    indptr, gaussians = torch.empty(rows + 1, dtype=torch.int64), torch.empty(found.num_columns, dtype=torch.int64)
+    column, weight = torch.empty(found.num_entries, dtype=torch.int32), torch.empty(found.num_entries)
+    found.write(num_threads(), indptr, gaussians, column, weight)
+    return indptr, gaussians, column, weight
+
+
 FEATURE_MEMORY = 128 << 20
 """Bytes for the channels that :func:`add_feature_votes` sums at a time."""
 

@@ -16,6 +16,9 @@ from panoptic_gs.kernels.core import checked, num_threads
 TILE_SIZE: int = _kernels.tile_size
 """Pixels a side of the host kernels' tiles. No result depends on it."""
 
+ALPHA_MAX: float = _kernels.alpha_max
+"""What a Gaussian's alpha at a pixel is clamped to unless asked otherwise; gsplat's until 1.5.3. Its 1.6 has 0.99."""
+
 
 class Projection(NamedTuple):
     """Gaussians on one image plane; zeros where culled."""
@@ -44,8 +47,11 @@ def project(
     radius_clip: float = 0.0,
     eps2d: float = 0.3,
     antialiased: bool = False,
+    alpha_max: float = ALPHA_MAX,
 ) -> Projection:
     """Project Gaussians into one pinhole camera, sort them by depth, and find the tiles that each reaches.
+
+    ``alpha_max`` goes with the view: everything that is blended in it clamps alpha alike.
 
     Raises:
         InputError: shapes or dtypes that do not fit, NaN or infinite Gaussians.
@@ -57,7 +63,7 @@ def project(
     compensations = torch.empty(count) if antialiased else None
     view = _kernels.project(
         *inputs, checked("viewmat", viewmat, (4, 4)), checked("K", K, (3, 3)), width, height, near_plane, far_plane,
-        radius_clip, eps2d, antialiased, num_threads(), radii, means2d, depths, conics, compensations,
+        radius_clip, eps2d, antialiased, alpha_max, num_threads(), radii, means2d, depths, conics, compensations,
     )  # fmt: skip
     if view.invalid:
         _name_invalid(dict(zip(("means", "quats", "scales", "opacities"), inputs)))
@@ -79,12 +85,13 @@ def view_of(
     radius_clip: float,
     eps2d: float,
     antialiased: bool,
+    alpha_max: float = ALPHA_MAX,
 ) -> View:
     """:func:`project` for traversals alone."""
     inputs = gaussians(means, quats, scales, opacities)
     view = _kernels.project(
         *inputs, checked("viewmat", viewmat, (4, 4)), checked("K", K, (3, 3)), width, height, near_plane, far_plane,
-        radius_clip, eps2d, antialiased, num_threads(), None, None, None, None, None,
+        radius_clip, eps2d, antialiased, alpha_max, num_threads(), None, None, None, None, None,
     )  # fmt: skip
     if view.invalid:
         _name_invalid(dict(zip(("means", "quats", "scales", "opacities"), inputs)))

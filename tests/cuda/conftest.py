@@ -33,6 +33,7 @@ class TileListsStruct(ctypes.Structure):
     _fields_ = (
         [(name, i32) for name in ("width", "height", "tile_width", "tile_height", "num_intersections")]
         + [(name, pointer) for name in ("offsets", "flatten_ids", "means2d", "conics", "opacities")]
+        + [("alpha_max", ctypes.c_float)]
     )  # fmt: skip
 
 
@@ -66,7 +67,10 @@ def _address(tensor: Tensor | None) -> int | None:
 
 def _struct(lists: TileLists) -> TileListsStruct:
     rows, columns = lists.offsets.shape
-    return TileListsStruct(lists.width, lists.height, columns, rows, len(lists.flatten_ids), *map(_address, lists[2:]))
+    count = len(lists.flatten_ids)
+    return TileListsStruct(
+        lists.width, lists.height, columns, rows, count, *map(_address, lists.tensors), lists.alpha_max
+    )
 
 
 class Machine:
@@ -77,7 +81,9 @@ class Machine:
 
     def lists(self, lists: TileLists) -> TileLists:
         """The lists on this machine's device."""
-        return TileLists(lists.width, lists.height, *(tensor.to(self.device) for tensor in lists[2:]))
+        return TileLists(
+            lists.width, lists.height, *(tensor.to(self.device) for tensor in lists.tensors), lists.alpha_max
+        )
 
 
 class Emulated(Machine):

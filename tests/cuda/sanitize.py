@@ -21,7 +21,7 @@ def run(device: torch.device, count: int) -> None:
     counted = kernels.VoteStore(count)
     for camera, labels in zip(cameras, maps):
         host = host_lists(splats, camera)
-        lists = TileLists(host.width, host.height, *(tensor.to(device) for tensor in host[2:]))
+        lists = TileLists(host.width, host.height, *(tensor.to(device) for tensor in host.tensors))
         votes.add(lists, labels.to(device), None)
         votes.add(lists, noise.to(device), weights)
         sums.add(lists, features, None)

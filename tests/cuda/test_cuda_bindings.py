@@ -50,8 +50,8 @@ def called(monkeypatch) -> list[str]:
         names.append(name)
         given = [as_cuda(value) if isinstance(value, Tensor) else value for value in arguments]
         if lists is not None:
-            tensors = [as_cuda(value) for value in lists[2:]]
-            given.insert(0, kernels._kernels.CudaTileLists(lists.width, lists.height, *tensors))
+            tensors = [as_cuda(value) for value in lists.tensors]
+            given.insert(0, kernels._kernels.CudaTileLists(lists.width, lists.height, *tensors, lists.alpha_max))
         getattr(kernels._kernels, name)(*given, 0)
 
     monkeypatch.setattr(cuda_kernels, "_launch", launch)
@@ -112,15 +112,15 @@ def test_views_of_no_gaussian_launch_nothing(called):
 )
 def test_arrays_of_another_type_are_refused_not_converted(wrong):
     given = [as_cuda(tensor) for tensor in slots()]
-    tile_lists = kernels._kernels.CudaTileLists(40, 24, *(as_cuda(tensor) for tensor in lists()[2:]))
+    tile_lists = kernels._kernels.CudaTileLists(40, 24, *(as_cuda(tensor) for tensor in lists().tensors), 0.999)
     with pytest.raises(TypeError):
         kernels._kernels.cuda_add_label_votes(tile_lists, as_cuda(LABELS), None, as_cuda(wrong), *given[1:], False, 0)
 
 
 def test_host_memory_is_refused():
-    tensors = [torch.utils.dlpack.to_dlpack(tensor) for tensor in lists()[2:]]
+    tensors = [torch.utils.dlpack.to_dlpack(tensor) for tensor in lists().tensors]
     with pytest.raises(TypeError):
-        kernels._kernels.CudaTileLists(40, 24, *tensors)
+        kernels._kernels.CudaTileLists(40, 24, *tensors, 0.999)
 
 
 def test_cpu_tensors_are_refused_by_name():
