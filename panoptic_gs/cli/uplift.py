@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from rich.markup import escape
 from rich.progress import track
 from tyro.conf import Positional
 
@@ -17,7 +18,7 @@ from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.replacing import require_replaceable
 from panoptic_gs.scene import Scene
-from panoptic_gs.splats import Splats
+from panoptic_gs.splats import read_splats
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Uplift(Output):
     """
 
     splats: Positional[Path]
-    """3DGS PLY."""
+    """PLY of 3D Gaussians, as trainers and SuperSplat write it."""
     scene: Positional[Path]
     """Scene folder with camera poses and panoptic maps."""
     out: Path
@@ -44,8 +45,10 @@ class Uplift(Output):
     """Whether void pixels take no part, or count as a label of their own (the paper's literal normalisation)."""
     weight_by_confidence: bool = False
     """Let each pixel vote with the confidence of its label, from the maps in PANOPTIC/confidence."""
-    rasterize_mode: Literal["classic", "antialiased"] = "classic"
-    """How the splats were trained."""
+    rasterize_mode: Literal["classic", "antialiased"] | None = None
+    """How the splats were trained; by default as the PLY says, else classic."""
+    strict: bool = False
+    """Refuse a PLY with Gaussians that cannot be drawn (zeros, NaN) in place of leaving them out."""
     overwrite: bool = False
     """Replace the output folder if it has content."""
 
@@ -56,7 +59,11 @@ class Uplift(Output):
         require_replaceable(self.out, overwrite=self.overwrite, known_by="segments.json")
         scene = Scene.load(self.scene)
         labelling = scene.load_panoptic(self.panoptic)
-        splats = Splats.load_ply(self.splats)
+        read = read_splats(self.splats, strict=self.strict)
+        splats, mode = read.splats, self.rasterize_mode or read.rasterize_mode or "classic"
+        notes = [f"{self.splats.name}: {note}" for note in read.notes]
+        for note in notes:
+            console.print(f"[yellow]{escape(note)}")
         frames = [f for f in scene.split(self.split if scene.splits else "all") if f.stem in labelling.maps]
         if not frames:
             raise InputError(
@@ -74,7 +81,7 @@ class Uplift(Output):
         if self.weight_by_confidence:
             confidences = scene.load_confidence(self.panoptic)
             weights = (frame.fit_labels(confidences.read(frame.stem)) for frame in frames)
-        labels = uplift_labels(splats, views(), weights, void=self.void, rasterize_mode=self.rasterize_mode)
+        labels = uplift_labels(splats, views(), weights, void=self.void, rasterize_mode=mode)
         segment_ids, confidence = labels.best()
         if not (segment_ids > 0).any():
             raise InputError(
@@ -91,4 +98,5 @@ class Uplift(Output):
         )
         written = [self.out / name for name in ("splats.ply", "labels.safetensors", "segments.json")]
         console.print(f"Written: {written[0]}, labels.safetensors, segments.json", markup=False)
-        self.finish(written, gaussians=len(splats), labelled=int(labelled.sum()), segments=len(labelling.segments))
+        self.finish(written, gaussians=len(splats), labelled=int(labelled.sum()), segments=len(labelling.segments),
+                    notes=notes)  # fmt: skip

@@ -16,6 +16,7 @@ from plyfile import PlyData, PlyElementParseError, PlyParseError
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.ply import read_header
 
 NEAR = 0.01
 """Surfaces nearer to the camera than this are not seen, metres."""
@@ -43,6 +44,7 @@ def read_mesh(path: Path | str) -> TriangleMesh:
     expected = "a PLY of a triangle mesh"
     mend = "Download the mesh again; it may be truncated or of another kind."
     known = {"face": {"vertex_indices": 3, "vertex_index": 3}}
+    read_header(path, expected)
     try:
         data = PlyData.read(str(path), known_list_len=known)  # pyright: ignore[reportArgumentType] (annotated as str)
         vertices, faces = data["vertex"].data, data["face"].data

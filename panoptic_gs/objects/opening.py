@@ -11,7 +11,7 @@ import torch
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import PanopticScene
-from panoptic_gs.splats import count_vertices
+from panoptic_gs.ply import count_vertices
 from panoptic_gs.uplift import LabelledScene, load_labelled_scene
 from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.panoptic import Category, PanopticScene, Segment, category_from_json, category_to_json
+from panoptic_gs.ply import count_vertices
 from panoptic_gs.replacing import replacing_folder
-from panoptic_gs.splats import Splats, count_vertices
+from panoptic_gs.splats import Splats
 from panoptic_gs.uplift.labels import GaussianLabels
 
 
@@ -95,7 +96,7 @@ def load_labelled_scene(folder: Path | str, rows: Tensor | None = None) -> Label
             f"{count}, as many as in splats.ply",
             "Take both files from one uplift.",
         )
-    splats = Splats.load_ply(folder / "splats.ply", rows)
+    splats = Splats.load_ply(folder / "splats.ply", rows, strict=True)
     labels = labels if rows is None else labels.subset(rows)
     try:
         categories = [category_from_json(entry) for entry in document["categories"]]

@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""3D Gaussians and the PLY files they are exchanged in."""
+"""3D Gaussians, moved, selected, and written as the usual PLY."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from plyfile import PlyData, PlyElement
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.ply import read_vertices
-from panoptic_gs.replacing import replacing
+from panoptic_gs.ply import write_vertices
+from panoptic_gs.splats import harmonics
+from panoptic_gs.splats.harmonics import SH_C0
 
-SH_C0 = 0.28209479177387814
-"""The constant spherical harmonic: colour = 0.5 + SH_C0 · dc."""
+RasterizeMode = Literal["classic", "antialiased"]
+"""How Gaussians were trained, and are to be drawn: antialiased ones fade where the low-pass filter widens them."""
+
+MIP_COMMENT = "SplatRenderMode: mip"
+"""What Brush writes into the header of a PLY of antialiased Gaussians."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,62 +116,58 @@ class Splats:
             object.__setattr__(changed, field.name, change(getattr(self, field.name)))
         return changed
 
+    def transformed(self, similarity: Tensor) -> Splats:
+        """The same Gaussians in another frame; the colours turn with them.
+
+        Args:
+            similarity: ``[4, 4]``, from this frame to the other: a rotation times one scale, and a translation.
+
+        Raises:
+            InputError: it shears, mirrors, or scales the axes differently.
+        """
+        matrix = similarity.detach().cpu().double()
+        scale, rotation = similarity_parts(matrix)
+        turn = Rotation.from_matrix(rotation.numpy())
+        own = Rotation.from_quat(self.quats.detach().cpu().double()[:, [1, 2, 3, 0]].numpy()) if len(self) else None
+        quats = self.quats if own is None else torch.from_numpy((turn * own).as_quat())[:, [3, 0, 1, 2]].to(self.quats)
+        means = self.means.double().cpu() @ matrix[:3, :3].T + matrix[:3, 3]
+        return Splats(
+            means.to(self.means), quats, self.scales * scale, self.opacities, harmonics.rotated(self.sh, rotation)
+        )
+
     @classmethod
-    def load_ply(cls, path: Path | str, rows: Tensor | None = None) -> Splats:
-        """Read a 3DGS PLY as the Inria code, gsplat and nerfstudio write it (SH degree 0 … 3, normals or none).
+    def load_ply(cls, path: Path | str, rows: Tensor | None = None, *, strict: bool = False) -> Splats:
+        """Read a PLY of Gaussians in any of the flavours of :func:`panoptic_gs.splats.read_splats`.
+
+        What is said of the file, as Gaussians that were left out, becomes a Python warning.
 
         Args:
             path: the file.
             rows: numbers ``[M]`` of the Gaussians to take; the others are not brought into memory. All by default.
+            strict: refuse a file with Gaussians that cannot be used.
 
         Raises:
-            InputError: no such file, no PLY, truncated, properties missing, values that are not finite.
+            InputError: no such file, no PLY, truncated, properties missing, Gaussians that cannot be used.
         """
-        vertices = read_vertices(path, "a 3DGS PLY", None if rows is None else rows.numpy())
-        names = set(vertices.dtype.names or ())
-        rest = sorted((name for name in names if name.startswith("f_rest_")), key=lambda name: int(name[7:]))
-        needed = [
-            "x",
-            "y",
-            "z",
-            "opacity",
-            *(f"scale_{i}" for i in range(3)),
-            *(f"rot_{i}" for i in range(4)),
-            *(f"f_dc_{i}" for i in range(3)),
-        ]
-        missing = [name for name in needed if name not in names]
-        if missing or len(rest) not in (0, 9, 24, 45):
-            found = f"no property {', '.join(missing)}" if missing else f"{len(rest)} f_rest properties"
-            raise InputError(
-                path,
-                found,
-                "a 3DGS PLY with x y z, f_dc, f_rest (0, 9, 24 or 45), opacity, scale and rot",
-                "Export Gaussians (ns-export gaussian-splat), not a point cloud or a mesh.",
-            )
+        from panoptic_gs.splats.reading import read_splats  # which makes Splats
 
-        def columns(*wanted: str) -> Tensor:
-            return torch.from_numpy(np.stack([vertices[name].astype(np.float32) for name in wanted], axis=-1))
+        read = read_splats(path, rows, strict=strict)
+        for note in read.notes:
+            warnings.warn(f"{path}: {note}", stacklevel=2)
+        return read.splats
 
-        sh = columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None, :]
-        if rest:
-            sh = torch.cat([sh, columns(*rest).reshape(len(sh), 3, -1).transpose(1, 2)], dim=1)
-        try:
-            return cls(
-                columns("x", "y", "z"),
-                columns("rot_0", "rot_1", "rot_2", "rot_3"),
-                columns("scale_0", "scale_1", "scale_2").exp(),
-                columns("opacity")[:, 0].sigmoid(),
-                sh.contiguous(),
-            )
-        except InputError as error:
-            raise InputError(path, error.found, error.expected, error.mend) from error
-
-    def save_ply(self, path: Path | str, extra: Mapping[str, np.ndarray] | None = None) -> None:
+    def save_ply(
+        self,
+        path: Path | str,
+        extra: Mapping[str, np.ndarray] | None = None,
+        rasterize_mode: RasterizeMode | None = None,
+    ) -> None:
         """Write the usual 3DGS PLY, which any viewer opens.
 
         Args:
             path: the file, replaced in one move.
             extra: more properties, name → ``[N]`` integers or floats, after the usual ones.
+            rasterize_mode: how the Gaussians were trained; ``antialiased`` is written into the header, as Brush does.
         """
         count = len(self)
         opacities = self.opacities.double().clamp(1e-7, 1 - 1e-7)
@@ -187,27 +189,25 @@ class Splats:
         fields = {name: np.asarray(values, dtype=np.float32) for name, values in fields.items()}
         for name, values in (extra or {}).items():
             fields[name] = np.asarray(values)
-        vertices = np.empty(count, dtype=[(name, values.dtype) for name, values in fields.items()])
-        for name, values in fields.items():
-            vertices[name] = values
-        with replacing(Path(path)) as temporary:
-            PlyData([PlyElement.describe(vertices, "vertex")]).write(str(temporary))
+        comments = (MIP_COMMENT,) if rasterize_mode == "antialiased" else ()
+        write_vertices(Path(path), fields, comments)
 
 
-def count_vertices(path: Path | str) -> int:
-    """How many vertices a PLY has, without reading them.
+def similarity_parts(matrix: Tensor) -> tuple[float, Tensor]:
+    """Scale and rotation ``[3, 3]`` of a similarity ``[4, 4]``.
 
     Raises:
-        InputError: no such file, no PLY.
+        InputError: it is none.
     """
-    try:
-        with open(path, "rb") as file:
-            for line in iter(file.readline, b""):
-                words = line.split()
-                if words[:2] == [b"element", b"vertex"]:
-                    return int(words[2])
-                if words[:1] == [b"end_header"] or len(line) > 1000:
-                    break
-    except (OSError, ValueError, IndexError) as error:
-        raise InputError(path, f"unreadable ({error})", "a 3DGS PLY", "Check the path and the file.") from error
-    raise InputError(path, "no PLY header with vertices", "a 3DGS PLY", "Copy or export the file again.")
+    linear = matrix[:3, :3].double()
+    determinant = float(torch.linalg.det(linear)) if torch.isfinite(matrix).all() else math.nan
+    scale = determinant ** (1 / 3) if determinant > 0 else math.nan
+    rotation = linear / scale
+    if not (rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max() < 1e-3:
+        raise InputError(
+            "similarity",
+            f"{[[round(v, 4) for v in row] for row in matrix.tolist()]}",
+            "a rotation times one positive scale, and a translation",
+            "Correct the matrix.",
+        )
+    return scale, rotation
