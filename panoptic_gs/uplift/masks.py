@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from panoptic_gs.backends.blending import Blending
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
-from panoptic_gs.uplift.blending import Blending
 from panoptic_gs.uplift.sparse import SparseMatrix, side_by_side
 from panoptic_gs.uplift.votes import LabelVotes
 

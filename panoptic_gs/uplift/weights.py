@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from panoptic_gs import kernels
+from panoptic_gs.backends.blending import Blending
+from panoptic_gs.backends.host import view_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
-from panoptic_gs.uplift.blending import Blending
 from panoptic_gs.uplift.sparse import SparseMatrix
 
 
@@ -75,7 +76,7 @@ class ViewWeights:
             InputError: pixels that are not integers of the image.
         """
         blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
-        view = blending.view_of(splats.to(torch.device("cpu")), camera)
+        view = view_of(splats.to(torch.device("cpu")), camera, blending)
         size = camera.width * camera.height
         if pixels is None:
             indptr, gaussians, column, weight = kernels.blending_weights(view, None, size)
