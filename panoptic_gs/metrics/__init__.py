@@ -9,7 +9,7 @@ from panoptic_gs.metrics.points import LabelledPoints, PointCloudQuality, point_
 from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, PROTOCOLS, STRICT, Protocol
 from panoptic_gs.metrics.scenes import evaluate_scenes
 from panoptic_gs.metrics.scorer import SceneScores, Scorer, score_table
-from panoptic_gs.metrics.segmentation import Coverage, class_accuracy, class_iou, coverage
+from panoptic_gs.metrics.segmentation import Coverage, FrameScores, class_accuracy, class_iou, coverage
 
 __all__ = [
     "PANOPTIC_LIFTING",
@@ -18,6 +18,7 @@ __all__ = [
     "ClassQuality",
     "ContingencyTable",
     "Coverage",
+    "FrameScores",
     "InstanceCoverage",
     "InstancePrecision",
     "LabelledPoints",

@@ -14,7 +14,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.metrics.contingency import ContingencyTable, LabelMap, as_integers
 from panoptic_gs.metrics.panoptic_quality import panoptic_quality
 from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, Protocol, as_protocol, resize_labels
-from panoptic_gs.metrics.segmentation import class_accuracy, class_iou, coverage, mean_over_classes
+from panoptic_gs.metrics.segmentation import FrameScores, class_accuracy, class_iou, coverage, mean_over_classes
 from panoptic_gs.panoptic import Category
 
 
@@ -27,6 +27,7 @@ class TableMetric(Metric):
     Args:
         categories: the classes that predictions and truth speak of.
         protocol: its name, as in :meth:`Protocol.parse`, or its rules.
+        crowds: ids of the true segments that are crowds.
         kwargs: of ``torchmetrics.Metric``, such as ``dist_sync_on_step`` and ``process_group``.
     """
 
@@ -34,14 +35,21 @@ class TableMetric(Metric):
     higher_is_better = True
     full_state_update = False
     rows: list[Tensor] | Tensor
+    frame_rows: list[Tensor] | Tensor
 
     def __init__(
-        self, categories: Collection[Category], protocol: str | Protocol = PANOPTIC_LIFTING, **kwargs: Any
+        self,
+        categories: Collection[Category],
+        protocol: str | Protocol = PANOPTIC_LIFTING,
+        crowds: Collection[int] = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.categories = tuple(categories)
         self.protocol = as_protocol(protocol)
+        self.crowds = frozenset(crowds)
         self.add_state("rows", default=[], dist_reduce_fx="cat")
+        self.add_state("frame_rows", default=[], dist_reduce_fx="cat")
         self.reset()
 
     def reset(self) -> None:
@@ -49,6 +57,7 @@ class TableMetric(Metric):
         super().reset()
         # Never an empty list: a process without views joins the gathering with a table of no rows.
         self.rows = [ContingencyTable().rows.to(self.device)]
+        self.frame_rows = [FrameScores().rows.to(self.device)]
 
     def update(
         self, pred_category: LabelMap, pred_segment: LabelMap, gt_category: LabelMap, gt_segment: LabelMap
@@ -72,17 +81,34 @@ class TableMetric(Metric):
                     "[H, W] or [N, H, W] with pixels",
                     "Pass label maps, not one-hot masks.",
                 )
-        if self.protocol.resize:
-            maps = {name: resize_labels(labels, self.protocol.resize) for name, labels in maps.items()}
+        if self.protocol.resize or self.protocol.shrink > 1:
+            height, width = maps["gt_category"].shape[-2:]
+            size = self.protocol.size_of(height, width)
+            maps = {name: resize_labels(labels, size) for name, labels in maps.items()}
         table = self.table
         table.add(**maps)
         self.rows = [table.rows]
+        if self.protocol.mean_over_frames:
+            self._add_frames([labels if labels.ndim == 3 else labels[None] for labels in maps.values()])
+
+    def _add_frames(self, maps: list[Tensor]) -> None:
+        scores = self.frames
+        for labels in zip(*maps):
+            frame = ContingencyTable()
+            frame.add(*labels)
+            scores.add(frame, self.categories)
+        self.frame_rows = [scores.rows]
 
     @property
     def table(self) -> ContingencyTable:
         """The table so far."""
         rows = self.rows if isinstance(self.rows, Tensor) else torch.cat(self.rows)
         return ContingencyTable(rows)
+
+    @property
+    def frames(self) -> FrameScores:
+        """The scores of each frame so far; empty where the protocol does not average over frames."""
+        return FrameScores(self.frame_rows if isinstance(self.frame_rows, Tensor) else torch.cat(self.frame_rows))
 
 
 class ScenePanopticQuality(TableMetric):
@@ -102,7 +128,7 @@ class ScenePanopticQuality(TableMetric):
 
     def compute(self) -> dict[str, Any]:
         """``pq``, ``sq``, ``rq``, the same with ``_things`` and ``_stuff``, and ``per_class``."""
-        return panoptic_quality(self.table, self.categories, self.protocol).as_dict()
+        return panoptic_quality(self.table, self.categories, self.protocol, self.crowds).as_dict()
 
 
 class MeanIoU(TableMetric):
@@ -110,7 +136,8 @@ class MeanIoU(TableMetric):
 
     def compute(self) -> dict[str, Any]:
         """``miou`` and ``iou_per_class``: category id → IoU."""
-        per_class = class_iou(self.table, self.categories, self.protocol)
+        over_frames = self.protocol.mean_over_frames
+        per_class = self.frames.iou() if over_frames else class_iou(self.table, self.categories, self.protocol)
         return {"miou": mean_over_classes(per_class), "iou_per_class": per_class}
 
 
@@ -119,7 +146,8 @@ class MeanAccuracy(TableMetric):
 
     def compute(self) -> dict[str, Any]:
         """``macc`` and ``accuracy_per_class``: category id → accuracy."""
-        per_class = class_accuracy(self.table, self.categories)
+        over_frames = self.protocol.mean_over_frames
+        per_class = self.frames.accuracy() if over_frames else class_accuracy(self.table, self.categories)
         return {"macc": mean_over_classes(per_class), "accuracy_per_class": per_class}
 
 
@@ -128,4 +156,4 @@ class InstanceCoverage(TableMetric):
 
     def compute(self) -> dict[str, float]:
         """``mcov``, and ``mwcov`` weighted by area."""
-        return coverage(self.table, self.categories)._asdict()
+        return coverage(self.table, self.categories, self.crowds)._asdict()

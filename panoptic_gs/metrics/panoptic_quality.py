@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ UNPREDICTED = Category(0, "(unpredicted)", isthing=False)
 """The class that pixels without a prediction form where a protocol scores them as one."""
 
 _VOID = -1
+_SEGMENT_BITS = 33
+_CROWD = 1 << 32  # the one segment of all crowds of a class; ids of segments are smaller
 
 
 @dataclass(frozen=True)
@@ -82,85 +84,50 @@ class PanopticQualities:
 
 
 def panoptic_quality(
-    table: ContingencyTable, categories: Collection[Category], protocol: str | Protocol = PANOPTIC_LIFTING
+    table: ContingencyTable,
+    categories: Collection[Category],
+    protocol: str | Protocol = PANOPTIC_LIFTING,
+    crowds: Collection[int] = (),
 ) -> PanopticQualities:
     r"""Scene-PQ: segments of all views of a scene are matched as if the views were one image.
 
     A predicted and a true segment of one class match when :math:`\mathrm{IoU} = I / U` exceeds the protocol's
     threshold, with :math:`U = |P| - |P \cap \text{void truth}| + |G| - I`, less :math:`|G \cap \text{void prediction}|`
     where the protocol forgives it. Above 0.5 a segment has at most one match; below, every pair that passes counts as a
-    true positive.
+    true positive. A crowd of the truth has no match and is not missed; an unmatched predicted segment is not counted
+    where more than half of it lies on void truth and crowds of its class. Where the protocol knows no crowds they are
+    void truth.
 
     Args:
-        table: pixel counts; where ``protocol.resize`` is set, those of the resized maps.
+        table: pixel counts; where the protocol resamples, those of the resampled maps.
         categories: the classes; category 0 is void and not among them.
         protocol: its name or its rules.
+        crowds: ids of the true segments that are crowds.
 
     Raises:
         InputError: the table holds a category that is not listed.
 
-    Reference: Kirillov et al., Panoptic Segmentation, CVPR 2019; Siddiqui et al., Panoptic Lifting, CVPR 2023.
+    Reference: Kirillov et al., Panoptic Segmentation, CVPR 2019, and its code's rules for ``iscrowd``; Siddiqui et al.,
+    Panoptic Lifting, CVPR 2023.
     """
     rules = as_protocol(protocol)
-    pred_category, pred_segment, gt_category, gt_segment, pixels = labels_of(table, categories)
-    if rules.drops_void_truth:
-        kept = gt_category != 0
-        pred_category, pred_segment, gt_category, gt_segment, pixels = (
-            column[kept] for column in (pred_category, pred_segment, gt_category, gt_segment, pixels)
-        )
     scored = {category.id: category for category in categories}
-    gt_category[gt_category == 0] = _VOID
     if rules.unpredicted_is_class:
         scored[0] = UNPREDICTED
-    else:
-        pred_category[pred_category == 0] = _VOID
-
-    shares = {c: (pixels[pred_category == c].sum(), pixels[gt_category == c].sum()) for c in scored}
-    smallest = rules.min_share * pixels.sum()
+    labels = _Labels.of(table, categories, rules, crowds)
+    shares = labels.shares(scored)
+    smallest = rules.min_share * labels.pixels.sum()
     left_out = tuple(scored[c] for c, sides in shares.items() if any(0 < side < smallest for side in sides))
+    labels = labels.without([category.id for category in left_out])
+    labels = labels.with_one_segment_a_class([c for c, category in scored.items() if not category.isthing], crowds)
     present = {c for c, sides in shares.items() if any(sides)} - {category.id for category in left_out}
-    for category in left_out:
-        pred_category[pred_category == category.id] = _VOID
-        gt_category[gt_category == category.id] = _VOID
 
-    things = [c for c, category in scored.items() if category.isthing]
-    pred_segment[~np.isin(pred_category, things)] = 0
-    gt_segment[~np.isin(gt_category, things)] = 0
-
-    overlaps = _Overlaps.of(pred_category, pred_segment, gt_category, gt_segment, pixels)
-    gt_void = overlaps.gt_category == _VOID
-    pred_void = overlaps.pred_category == _VOID
-    pred_on_void = overlaps.pred_sums(gt_void[overlaps.gt])
-    gt_on_void = overlaps.gt_sums(pred_void[overlaps.pred])
-    union = (overlaps.pred_area - pred_on_void)[overlaps.pred] + overlaps.gt_area[overlaps.gt] - overlaps.pixels
-    if rules.forgives_void_prediction:
-        union -= gt_on_void[overlaps.gt]
-
-    same_class = overlaps.pred_category[overlaps.pred] == overlaps.gt_category[overlaps.gt]
-    candidates = same_class & ~gt_void[overlaps.gt]
-    iou = np.where(candidates, overlaps.pixels / np.where(candidates, union, 1.0), 0.0)
-    matched = candidates & (iou > rules.iou_threshold)
-    false_positive = (pred_on_void <= 0.5 * overlaps.pred_area) & ~pred_void
-    false_positive[overlaps.pred[matched]] = False
-    false_negative = ~gt_void
-    if rules.forgives_void_prediction:
-        false_negative &= gt_on_void <= 0.5 * overlaps.gt_area
-    false_negative[overlaps.gt[matched]] = False
-
-    match_category = overlaps.gt_category[overlaps.gt]
-    classes = (
-        ClassQuality(
-            category,
-            iou_sum=float(iou[matched & (match_category == c)].sum()),
-            tp=int((matched & (match_category == c)).sum()),
-            fp=int((false_positive & (overlaps.pred_category == c)).sum()),
-            fn=int((false_negative & (overlaps.gt_category == c)).sum()),
-        )
-        for c, category in sorted(scored.items())
-        if rules.absent_is_zero or c in present
-    )
+    matches = _Matches.of(_Overlaps.of(labels), rules)
+    classes = [
+        matches.quality_of(category) for c, category in sorted(scored.items()) if rules.absent_is_zero or c in present
+    ]
     if not rules.absent_is_zero and not rules.min_share:
-        classes = (c for c in classes if c.tp + c.fp + c.fn > 0)
+        classes = [c for c in classes if c.tp + c.fp + c.fn > 0]
     return PanopticQualities(tuple(classes), left_out)
 
 
@@ -185,29 +152,69 @@ def labels_of(table: ContingencyTable, categories: Collection[Category]) -> list
 
 
 @dataclass(frozen=True)
+class _Labels:
+    """The table's columns, with void as :data:`_VOID` on both sides."""
+
+    pred_category: np.ndarray  # [R]
+    pred_segment: np.ndarray
+    gt_category: np.ndarray
+    gt_segment: np.ndarray
+    pixels: np.ndarray
+
+    @classmethod
+    def of(
+        cls, table: ContingencyTable, categories: Collection[Category], rules: Protocol, crowds: Collection[int]
+    ) -> _Labels:
+        """The columns as the protocol reads void: which pixels are dropped, and what unpredicted pixels are."""
+        pred_category, pred_segment, gt_category, gt_segment, pixels = labels_of(table, categories)
+        if rules.crowd_is_void:
+            gt_category[np.isin(gt_segment, list(crowds))] = 0
+        kept = gt_category != 0 if rules.drops_void_truth else np.ones(len(pixels), dtype=bool)
+        gt_category[gt_category == 0] = _VOID
+        if not rules.unpredicted_is_class:
+            pred_category[pred_category == 0] = _VOID
+        return cls(*(column[kept] for column in (pred_category, pred_segment, gt_category, gt_segment, pixels)))
+
+    def shares(self, classes: Iterable[int]) -> dict[int, tuple[float, float]]:
+        """Class → its pixels in the prediction and in the truth."""
+        return {
+            c: (self.pixels[self.pred_category == c].sum(), self.pixels[self.gt_category == c].sum()) for c in classes
+        }
+
+    def without(self, classes: Collection[int]) -> _Labels:
+        """The pixels of some classes void on both sides."""
+        pred = np.where(np.isin(self.pred_category, list(classes)), _VOID, self.pred_category)
+        gt = np.where(np.isin(self.gt_category, list(classes)), _VOID, self.gt_category)
+        return replace(self, pred_category=pred, gt_category=gt)
+
+    def with_one_segment_a_class(self, stuff: Collection[int], crowds: Collection[int]) -> _Labels:
+        """Stuff, void and the crowds of a class have one segment each."""
+        one = [_VOID, *stuff]
+        pred = np.where(np.isin(self.pred_category, one), 0, self.pred_segment)
+        gt = np.where(np.isin(self.gt_category, one), 0, self.gt_segment)
+        crowd = np.isin(self.gt_segment, list(crowds)) & (self.gt_category != _VOID)
+        return replace(self, pred_segment=pred, gt_segment=np.where(crowd, _CROWD, gt))
+
+
+@dataclass(frozen=True)
 class _Overlaps:
     """Segments of both sides, with their areas, and the pairs that share pixels."""
 
     pred_category: np.ndarray  # [P]
     gt_category: np.ndarray  # [G]
+    gt_is_crowd: np.ndarray  # [G]
     pred: np.ndarray  # [R] index of the predicted segment of a pair
     gt: np.ndarray  # [R]
     pixels: np.ndarray  # [R] float64, exact
 
     @classmethod
-    def of(
-        cls,
-        pred_category: np.ndarray,
-        pred_segment: np.ndarray,
-        gt_category: np.ndarray,
-        gt_segment: np.ndarray,
-        pixels: np.ndarray,
-    ) -> _Overlaps:
-        pred_keys, pred = np.unique((pred_category << 32) + pred_segment, return_inverse=True)
-        gt_keys, gt = np.unique((gt_category << 32) + gt_segment, return_inverse=True)
-        pairs, index = np.unique(pred * max(len(gt_keys), 1) + gt, return_inverse=True)
-        pred, gt = np.divmod(pairs, max(len(gt_keys), 1))
-        return cls(pred_keys >> 32, gt_keys >> 32, pred, gt, np.bincount(index, pixels, minlength=len(pairs)))
+    def of(cls, labels: _Labels) -> _Overlaps:
+        pred_category, _, pred = _segments(labels.pred_category, labels.pred_segment)
+        gt_category, gt_segment, gt = _segments(labels.gt_category, labels.gt_segment)
+        pairs, index = np.unique(pred * max(len(gt_category), 1) + gt, return_inverse=True)
+        pred, gt = np.divmod(pairs, max(len(gt_category), 1))
+        pixels = np.bincount(index, labels.pixels, minlength=len(pairs))
+        return cls(pred_category, gt_category, gt_segment == _CROWD, pred, gt, pixels)
 
     @property
     def pred_area(self) -> np.ndarray:
@@ -217,11 +224,87 @@ class _Overlaps:
     def gt_area(self) -> np.ndarray:
         return self.gt_sums(np.ones(len(self.pixels)))
 
+    @property
+    def same_class(self) -> np.ndarray:
+        """[R] whether both sides of a pair are of one class, which is not void."""
+        gt_category = self.gt_category[self.gt]
+        return (self.pred_category[self.pred] == gt_category) & (gt_category != _VOID)
+
     def pred_sums(self, weights: np.ndarray) -> np.ndarray:
+        """[P] weighted pixels of each predicted segment."""
         return np.bincount(self.pred, self.pixels * weights, minlength=len(self.pred_category))
 
     def gt_sums(self, weights: np.ndarray) -> np.ndarray:
+        """[G] weighted pixels of each true segment."""
         return np.bincount(self.gt, self.pixels * weights, minlength=len(self.gt_category))
+
+
+def _segments(category: np.ndarray, segment: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The (category, segment) pairs that occur: both columns ``[S]``, and which pair each row ``[R]`` has."""
+    categories, rank = np.unique(category, return_inverse=True)
+    keys, index = np.unique((rank << _SEGMENT_BITS) + segment, return_inverse=True)
+    return categories[keys >> _SEGMENT_BITS], keys & ((1 << _SEGMENT_BITS) - 1), index
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """What became of the segments of both sides."""
+
+    iou: np.ndarray  # [M] of the matched pairs
+    category: np.ndarray  # [M]
+    false_positive: np.ndarray  # categories of these predicted segments
+    false_negative: np.ndarray  # categories of these true segments
+
+    @classmethod
+    def of(cls, overlaps: _Overlaps, rules: Protocol) -> _Matches:
+        pairs, iou = _matched_pairs(overlaps, rules)
+        false_positive, false_negative = _unmatched(overlaps, rules, pairs)
+        return cls(
+            iou[pairs],
+            overlaps.gt_category[overlaps.gt[pairs]],
+            overlaps.pred_category[false_positive],
+            overlaps.gt_category[false_negative],
+        )
+
+    def quality_of(self, category: Category) -> ClassQuality:
+        """The counts of one class."""
+        mine = self.category == category.id
+        return ClassQuality(
+            category,
+            iou_sum=float(self.iou[mine].sum()),
+            tp=int(mine.sum()),
+            fp=int((self.false_positive == category.id).sum()),
+            fn=int((self.false_negative == category.id).sum()),
+        )
+
+
+def _matched_pairs(overlaps: _Overlaps, rules: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    """Which pairs ``[R]`` match, and the IoU ``[R]`` of those that may."""
+    on_void = overlaps.pred_sums((overlaps.gt_category == _VOID)[overlaps.gt])
+    union = (overlaps.pred_area - on_void)[overlaps.pred] + overlaps.gt_area[overlaps.gt] - overlaps.pixels
+    if rules.forgives_void_prediction:
+        union -= _covered_by_void(overlaps)[overlaps.gt]
+    candidates = overlaps.same_class & ~overlaps.gt_is_crowd[overlaps.gt]
+    iou = np.where(candidates, overlaps.pixels / np.where(candidates, union, 1.0), 0.0)
+    return candidates & (iou > rules.iou_threshold), iou
+
+
+def _unmatched(overlaps: _Overlaps, rules: Protocol, matched: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The false positives ``[P]`` and false negatives ``[G]`` that remain."""
+    forgiven = (overlaps.gt_category == _VOID)[overlaps.gt] | (overlaps.same_class & overlaps.gt_is_crowd[overlaps.gt])
+    false_positive = overlaps.pred_sums(forgiven) <= 0.5 * overlaps.pred_area
+    false_positive &= overlaps.pred_category != _VOID
+    false_positive[overlaps.pred[matched]] = False
+    false_negative = (overlaps.gt_category != _VOID) & ~overlaps.gt_is_crowd
+    if rules.forgives_void_prediction:
+        false_negative &= _covered_by_void(overlaps) <= 0.5 * overlaps.gt_area
+    false_negative[overlaps.gt[matched]] = False
+    return false_positive, false_negative
+
+
+def _covered_by_void(overlaps: _Overlaps) -> np.ndarray:
+    """[G] pixels of each true segment that are predicted void."""
+    return overlaps.gt_sums((overlaps.pred_category == _VOID)[overlaps.pred])
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -20,10 +20,14 @@ class Protocol:
     """A predicted and a true segment of one class match above this IoU (strictly)."""
     resize: tuple[int, int] | None = None
     """Width and height that all maps are resampled to by nearest neighbour before counting; None: as they are."""
+    shrink: int = 1
+    """Maps are resampled to this fraction of the truth's size by nearest neighbour before counting."""
     min_share: float = 0.0
     """A class that holds some, but less than this share of the pixels in the prediction or in the truth is left out."""
     drops_void_truth: bool = False
     """Pixels of void truth are removed before anything is counted (otherwise they only leave the union)."""
+    crowd_is_void: bool = False
+    """Crowds of the truth are void (otherwise COCO's rules for them hold)."""
     unpredicted_is_class: bool = False
     """Pixels predicted 0 form a stuff class of their own, which enters the mean and has no truth to match."""
     forgives_void_prediction: bool = False
@@ -31,6 +35,18 @@ class Protocol:
     half is not missed."""
     absent_is_zero: bool = False
     """Classes that occur on neither side enter the mean with 0."""
+    mean_over_frames: bool = False
+    """mIoU and mAcc are taken in each frame, averaged over the frames whose truth shows the class, then over classes
+    (otherwise over all pixels of a scene at once)."""
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """Width and height that maps of a truth of this size are resampled to."""
+        return self.resize or (max(1, round(width / self.shrink)), max(1, round(height / self.shrink)))
+
+    @property
+    def sampling(self) -> tuple[tuple[int, int] | None, int]:
+        """What two protocols that count the same pixels have in common."""
+        return self.resize, self.shrink
 
     @classmethod
     def parse(cls, name: str) -> Protocol:
@@ -49,7 +65,7 @@ class Protocol:
             except ValueError:
                 value = -1.0
             if 0.0 <= value < 1.0:
-                return cls(name, iou_threshold=value, absent_is_zero=True)
+                return cls(name, iou_threshold=value, shrink=4, absent_is_zero=True, mean_over_frames=True)
             raise InputError(
                 "protocol",
                 f"'{name}'",
@@ -66,6 +82,7 @@ PANOPTIC_LIFTING = Protocol(
     resize=(512, 512),
     min_share=0.005,
     drops_void_truth=True,
+    crowd_is_void=True,
     unpredicted_is_class=True,
     forgives_void_prediction=True,
 )

@@ -14,7 +14,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.metrics.contingency import ContingencyTable, LabelMap, as_integers
 from panoptic_gs.metrics.panoptic_quality import PanopticQualities, panoptic_quality
 from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, PROTOCOLS, Protocol, as_protocol, resize_labels
-from panoptic_gs.metrics.segmentation import class_accuracy, class_iou, coverage, mean_over_classes
+from panoptic_gs.metrics.segmentation import FrameScores, class_accuracy, class_iou, coverage, mean_over_classes
 from panoptic_gs.panoptic import Category, PanopticScene
 
 
@@ -54,15 +54,33 @@ class SceneScores:
 
 
 def score_table(
-    table: ContingencyTable, categories: Collection[Category], protocol: str | Protocol = PANOPTIC_LIFTING
+    table: ContingencyTable,
+    categories: Collection[Category],
+    protocol: str | Protocol = PANOPTIC_LIFTING,
+    crowds: Collection[int] = (),
+    frames: FrameScores | None = None,
 ) -> SceneScores:
-    """All scores of a contingency table in one protocol; where it resizes, the table is of the resized maps."""
+    """All scores of a contingency table in one protocol.
+
+    Args:
+        table: where the protocol resamples, of the resampled maps.
+        categories: the classes.
+        protocol: its name or its rules.
+        crowds: ids of the true segments that are crowds.
+        frames: the same pixels frame by frame, for protocols that average over frames.
+
+    Raises:
+        InputError: frames are missing, or the table holds a category that is not listed.
+    """
+    rules = as_protocol(protocol)
+    if rules.mean_over_frames and frames is None:
+        raise InputError("frames", "none", f"scores of each frame, which {rules.name} averages", "Pass FrameScores.")
     return SceneScores(
-        as_protocol(protocol),
-        panoptic_quality(table, categories, protocol),
-        class_iou(table, categories, protocol),
-        class_accuracy(table, categories),
-        *coverage(table, categories),
+        rules,
+        panoptic_quality(table, categories, rules, crowds),
+        frames.iou() if frames is not None and rules.mean_over_frames else class_iou(table, categories, rules),
+        frames.accuracy() if frames is not None and rules.mean_over_frames else class_accuracy(table, categories),
+        *coverage(table, categories, crowds),
     )
 
 
@@ -88,7 +106,9 @@ class Scorer:
         self._pred_category_of, self._gt_category_of = (
             torch.from_numpy(scene.category_of()).long() for scene in (meaning, truth)
         )
-        self._tables = {protocol.resize: ContingencyTable() for protocol in self.protocols}
+        self.crowds = frozenset(segment.id for segment in truth.segments if segment.iscrowd)
+        self._tables = {protocol.sampling: ContingencyTable() for protocol in self.protocols}
+        self._frames = {protocol.sampling: FrameScores() for protocol in self.protocols if protocol.mean_over_frames}
 
     def add(self, ids: LabelMap | None, true_ids: LabelMap) -> None:
         """Count a view.
@@ -101,9 +121,14 @@ class Scorer:
         true = as_integers(true_ids, "true ids").cpu().long()
         height, width = true.shape
         pred = torch.zeros_like(true) if ids is None else as_integers(ids, "predicted ids").cpu().long()
-        for size, table in self._tables.items():
-            p, t = (resize_labels(labels, size or (width, height)) for labels in (pred, true))
-            table.add(self._pred_category_of[p], p, self._gt_category_of[t], t)
+        for rules in {protocol.sampling: protocol for protocol in self.protocols}.values():
+            size = rules.size_of(height, width)
+            p, t = resize_labels(pred, size), resize_labels(true, size)
+            view = ContingencyTable()
+            view.add(self._pred_category_of[p], p, self._gt_category_of[t], t)
+            self._tables[rules.sampling] += view
+            if rules.sampling in self._frames:
+                self._frames[rules.sampling].add(view, self.categories)
         self.num_views += 1
 
     def merge(self, other: Scorer) -> Scorer:
@@ -112,12 +137,16 @@ class Scorer:
         Raises:
             InputError: the other one scores in other protocols or other categories.
         """
-        if (self.protocols, self.categories) != (other.protocols, other.categories):
-            raise InputError("Scorer", "scorers of different protocols or categories", "equal ones", "Make them alike.")
+        mine, others = ((s.protocols, s.categories, s.crowds) for s in (self, other))
+        if mine != others:
+            raise InputError(
+                "Scorer", "another scorer of other protocols, categories or crowds", "equal ones", "Make them alike."
+            )
         result = object.__new__(Scorer)
         result.__dict__ |= self.__dict__
         result.num_views += other.num_views
-        result._tables = {size: table + other._tables[size] for size, table in self._tables.items()}
+        result._tables = {key: table + other._tables[key] for key, table in self._tables.items()}
+        result._frames = {key: frames + other._frames[key] for key, frames in self._frames.items()}
         return result
 
     def __add__(self, other: Scorer) -> Scorer:
@@ -125,11 +154,16 @@ class Scorer:
 
     def table(self, protocol: str | Protocol) -> ContingencyTable:
         """The table that a protocol is scored from."""
-        return self._tables[as_protocol(protocol).resize]
+        return self._tables[as_protocol(protocol).sampling]
 
     def scores(self) -> dict[str, SceneScores]:
         """Protocol → the scores of all views together."""
-        return {rules.name: score_table(self.table(rules), self.categories, rules) for rules in self.protocols}
+        return {
+            rules.name: score_table(
+                self.table(rules), self.categories, rules, self.crowds, self._frames.get(rules.sampling)
+            )
+            for rules in self.protocols
+        }
 
 
 def require_same_categories(pred: PanopticScene, gt: PanopticScene) -> None:

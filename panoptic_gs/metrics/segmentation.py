@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Semantic and instance scores of a scene: mIoU, mAcc, mCov and mWCov, as pure functions of the contingency table."""
+"""Semantic and instance scores of a scene: mIoU, mAcc, mCov and mWCov, as functions of contingency tables."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from panoptic_gs.metrics.contingency import ContingencyTable
 from panoptic_gs.metrics.panoptic_quality import labels_of
-from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, Protocol, as_protocol
+from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, STRICT, Protocol, as_protocol
 from panoptic_gs.panoptic import Category
 
 
@@ -28,14 +30,17 @@ def class_iou(
     """IoU of each class, by category id; pixels of void truth are masked, pixels without a prediction are misses.
 
     Classes that hold less than ``protocol.min_share`` of the pixels in the prediction **and** in the truth are left
-    out, as are those on neither side. Their mean is the mIoU.
+    out, as are those on neither side. Where unpredicted pixels are a class of their own they are class 0 here, too: it
+    has IoU 0, from that share on. The mean of all is the mIoU.
     """
     pred, _, gt, _, pixels = labels_of(table, categories)
     valid = gt != 0
     pred, gt, pixels = pred[valid], gt[valid], pixels[valid]
-    smallest = as_protocol(protocol).min_share * pixels.sum()
+    rules = as_protocol(protocol)
+    smallest = rules.min_share * pixels.sum()
+    classes = {category.id for category in categories} | ({0} if rules.unpredicted_is_class else set())
     result: dict[int, float] = {}
-    for c in sorted(category.id for category in categories):
+    for c in sorted(classes):
         in_pred, in_gt = pixels[pred == c].sum(), pixels[gt == c].sum()
         both = pixels[(pred == c) & (gt == c)].sum()
         if max(in_pred, in_gt) > 0 and max(in_pred, in_gt) >= smallest:
@@ -51,12 +56,51 @@ def class_accuracy(table: ContingencyTable, categories: Collection[Category]) ->
     }
 
 
-def coverage(table: ContingencyTable, categories: Collection[Category]) -> Coverage:
+class FrameScores:
+    """IoU and accuracy of each class in each frame whose truth shows it; a sum over frames, as the table is.
+
+    Args:
+        rows: ``[R, 3]`` float64: category, IoU, accuracy.
+    """
+
+    def __init__(self, rows: Tensor | None = None) -> None:
+        self.rows = torch.zeros((0, 3), dtype=torch.float64) if rows is None else rows
+
+    def add(self, frame: ContingencyTable, categories: Collection[Category]) -> None:
+        """Count one frame, given as the table of its pixels."""
+        iou, accuracy = class_iou(frame, categories, STRICT), class_accuracy(frame, categories)
+        new = torch.tensor([[c, iou[c], accuracy[c]] for c in accuracy], dtype=torch.float64).reshape(-1, 3)
+        self.rows = torch.cat([self.rows, new.to(self.rows.device)])
+
+    def merge(self, other: FrameScores) -> FrameScores:
+        """The scores of both sets of frames together."""
+        return FrameScores(torch.cat([self.rows, other.rows.to(self.rows.device)]))
+
+    def __add__(self, other: FrameScores) -> FrameScores:
+        return self.merge(other)
+
+    def iou(self) -> dict[int, float]:
+        """Category id → mean IoU over the frames that show it."""
+        return self._means(1)
+
+    def accuracy(self) -> dict[int, float]:
+        """Category id → mean accuracy over the frames that show it."""
+        return self._means(2)
+
+    def _means(self, column: int) -> dict[int, float]:
+        rows = self.rows.cpu().numpy()
+        return {
+            int(c): math.fsum(rows[rows[:, 0] == c, column]) / int((rows[:, 0] == c).sum())
+            for c in np.unique(rows[:, 0])
+        }
+
+
+def coverage(table: ContingencyTable, categories: Collection[Category], crowds: Collection[int] = ()) -> Coverage:
     """mCov and mWCov: how well each true thing is covered by one predicted thing, whatever its class.
 
     For each true instance of a thing class, the IoU with the predicted instance that shares most pixels with it (the
-    larger IoU where two share equally many), 0 where none does. Pixels of void truth are left out. Instances are
-    (class, instance) pairs as in scene-PQ.
+    larger IoU where two share equally many), 0 where none does. Pixels of void truth are left out, and crowds are no
+    instances. Instances are (class, instance) pairs as in scene-PQ.
     """
     things = [category.id for category in categories if category.isthing]
     pred_category, pred_segment, gt_category, gt_segment, pixels = labels_of(table, categories)
@@ -67,6 +111,7 @@ def coverage(table: ContingencyTable, categories: Collection[Category]) -> Cover
     pred_area = np.bincount(pred, pixels, minlength=len(pred_keys))
     gt_area = np.bincount(gt, pixels, minlength=len(gt_keys))
     pred_is_thing, gt_is_thing = np.isin(pred_keys >> 32, things), np.isin(gt_keys >> 32, things)
+    gt_is_thing &= ~np.isin(gt_keys & ((1 << 32) - 1), list(crowds))
 
     candidates = pred_is_thing[pred] & gt_is_thing[gt]
     pred, gt, pixels = pred[candidates], gt[candidates], pixels[candidates]

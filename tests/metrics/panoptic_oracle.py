@@ -63,8 +63,12 @@ def panoptic_lifting(pixels, things, classes, min_share):
     return result
 
 
-def coco(pixels, things, classes, threshold=Fraction(1, 2), absent_is_zero=False):
-    """Class → (PQ, SQ, RQ) by the COCO panoptic API's rules, all pixels in one image."""
+def coco(pixels, things, classes, threshold=Fraction(1, 2), absent_is_zero=False, crowds=()):
+    """Class → (PQ, SQ, RQ) by the COCO panoptic API's rules, all pixels in one image; crowds are ids of true segments.
+
+    A crowd is neither matched nor missed, and a predicted segment of its class is not false where more than half of it
+    lies on void and the crowd; the crowd's pixels stay in the union of other matches.
+    """
 
     def clean(label):
         category, instance = label
@@ -73,6 +77,11 @@ def coco(pixels, things, classes, threshold=Fraction(1, 2), absent_is_zero=False
     pred, gt = segments([clean(p) for p, _ in pixels]), segments([clean(g) for _, g in pixels])
     pred.pop(VOID, None)
     gt_void = gt.pop(VOID, set())
+    crowd_pixels = {c: set() for c in classes}
+    for pixel, (_, (category, instance)) in enumerate(pixels):
+        if instance in crowds and category in crowd_pixels:
+            crowd_pixels[category].add(pixel)
+    gt = {g: rest for g in gt if (rest := gt[g] - crowd_pixels[g[0]])}
     result = {}
     for c in classes:
         iou_sum, tp, matched = Fraction(0), 0, set()
@@ -82,7 +91,8 @@ def coco(pixels, things, classes, threshold=Fraction(1, 2), absent_is_zero=False
                 if iou > threshold:
                     iou_sum, tp = iou_sum + iou, tp + 1
                     matched |= {("p", p), ("g", g)}
-        fp = sum(p[0] == c and ("p", p) not in matched and 2 * len(pred[p] & gt_void) <= len(pred[p]) for p in pred)
+        excused = gt_void | crowd_pixels[c]
+        fp = sum(p[0] == c and ("p", p) not in matched and 2 * len(pred[p] & excused) <= len(pred[p]) for p in pred)
         fn = sum(g[0] == c and ("g", g) not in matched for g in gt)
         if absent_is_zero or tp + fp + fn:
             result[c] = quality(iou_sum, tp, fp, fn)
@@ -90,6 +100,7 @@ def coco(pixels, things, classes, threshold=Fraction(1, 2), absent_is_zero=False
 
 
 def iou_per_class(pixels, classes, min_share):
+    """Class → IoU; class 0 among the classes is what was not predicted."""
     pixels = [(p[0], g[0]) for p, g in pixels if g[0] != 0]
     result = {}
     for c in classes:
@@ -100,12 +111,30 @@ def iou_per_class(pixels, classes, min_share):
     return result
 
 
-def coverages(pixels, things):
-    """(IoU with the predicted thing of largest intersection, area) of each true thing."""
+def frame_means(frames, classes):
+    """(mIoU, mAcc) of frames given as lists of pixels: per frame and class, mean over frames that show it, then over
+    classes."""
+    ious, accuracies = {}, {}
+    for pixels in frames:
+        shown = {g[0] for _, g in pixels} - {0}
+        iou = iou_per_class(pixels, classes, 0)
+        for c in shown:
+            ious.setdefault(c, []).append(iou[c])
+            mine = [p[0] == c for p, g in pixels if g[0] == c]
+            accuracies.setdefault(c, []).append(sum(mine) / len(mine))
+    return tuple(mean([mean(v) for v in scores.values()]) for scores in (ious, accuracies))
+
+
+def mean(values):
+    return sum(values) / len(values) if values else float("nan")
+
+
+def coverages(pixels, things, crowds=()):
+    """(IoU with the predicted thing of largest intersection, area) of each true thing that is no crowd."""
     pixels = [(p, g) for p, g in pixels if g[0] != 0]
     pred, gt = segments([p for p, _ in pixels]), segments([g for _, g in pixels])
     result = []
-    for g in [g for g in gt if g[0] in things]:
+    for g in [g for g in gt if g[0] in things and g[1] not in crowds]:
         best = (0, 0.0)
         for p in [p for p in pred if p[0] in things]:
             best = max(best, (len(pred[p] & gt[g]), len(pred[p] & gt[g]) / len(pred[p] | gt[g])))

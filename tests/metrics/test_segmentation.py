@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from label_strategies import CATEGORIES, CLASSES, THINGS, scenes
 
-from panoptic_gs.metrics import PANOPTIC_LIFTING, ContingencyTable, class_accuracy, class_iou, coverage
+from panoptic_gs.metrics import (
+    PANOPTIC_LIFTING,
+    STRICT,
+    ContingencyTable,
+    FrameScores,
+    class_accuracy,
+    class_iou,
+    coverage,
+)
+from panoptic_gs.metrics.segmentation import mean_over_classes
 
 
 def table_of(maps) -> ContingencyTable:
@@ -20,8 +29,10 @@ def table_of(maps) -> ContingencyTable:
 @given(scenes(), st.sampled_from([0.0, 0.1, 0.25]))
 def test_class_iou_equals_counting_sets_of_pixels(maps, min_share):
     protocol = dataclasses.replace(PANOPTIC_LIFTING, min_share=min_share)
-    expected = oracle.iou_per_class(oracle.pixels_of(maps), CLASSES, min_share)
+    expected = oracle.iou_per_class(oracle.pixels_of(maps), [0, *CLASSES], min_share)
     assert class_iou(table_of(maps), CATEGORIES, protocol) == pytest.approx(expected)
+    expected = oracle.iou_per_class(oracle.pixels_of(maps), CLASSES, 0)
+    assert class_iou(table_of(maps), CATEGORIES, STRICT) == pytest.approx(expected)
 
 
 @given(scenes())
@@ -63,3 +74,33 @@ def test_a_class_under_half_a_percent_in_both_is_left_out_of_the_miou():
     zeros = np.zeros_like(truth)
     assert set(class_iou(table_of((pred, zeros, truth, zeros)), CATEGORIES)) == {1}
     assert set(class_iou(table_of((pred, zeros, truth, zeros)), CATEGORIES, "strict")) == {1, 2}
+
+
+def test_unpredicted_pixels_are_a_class_of_the_miou_in_panoptic_lifting_from_half_a_percent_on():
+    """Two classes, 5 of 512 rows without a prediction: mean of 256/256, 251/256 and 0."""
+    truth = np.repeat([1, 2], 256)[:, None].repeat(512, 1)
+    pred = truth.copy()
+    pred[-5:] = 0
+    ids = np.zeros_like(truth)
+    two = CATEGORIES[:2]
+    iou = class_iou(table_of((pred, ids, truth, ids)), two, PANOPTIC_LIFTING)
+    assert iou == {0: 0.0, 1: 1.0, 2: 251 / 256}
+    assert mean_over_classes(iou) == pytest.approx(0.6602, abs=5e-5)
+    assert mean_over_classes(class_iou(table_of((pred, ids, truth, ids)), two, STRICT)) == pytest.approx(
+        0.9902, abs=5e-5
+    )
+    pred[-5:-2] = 2  # two rows are 0.39%
+    assert 0 not in class_iou(table_of((pred, ids, truth, ids)), two, PANOPTIC_LIFTING)
+
+
+def test_a_frame_that_shows_a_class_counts_as_much_as_any_other():
+    """A chair of 100 pixels is found in one frame and missed in another, where it has 4."""
+    frames, truth = FrameScores(), np.ones((10, 20), int)
+    for chair, found in (((slice(0, 10), slice(0, 10)), True), ((slice(0, 2), slice(0, 2)), False)):
+        category = truth.copy()
+        category[chair] = 3
+        ids = np.zeros_like(category)
+        frames.add(table_of((category if found else truth, ids, category, ids)), CATEGORIES)
+    assert frames.iou() == {1: pytest.approx((1 + 196 / 200) / 2), 3: 0.5}
+    assert frames.accuracy() == {1: 1.0, 3: 0.5}
+    assert (frames + FrameScores()).iou() == frames.iou()
