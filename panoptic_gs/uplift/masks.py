@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from panoptic_gs.backends.blending import Blending
+from panoptic_gs.backends import Blending, BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
@@ -56,7 +57,7 @@ class MaskVotes:
 
     Args:
         num_gaussians: N, the number of Gaussians.
-        near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
+        blending: as in :func:`~panoptic_gs.rasterization`.
 
     >>> import torch
     >>> from panoptic_gs import Camera, Splats
@@ -76,15 +77,10 @@ class MaskVotes:
     def __init__(
         self,
         num_gaussians: int,
-        *,
-        near_plane: float = 0.01,
-        far_plane: float = 1e10,
-        radius_clip: float = 0.0,
-        eps2d: float = 0.3,
-        rasterize_mode: str = "classic",
+        **blending: Unpack[BlendingKeywords],
     ) -> None:
         self.num_gaussians = num_gaussians
-        self.blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
+        self.blending = Blending(**blending)
         self._views: list[_ViewMasks] = []
 
     @property
@@ -115,14 +111,7 @@ class MaskVotes:
         Raises:
             InputError: sizes that do not fit, ids or weights out of range.
         """
-        votes = LabelVotes(
-            self.num_gaussians,
-            near_plane=self.blending.near_plane,
-            far_plane=self.blending.far_plane,
-            radius_clip=self.blending.radius_clip,
-            eps2d=self.blending.eps2d,
-            rasterize_mode=self.blending.rasterize_mode,
-        )
+        votes = LabelVotes(self.num_gaussians, **asdict(self.blending))
         if masks.ndim == 3:
             regions, members = _regions_of(camera, masks)
             votes.add(splats, camera, regions, weights)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from panoptic_gs import kernels
-from panoptic_gs.backends.blending import Blending
+from panoptic_gs.backends import Blending, BlendingKeywords
 from panoptic_gs.backends.host import view_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
@@ -56,12 +57,7 @@ class ViewWeights:
         splats: Splats,
         camera: Camera,
         pixels: Tensor | np.ndarray | None = None,
-        *,
-        near_plane: float = 0.01,
-        far_plane: float = 1e10,
-        radius_clip: float = 0.0,
-        eps2d: float = 0.3,
-        rasterize_mode: str = "classic",
+        **blending: Unpack[BlendingKeywords],
     ) -> ViewWeights:
         """The weights of one view, in one pass over its blended pairs.
 
@@ -70,13 +66,12 @@ class ViewWeights:
             camera: the view.
             pixels: ``[P]`` integers, row · width + column: the pixels to have rows, in this order, any pixel any number
                 of times; None: all of them, row by row. What no pixel asks for is not blended.
-            near_plane, far_plane, radius_clip, eps2d, rasterize_mode: as in :func:`~panoptic_gs.rasterization`.
+            blending: as in :func:`~panoptic_gs.rasterization`.
 
         Raises:
             InputError: pixels that are not integers of the image.
         """
-        blending = Blending(near_plane, far_plane, radius_clip, eps2d, rasterize_mode)
-        view = view_of(splats.to(torch.device("cpu")), camera, blending)
+        view = view_of(splats.to(torch.device("cpu")), camera, Blending(**blending))
         size = camera.width * camera.height
         if pixels is None:
             indptr, gaussians, column, weight = kernels.blending_weights(view, None, size)
