@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Fast beside others, too. Whoever shares a core with another process is stopped in the middle of an index for as long
+// as that process's turn lasts, some milliseconds, and everybody else waits for that index. So
+//
+//   - threads hardly spin: a core whose thread sleeps is free to go on with one that was stopped elsewhere;
+//   - helpers are paid by results: where callers wait for them longer than what they do would have taken, the callers
+//     work alone for a while, and try again later.
 #include "core/thread_pool.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -16,13 +24,63 @@ namespace panoptic_gs {
 
 namespace {
 
-void pause_briefly() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
+constexpr int64_t kMicrosecond = 1000;  // nanoseconds
+// How long threads spin before they sleep: about what falling asleep and waking up again cost.
+constexpr int64_t kSpin = 20 * kMicrosecond;
+
+int64_t now(clockid_t clock) {
+    timespec t;
+    clock_gettime(clock, &t);
+    return int64_t{1000000000} * t.tv_sec + t.tv_nsec;
 }
+
+// Waits for `done` to be true, but not for long.
+template <class Done>
+bool spin(Done&& done) {
+    const int64_t end = now(CLOCK_MONOTONIC) + kSpin;
+    do {
+        for (int i = 0; i < 32; ++i) {
+            if (done()) return true;
+#if defined(__x86_64__)
+            __builtin_ia32_pause();
+#elif defined(__aarch64__)
+            asm volatile("yield");
+#endif
+        }
+    } while (now(CLOCK_MONOTONIC) < end);
+    return false;
+}
+
+// Whether helpers are worth waiting for.
+class Balance {
+public:
+    bool alone() const { return now(CLOCK_MONOTONIC) < alone_until_.load(std::memory_order_relaxed); }
+
+    // `helped`: processor time that helpers took off a caller; `waited`: how long it waited for the last of them.
+    void add(int64_t helped, int64_t waited) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        helped_ += helped;
+        waited_ += waited;
+        if (helped_ + waited_ < kLeast) return;
+        if (waited_ > helped_) {
+            pause_ = std::min(2 * pause_, kLongestPause);
+            alone_until_.store(now(CLOCK_MONOTONIC) + pause_, std::memory_order_relaxed);
+            helped_ = waited_ = 0;
+        } else {
+            pause_ = kShortestPause;
+            helped_ /= 2;
+            waited_ /= 2;
+        }
+    }
+
+private:
+    static constexpr int64_t kLeast = 4000 * kMicrosecond;  // to judge by: more than one turn of another process
+    static constexpr int64_t kShortestPause = 10000 * kMicrosecond, kLongestPause = 320000 * kMicrosecond;
+
+    std::mutex mutex_;
+    int64_t helped_ = 0, waited_ = 0, pause_ = kShortestPause;
+    std::atomic<int64_t> alone_until_{0};
+};
 
 struct Job {
     Job(int64_t count, int workers, Task task) : count(count), workers(workers), task(task) {}
@@ -32,7 +90,8 @@ struct Job {
     const Task task;
     std::atomic<int64_t> next{0};
     std::atomic<int64_t> finished{0};
-    std::atomic<int> joined{1};  // the caller is worker 0
+    std::atomic<int64_t> helped{0};  // nanoseconds of processor time, of all but the caller
+    std::atomic<int> joined{1};      // the caller is worker 0
     std::mutex mutex;
     std::condition_variable done;
     std::exception_ptr error;
@@ -40,6 +99,7 @@ struct Job {
     bool open() const { return next.load(std::memory_order_relaxed) < count && joined.load() < workers; }
 
     void work(int worker) {
+        const int64_t begin = worker == 0 ? 0 : now(CLOCK_THREAD_CPUTIME_ID);
         int64_t mine = 0;
         for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count; ++mine) {
             try {
@@ -49,19 +109,20 @@ struct Job {
                 if (!error) error = std::current_exception();
             }
         }
-        if (mine > 0 && finished.fetch_add(mine, std::memory_order_acq_rel) + mine == count) {
+        if (mine == 0) return;
+        if (worker != 0) helped.fetch_add(now(CLOCK_THREAD_CPUTIME_ID) - begin, std::memory_order_relaxed);
+        if (finished.fetch_add(mine, std::memory_order_acq_rel) + mine == count) {
             std::lock_guard<std::mutex> lock(mutex);
             done.notify_all();
         }
     }
 
+    bool complete() const { return finished.load(std::memory_order_acquire) == count; }
+
     void wait() {
-        for (int i = 0; i < 4000; ++i) {
-            if (finished.load(std::memory_order_acquire) == count) return;
-            pause_briefly();
-        }
+        if (spin([this] { return complete(); })) return;
         std::unique_lock<std::mutex> lock(mutex);
-        done.wait(lock, [this] { return finished.load(std::memory_order_acquire) == count; });
+        done.wait(lock, [this] { return complete(); });
     }
 };
 
@@ -69,6 +130,8 @@ thread_local bool inside_task = false;
 
 class Pool {
 public:
+    bool alone() const { return balance_.alone(); }
+
     void run(const std::shared_ptr<Job>& job) {
         {
             std::lock_guard<std::mutex> lock(mutex_);
@@ -86,7 +149,9 @@ public:
         inside_task = true;
         job->work(0);
         inside_task = false;
+        const int64_t begin = now(CLOCK_MONOTONIC);
         job->wait();
+        balance_.add(job->helped.load(std::memory_order_relaxed), now(CLOCK_MONOTONIC) - begin);
         std::lock_guard<std::mutex> lock(mutex_);
         jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), job), jobs_.end());
     }
@@ -112,8 +177,8 @@ private:
                 job = take(&worker);
                 seen = posted_.load(std::memory_order_relaxed);
             }
-            if (!job) {  // the next call usually comes within microseconds
-                for (int i = 0; i < 4000 && posted_.load(std::memory_order_acquire) == seen; ++i) pause_briefly();
+            if (!job) {  // the next call often comes within microseconds
+                spin([&] { return posted_.load(std::memory_order_acquire) != seen; });
                 std::unique_lock<std::mutex> lock(mutex_);
                 wake_.wait(lock, [&] { return (job = take(&worker)) != nullptr; });
             }
@@ -121,6 +186,7 @@ private:
         }
     }
 
+    Balance balance_;
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<std::shared_ptr<Job>> jobs_;
@@ -149,7 +215,7 @@ Pool& the_pool() {
 
 void run_parallel(int64_t count, int threads, Task task) {
     const int workers = static_cast<int>(std::min<int64_t>(std::max(threads, 1), count));
-    if (workers <= 1 || inside_task) {
+    if (workers <= 1 || inside_task || the_pool().alone()) {
         for (int64_t i = 0; i < count; ++i) task.call(task.context, i, 0);
         return;
     }
