@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from panoptic_gs.backends import Blending, BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
+from panoptic_gs.sums import ViewSum
 from panoptic_gs.uplift.sparse import SparseMatrix, side_by_side
 from panoptic_gs.uplift.votes import LabelVotes
 
@@ -48,7 +50,7 @@ class MaskWeights:
         return SparseMatrix(self.votes.indptr, self.votes.column, self.votes.weight / total, self.votes.num_columns)
 
 
-class MaskVotes:
+class MaskVotes(ViewSum):
     """Collects :class:`MaskWeights` view by view.
 
     Each view is a pass of :class:`LabelVotes` over its blended pairs, on the splats' device, so the sums are exact
@@ -57,7 +59,8 @@ class MaskVotes:
 
     Args:
         num_gaussians: N, the number of Gaussians.
-        blending: as in :func:`~panoptic_gs.rasterization`.
+        blending: as in :func:`~panoptic_gs.rasterization`: ``near_plane``, ``far_plane``, ``radius_clip``, ``eps2d``,
+            ``rasterize_mode``, ``alpha_max``.
 
     >>> import torch
     >>> from panoptic_gs import Camera, Splats
@@ -74,11 +77,7 @@ class MaskVotes:
     tensor([[1.0000, 0.5000]])
     """
 
-    def __init__(
-        self,
-        num_gaussians: int,
-        **blending: Unpack[BlendingKeywords],
-    ) -> None:
+    def __init__(self, num_gaussians: int, **blending: Unpack[BlendingKeywords]) -> None:
         self.num_gaussians = num_gaussians
         self.blending = Blending(**blending)
         self._views: list[_ViewMasks] = []
@@ -121,23 +120,46 @@ class MaskVotes:
             names = torch.from_numpy(np.unique(torch.as_tensor(masks).cpu().numpy()).astype(np.int64))
             names = names[names != 0]
             members = None
+        self.blending = votes.blending  # views on other devices are blended alike
         sums = votes.state_dict()
         self._views.append(_view_masks(sums["indptr"], sums["label"].long(), sums["sum"], names, members))
 
-    def merge(self, other: MaskVotes) -> None:
+    def merge(self, other: MaskVotes) -> MaskVotes:
         """Add the views of ``other`` behind those that are here.
+
+        Returns:
+            These votes.
 
         Raises:
             InputError: the numbers of Gaussians or the rules of blending differ.
         """
-        if other.num_gaussians != self.num_gaussians or other.blending != self.blending:
-            raise InputError(
-                "votes",
-                f"votes for {other.num_gaussians} Gaussians, {other.blending}",
-                f"votes for {self.num_gaussians} Gaussians, {self.blending}",
-                "Merge votes for the same splats, blended alike.",
-            )
+        # The rules of blending are compared where sums are: no views, no sums.
+        LabelVotes(self.num_gaussians, **asdict(self.blending)).merge(
+            LabelVotes(other.num_gaussians, **asdict(other.blending))
+        )
+        if self.blending.alpha_max is None:
+            self.blending = other.blending
         self._views.extend(other._views)
+        return self
+
+    def all_reduce(self, group: Any = None) -> MaskVotes:
+        """Give every process of a ``torch.distributed`` group the views of all, in order of ranks; all call this.
+
+        Returns:
+            These votes.
+        """
+        gathered: list[Any] = [None] * torch.distributed.get_world_size(group)
+        torch.distributed.all_gather_object(gathered, (self.blending, self._views), group=group)
+        self._views = []
+        for blending, views in gathered:
+            part = MaskVotes(self.num_gaussians, **asdict(blending))
+            part._views = views
+            self.merge(part)
+        return self
+
+    def empty(self) -> MaskVotes:
+        """Votes of no views for the same Gaussians, blended alike."""
+        return MaskVotes(self.num_gaussians, **asdict(self.blending))
 
     def finish(self) -> MaskWeights:
         """The matrices over all views, on the CPU; more views can be added afterwards."""
