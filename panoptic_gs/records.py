@@ -163,7 +163,9 @@ def parse_record(value: Any, kind: type[T], source: Path | str, *, text: bool = 
     except _Misfit as misfit:
         where = misfit.path.lstrip(".")
         found = misfit.found if not where else f"{where}: {misfit.found}"
-        raise InputError(source, found, misfit.expected, misfit.mend or mend) from None
+        raise InputError(
+            source, f"a missing or malformed field ({found})", misfit.expected, misfit.mend or mend
+        ) from None
     except RecursionError:
         raise InputError(source, "a value that is nested too deeply", _kind_name(kind), mend) from None
 

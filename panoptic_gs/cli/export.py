@@ -106,8 +106,7 @@ class Export(Output):
         if not objects:
             raise InputError(self.labelled, "no Gaussian with a label", "labelled splats", "Uplift the labels again.")
         if "splats" in formats:
-            meaning = PanopticScene(scene.categories, scene.segments, {}, source=self.labelled.name)
-            save_labelled_scene(folder / "splats", scene.splats, scene.labels, meaning)
+            save_labelled_scene(folder / "splats", scene.splats, scene.labels, scene.labelling)
             written["splats/splats.ply"] = f"{len(scene.splats):,} Gaussians with segment_id, category_id, confidence"
         if "objects" in formats:
             files = export.write_objects(folder / "objects", scene, objects)

@@ -43,8 +43,8 @@ class Render(Output):
 
         console = self.console()
         frames = Scene.load(self.scene).split(self.split)
-        splats, labels, segments, categories = load_labelled_scene(self.labelled)
-        palette = PanopticPalette([segment.id for segment in segments])
+        splats, labels, labelling = load_labelled_scene(self.labelled)
+        palette = PanopticPalette(labelling.segment_ids)
         maps: dict[str, np.ndarray] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by="panoptic/panoptic.json") as folder:
             (folder / "depth").mkdir()
@@ -62,9 +62,8 @@ class Render(Output):
                 write_png(folder / "confidence" / f"{frame.stem}.png", to_bytes(panoptic.confidence))
                 write_arrays(folder / "depth" / f"{frame.stem}.npz", depth=colors[0, ..., 3].numpy(),
                              accumulation=alphas[0, ..., 0].numpy())  # fmt: skip
-            PanopticScene(categories, segments, maps, source=f"rendered from {self.labelled.name}").save(
-                folder / "panoptic"
-            )
+            source = f"rendered from {self.labelled.name}"
+            PanopticScene(labelling.categories, labelling.segments, maps, source).save(folder / "panoptic")
         names = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")
         console.print(f"{len(frames)} views written: {self.out}/{', '.join(names)}", markup=False)
         self.finish([self.out / name for name in names], views=len(frames))

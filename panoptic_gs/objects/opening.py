@@ -6,11 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.ply import count_vertices
 from panoptic_gs.uplift import LabelledScene, load_labelled_scene
 from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint
@@ -59,7 +57,6 @@ def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScen
     chosen = _sample(count, max_gaussians)
     _require_memory(folder / "splats.ply", count, 1.0 if chosen is None else len(chosen) / count)
     scene = load_labelled_scene(folder, chosen)
-    _require_known_labels(scene, folder)
     return OpenedScene(scene, folder, count)
 
 
@@ -86,23 +83,6 @@ def _require_labels(path: Path, folder: Path) -> None:
             f"no {', '.join(missing)}" if missing else f"a {path.suffix} file",
             "a labelled scene folder, or config.yml of a panst3r-ludvig training",
             "Make one with 'panoptic-gs uplift'.",
-        )
-
-
-def _require_known_labels(scene: LabelledScene, folder: Path) -> None:
-    try:
-        PanopticScene(scene.categories, scene.segments, {})
-    except InputError as error:
-        raise InputError(
-            folder / "segments.json", f"{error.source} with {error.found}", error.expected, error.mend
-        ) from error
-    unknown = np.setdiff1d(scene.labels.label.numpy(), [0, *(segment.id for segment in scene.segments)])
-    if unknown.size:
-        raise InputError(
-            folder / "labels.safetensors",
-            f"{unknown.size} labels that segments.json does not list, the first {unknown[0]}",
-            "labels of this scene",
-            "Take all three files from one uplift.",
         )
 
 

@@ -143,8 +143,7 @@ def _of_labelled(
     progress: Progress | None,
 ) -> Evaluation:
     shown = evenly(frames, options.max_views)
-    meaning = PanopticScene(scene.categories, scene.segments, {}, source="rendered")
-    evaluator = Evaluator(meaning, truth, shown, options.width)
+    evaluator = Evaluator(scene.labelling, truth, shown, options.width)
     path = {stem: frame.camera for stem, frame in frames.items()}
     for number, view in enumerate(render_path(scene, path, mode), start=1):
         evaluator.add(frame_view(frames[view.name], view.ids, view.rgb, truth))

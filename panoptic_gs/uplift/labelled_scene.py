@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
-from panoptic_gs.panoptic import Category, PanopticScene, Segment, category_from_json, category_to_json
+from panoptic_gs.labelling import Category, Labelling, Segment
 from panoptic_gs.ply import count_vertices
 from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.splats import Splats
@@ -23,15 +24,28 @@ class LabelledScene(NamedTuple):
 
     splats: Splats
     labels: GaussianLabels
-    segments: tuple[Segment, ...]
-    categories: tuple[Category, ...]
+    labelling: Labelling
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments that labels are ids of."""
+        return self.labelling.segments
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The segments' classes."""
+        return self.labelling.categories
+
+    def with_segments(self, segments: Collection[Segment]) -> LabelledScene:
+        """The same Gaussians and labels with other segments."""
+        return self._replace(labelling=self.labelling.with_segments(segments))
 
 
 def save_labelled_scene(
     folder: Path | str,
     splats: Splats,
     labels: GaussianLabels,
-    panoptic: PanopticScene,
+    labelling: Labelling,
     *,
     overwrite: bool = False,
 ) -> None:
@@ -46,32 +60,15 @@ def save_labelled_scene(
     """
     labels.require_count(len(splats))
     segment_id, confidence = (value.cpu().numpy() for value in labels.best())
-    known = np.array(sorted({0, *(segment.id for segment in panoptic.segments)}))
-    unknown = np.setdiff1d(labels.label.cpu().numpy(), known)
-    if unknown.size:
-        raise InputError(
-            "labels",
-            f"{unknown.size} labels that are no segment, the first {unknown[0]}",
-            "ids of the panoptic scene's segments",
-            "Pass the scene whose maps were uplifted.",
-        )
+    labelling.require_known(labels.label.cpu().numpy(), "labels", "Pass the scene whose maps were uplifted.")
     with replacing_folder(Path(folder), overwrite=overwrite, known_by="segments.json") as temporary:
         splats.save_ply(temporary / "splats.ply", extra={
             "segment_id": segment_id.astype(np.int32),
-            "category_id": panoptic.category_of()[segment_id],
+            "category_id": labelling.category_of()[segment_id],
             "confidence": confidence,
         })  # fmt: skip
         labels.save(temporary / "labels.safetensors")
-        write_json(temporary / "segments.json", {
-            "info": {"source": panoptic.source},
-            "segments": [
-                {"id": s.id, "category_id": s.category_id}
-                | ({} if s.score is None else {"score": s.score})
-                | ({} if s.name is None else {"name": s.name})
-                for s in panoptic.segments
-            ],
-            "categories": [category_to_json(category) for category in panoptic.categories],
-        })  # fmt: skip
+        write_json(temporary / "segments.json", labelling.to_json())
 
 
 def load_labelled_scene(folder: Path | str, rows: Tensor | None = None) -> LabelledScene:
@@ -82,11 +79,12 @@ def load_labelled_scene(folder: Path | str, rows: Tensor | None = None) -> Label
         rows: numbers ``[M]`` of the Gaussians to take, all by default.
 
     Raises:
-        InputError: a file is missing, truncated or malformed, or labels and splats differ in number.
+        InputError: a file is missing, truncated or malformed, labels and splats differ in number, or a label is no
+            segment.
     """
     folder = Path(folder)
     file = folder / "segments.json"
-    document = read_json(file)
+    labelling = Labelling.from_json(read_json(file), file)
     count = count_vertices(folder / "splats.ply")
     labels = GaussianLabels.load(folder / "labels.safetensors")
     if len(labels) != count:
@@ -96,24 +94,8 @@ def load_labelled_scene(folder: Path | str, rows: Tensor | None = None) -> Label
             f"{count}, as many as in splats.ply",
             "Take both files from one uplift.",
         )
+    labelling.require_known(
+        labels.label.numpy(), folder / "labels.safetensors", "Take it and segments.json from one uplift."
+    )
     splats = Splats.load_ply(folder / "splats.ply", rows, strict=True)
-    labels = labels if rows is None else labels.subset(rows)
-    try:
-        categories = [category_from_json(entry) for entry in document["categories"]]
-        segments = [
-            Segment(
-                int(entry["id"]),
-                int(entry["category_id"]),
-                None if entry.get("score") is None else float(entry["score"]),
-                name=None if entry.get("name") is None else str(entry["name"]),
-            )
-            for entry in document["segments"]
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            file,
-            f"a missing or malformed field ({error})",
-            "segments (id, category_id) and categories (id, name, isthing)",
-            "Write the labelled scene again.",
-        ) from error
-    return LabelledScene(splats, labels, tuple(segments), tuple(categories))
+    return LabelledScene(splats, labels if rows is None else labels.subset(rows), labelling)

@@ -44,13 +44,15 @@ class GaussianLabels:
     def __post_init__(self) -> None:
         for name, dtype in _DTYPES.items():
             value = getattr(self, name)
-            if value.ndim != 1 or value.dtype.is_floating_point != dtype.is_floating_point:
+            fits = value.dtype in (_FLOATS if dtype.is_floating_point else _INTEGERS)
+            if value.ndim != 1 or not fits or value.layout != torch.strided:
                 raise InputError(
                     f"GaussianLabels.{name}",
                     f"{value.dtype} of shape {list(value.shape)}",
                     f"one-dimensional {dtype}",
                     "Pass sparse rows as LabelVotes.finish makes them.",
                 )
+            self._require_range(name, value)
             object.__setattr__(self, name, value.to(dtype).contiguous())
         count = len(self.indptr) - 1
         if count < 0 or self.indptr[0] != 0 or self.indptr[-1] != len(self.label) or (self.indptr.diff() < 0).any():
@@ -79,6 +81,20 @@ class GaussianLabels:
                 "labels that are negative or not ascending within a row",
                 "ascending labels",
                 "Sort each row by label.",
+            )
+
+    def _require_range(self, name: str, value: Tensor) -> None:
+        """Before anything is converted: labels are ids, weights and sums of them are finite and not negative."""
+        if value.numel() == 0 or name == "indptr":
+            return
+        low, high = (bound.item() for bound in value.aminmax())
+        most = {"label": torch.iinfo(torch.int32).max, "weight": 1.0 + 1e-3}.get(name, torch.finfo(torch.float32).max)
+        if not (low >= 0 and high <= most):  # false for NaN, too
+            raise InputError(
+                f"GaussianLabels.{name}",
+                f"values from {low:g} to {high:g}",
+                f"finite values from 0 to {most:g}" if value.is_floating_point() else f"ids from 0 to {most}",
+                "Write the labels again; the file may be damaged.",
             )
 
     @classmethod
@@ -156,10 +172,14 @@ class GaussianLabels:
         """The same labels on another device."""
         return GaussianLabels.from_kernel(*(getattr(self, name).to(device) for name in _DTYPES))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The five tensors by name, as files hold them."""
+        return {name: getattr(self, name) for name in LABEL_TENSORS}
+
     def save(self, path: Path | str) -> None:
         """Write ``labels.safetensors``: the five tensors by name, in one move."""
         with replacing(Path(path)) as temporary:
-            save_file({name: getattr(self, name).cpu() for name in _DTYPES}, temporary)
+            save_file({name: value.cpu() for name, value in self.tensors().items()}, temporary)
 
     @classmethod
     def load(cls, path: Path | str) -> GaussianLabels:
@@ -183,7 +203,7 @@ class GaussianLabels:
         try:
             return cls(**{name: tensors[name] for name in _DTYPES})
         except InputError as error:
-            raise InputError(path, f"{error.source} with {error.found}", error.expected, error.mend) from error
+            raise error.inside(path) from error
 
     def require_count(self, num_gaussians: int) -> None:
         """Check that these labels can belong to ``num_gaussians`` Gaussians.
@@ -207,3 +227,7 @@ _DTYPES = {
     "total": torch.float32,
     "void": torch.float32,
 }
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+LABEL_TENSORS = tuple(_DTYPES)
+"""Names of the tensors that make up labels."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.boxes import Box
-from panoptic_gs.panoptic import MAX_SEGMENT_ID, Segment
+from panoptic_gs.labelling import MAX_SEGMENT_ID, Segment
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 
 LONGEST_NAME = 80
@@ -71,7 +71,7 @@ def merge(scene: LabelledScene, segment_id: int, into: int) -> LabelledScene:
         raise InputError("merge", f"object {into} twice", "two objects", "Choose another object.")
     every = torch.ones(len(scene.labels), dtype=torch.bool)
     segments = tuple(segment for segment in scene.segments if segment.id != segment_id)
-    return scene._replace(labels=_relabel(scene.labels, every, segment_id, into), segments=segments)
+    return scene._replace(labels=_relabel(scene.labels, every, segment_id, into)).with_segments(segments)
 
 
 def split_box(scene: LabelledScene, segment_id: int, box: Box) -> tuple[LabelledScene, int]:
@@ -100,7 +100,7 @@ def split_box(scene: LabelledScene, segment_id: int, box: Box) -> tuple[Labelled
         raise InputError("segments", f"id {new - 1}", f"ids below {MAX_SEGMENT_ID}", "Number the segments anew.")
     labels = _relabel(scene.labels, inside, segment_id, new)
     part = Segment(new, segment.category_id, segment.score)
-    return scene._replace(labels=labels, segments=(*scene.segments, part)), new
+    return scene._replace(labels=labels).with_segments((*scene.segments, part)), new
 
 
 def delete(scene: LabelledScene, segment_id: int) -> LabelledScene:
@@ -117,10 +117,8 @@ def delete(scene: LabelledScene, segment_id: int) -> LabelledScene:
     if not kept.any():
         raise InputError("delete", "the only object", "at least one Gaussian left", "Keep this one.")
     return scene._replace(
-        splats=scene.splats.subset(kept),
-        labels=_without_label(scene.labels.subset(kept), segment_id),
-        segments=tuple(segment for segment in scene.segments if segment.id != segment_id),
-    )
+        splats=scene.splats.subset(kept), labels=_without_label(scene.labels.subset(kept), segment_id)
+    ).with_segments([segment for segment in scene.segments if segment.id != segment_id])
 
 
 def move(scene: LabelledScene, segment_id: int, translation: Sequence[float] | np.ndarray) -> LabelledScene:
@@ -209,7 +207,7 @@ class History:
 
 
 def _with_segment(scene: LabelledScene, segment: Segment) -> LabelledScene:
-    return scene._replace(segments=tuple(segment if old.id == segment.id else old for old in scene.segments))
+    return scene.with_segments([segment if old.id == segment.id else old for old in scene.segments])
 
 
 def _relabel(labels: GaussianLabels, rows: Tensor, old: int, new: int) -> GaussianLabels:

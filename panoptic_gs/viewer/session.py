@@ -13,7 +13,6 @@ import torch
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.opening import OpenedScene
 from panoptic_gs.objects.table import ObjectTable
-from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
 from panoptic_gs.viewer import appearance, edits
@@ -204,8 +203,8 @@ class Session:
         """
         scene = self.scene
         source = f"edited from {self.opened.folder.resolve().name}"
-        meaning = PanopticScene(scene.categories, scene.segments, {}, source=source)
-        save_labelled_scene(self.out, scene.splats, scene.labels, meaning, overwrite=self._saved_here)
+        labelling = scene.labelling.with_source(source)
+        save_labelled_scene(self.out, scene.splats, scene.labels, labelling, overwrite=self._saved_here)
         self._saved_here = True
         self.history.mark_saved()
         return self.out

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The labels of the Gaussians of a training: uplifted now and then, carried along while Gaussians come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nerfstudio_plugin.compat import label_device
+from panoptic_gs.camera import Camera
+from panoptic_gs.labelling import Labelling
+from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift import GaussianLabels, render_panoptic, uplift_labels
+from panoptic_gs.uplift.checkpoint import labels_from_state, labels_to_state
+
+_ROW = "label_row"
+
+
+class UpliftedLabels(NamedTuple):
+    """The label distribution of each Gaussian, what the labels mean, and their colours."""
+
+    labels: GaussianLabels
+    meaning: Labelling
+    palette: PanopticPalette
+
+
+class TrainedLabels:
+    """What the model knows of labels.
+
+    Between two uplifts the densification strategy's running state carries, for each Gaussian, the row of the Gaussian
+    that it was split or copied from. So labels stay right while Gaussians come and go, and the model hands that state
+    to each call.
+
+    Args:
+        void: whether void pixels take no part in uplifting, or count as a label of their own.
+        rasterize_mode: how the splats are trained.
+    """
+
+    def __init__(self, void: Literal["abstain", "label"], rasterize_mode: Literal["classic", "antialiased"]) -> None:
+        self._void: Literal["abstain", "label"] = void
+        self._rasterize_mode: Literal["classic", "antialiased"] = rasterize_mode
+        self._uplifted: UpliftedLabels | None = None
+
+    def uplift(
+        self,
+        splats: Splats,
+        views: Iterable[tuple[Camera, Tensor]],
+        weights: Sequence[Tensor] | None,
+        meaning: Labelling,
+        strategy_state: dict[str, Any],
+    ) -> None:
+        """Give the Gaussians the labels of the pixels that show them (LUDVIG, Eq. 7).
+
+        Args:
+            splats: the Gaussians as they are now.
+            views: camera and predicted segment ids ``[H, W]`` of each training view.
+            weights: a factor ``[H, W]`` for the votes of each view's pixels; all count the same by default.
+            meaning: what the ids mean.
+            strategy_state: the running state of the densification strategy.
+        """
+        device = label_device(splats.means.device)
+        labels = uplift_labels(
+            splats.to(device),
+            ((camera.to(device), ids.to(device)) for camera, ids in views),
+            None if weights is None else [factors.to(device) for factors in weights],
+            void=self._void,
+            rasterize_mode=self._rasterize_mode,
+        )
+        self._take(labels, meaning, strategy_state, splats.means.device)
+
+    def current(self, strategy_state: Mapping[str, Any]) -> UpliftedLabels | None:
+        """Labels of the Gaussians as they are now; None before the first uplift."""
+        if self._uplifted is None:
+            return None
+        rows = strategy_state[_ROW]
+        if len(rows) == len(self._uplifted.labels) and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
+            return self._uplifted
+        return self._uplifted._replace(labels=self._uplifted.labels.subset(rows.to(self._uplifted.labels.device)))
+
+    def forget(self) -> None:
+        """Go back to before the first uplift."""
+        self._uplifted = None
+
+    def state(self, strategy_state: Mapping[str, Any]) -> dict[str, Any]:
+        """What a checkpoint keeps: plain containers and tensors only."""
+        uplifted = self.current(strategy_state)
+        return {"labels": None} if uplifted is None else labels_to_state(uplifted.labels, uplifted.meaning)
+
+    def load_state(self, state: Mapping[str, Any], strategy_state: dict[str, Any], device: torch.device) -> None:
+        """Take labels from a checkpoint.
+
+        Raises:
+            InputError: they are malformed, or of a newer version.
+        """
+        if state["labels"] is None:
+            self.forget()
+            return
+        labels, meaning = labels_from_state(state, "the checkpoint's labels")
+        self._take(labels.to(label_device(device)), meaning, strategy_state, device)
+
+    def outputs(
+        self, splats: Splats, camera: Camera, inside: Tensor | None, strategy_state: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """The panoptic outputs of one camera, ``[H, W, C]``; void where there are no labels.
+
+        Args:
+            splats: the Gaussians as they are now.
+            camera: the view.
+            inside: which Gaussians ``[N]`` bool are drawn; all by default.
+            strategy_state: the running state of the densification strategy.
+        """
+        device = splats.means.device
+        uplifted = self.current(strategy_state)
+        if uplifted is None:
+            return no_labels(camera.height, camera.width, device)
+        labels = uplifted.labels
+        if inside is not None:
+            splats, labels = splats.subset(inside), labels.subset(inside.to(labels.device))
+        ids, confidence, _ = render_panoptic(
+            splats.to(labels.device), labels, camera.to(labels.device), rasterize_mode=self._rasterize_mode
+        )
+        ids, confidence = ids.to(device), confidence.to(device)
+        category_of = torch.from_numpy(uplifted.meaning.category_of()).to(device)
+        return {
+            "panoptic": uplifted.palette.colorize(ids),
+            "segment_id": ids[..., None].float(),
+            "category_id": category_of[ids][..., None].float(),
+            "panoptic_confidence": confidence[..., None].float(),
+        }
+
+    def _take(
+        self, labels: GaussianLabels, meaning: Labelling, strategy_state: dict[str, Any], device: torch.device
+    ) -> None:
+        strategy_state[_ROW] = torch.arange(len(labels), device=device)
+        self._uplifted = UpliftedLabels(labels, meaning, PanopticPalette(meaning.segment_ids))
+
+
+def no_labels(height: int, width: int, device: torch.device) -> dict[str, Tensor]:
+    """The panoptic outputs of a view without labels."""
+    single = torch.zeros(height, width, 1, device=device)
+    return {
+        "panoptic": single.expand(height, width, 3),
+        "segment_id": single,
+        "category_id": single.clone(),
+        "panoptic_confidence": single.clone(),
+    }
