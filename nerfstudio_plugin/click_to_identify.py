@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from nerfstudio.viewer.viewer_elements import ViewerClick, ViewerControl
 
+from panoptic_gs.labelling import Labelling
+from panoptic_gs.objects.picking import pick
 from panoptic_gs.objects.table import ObjectTable
-from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 from panoptic_gs.viewer.markdown import plain
-from panoptic_gs.viewer.picking import pick
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HINT = "Click an object to identify it."
 _NO_LABELS = "No labels yet: they are uplifted while the training goes on, where the scene has panoptic maps."
 
-Labelled = Callable[[], tuple[Splats, GaussianLabels, PanopticScene] | None]
+Labelled = Callable[[], tuple[Splats, GaussianLabels, Labelling] | None]
 """Gives the Gaussians as they are, their labels and what these mean, or None where there are none yet."""
 
 
@@ -36,9 +36,9 @@ class ClickToIdentify(ViewerControl):
         rasterize_mode: how the model renders them.
     """
 
-    def __init__(self, labelled: Labelled, rasterize_mode: str = "classic") -> None:
+    def __init__(self, labelled: Labelled, rasterize_mode: Literal["classic", "antialiased"] = "classic") -> None:
         self._labelled = labelled
-        self._rasterize_mode = rasterize_mode
+        self._rasterize_mode: Literal["classic", "antialiased"] = rasterize_mode
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
@@ -52,7 +52,7 @@ class ClickToIdentify(ViewerControl):
             return _NO_LABELS
         splats, labels, meaning = labelled
         found = pick(splats, labels, click.origin, click.direction, fov_y, rasterize_mode=self._rasterize_mode)
-        scene = LabelledScene(splats.to("cpu"), labels.to("cpu"), meaning.segments, meaning.categories)
+        scene = LabelledScene(splats.to("cpu"), labels.to("cpu"), meaning)
         row = ObjectTable(scene).get(found)
         if row is None:
             return f"Nothing there. {_HINT}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from gsplat.strategy import DefaultStrategy
@@ -22,20 +22,21 @@ from torch.nn import Parameter
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from nerfstudio_plugin.click_to_identify import ClickToIdentify
-from nerfstudio_plugin.compat import label_device, lpips_if_present
+from nerfstudio_plugin.compat import lpips_if_present
 from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.dataparser import no_seed_points
 from nerfstudio_plugin.gaussians import initial_parameters
 from nerfstudio_plugin.ssim import SSIM
+from nerfstudio_plugin.trained_labels import TrainedLabels, UpliftedLabels, no_labels
 from panoptic_gs.camera import Camera
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.losses import panoptic_color_loss
 from panoptic_gs.palette import PanopticPalette
-from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.rasterize import rasterization
 from panoptic_gs.splats import Splats
-from panoptic_gs.uplift import GaussianLabels, render_panoptic, uplift_labels
+from panoptic_gs.uplift import GaussianLabels
 
-_LABEL_TENSORS = ("indptr", "label", "weight", "total", "void")
 _VISER_BACKGROUND = (0.1490, 0.1647, 0.2157)
 
 
@@ -53,14 +54,6 @@ class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
     """Whether void pixels take no part in uplifting, or count as a label of their own (the paper's literal Z)."""
     verbose_densification: bool = False
     """Print each densification step."""
-
-
-class UpliftedLabels(NamedTuple):
-    """The label distribution of each Gaussian, a scene without maps that says what the labels mean, and its colours."""
-
-    labels: GaussianLabels
-    meaning: PanopticScene
-    palette: PanopticPalette
 
 
 class PanopticSplatfactoModel(SplatfactoModel):
@@ -111,9 +104,11 @@ class PanopticSplatfactoModel(SplatfactoModel):
         )
 
         self.panoptic: PanopticScene | None = metadata.get("panoptic")
-        self.palette: PanopticPalette | None = None if self.panoptic is None else _palette(self.panoptic)
+        self.palette: PanopticPalette | None = None
+        if self.panoptic is not None:
+            self.palette = PanopticPalette(self.panoptic.segment_ids)
         self.weigh_loss = bool(metadata.get("weigh_loss"))
-        self.uplifted: UpliftedLabels | None = None
+        self.trained_labels = TrainedLabels(config.uplift_void, config.rasterize_mode)
         self.on_evaluated: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None
         """Called with the outputs and the batch of each evaluated view."""
         self.click_to_identify = ClickToIdentify(self._labelled, config.rasterize_mode)
@@ -158,34 +153,16 @@ class PanopticSplatfactoModel(SplatfactoModel):
             parameter.data = parameter.data.new_zeros((count, *parameter.shape[1:]))
             parameter.grad = None
         self.strategy_state = self.strategy.initialize_state(scene_scale=self.strategy_state["scene_scale"])
-        self.uplifted = None
+        self.trained_labels.forget()
         return super(SplatfactoModel, self).load_state_dict(dict, **kwargs)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The labels of the Gaussians and what they mean; plain containers and tensors only."""
-        uplifted = self.current_labels()
-        if uplifted is None:
-            return {"labels": None}
-        meaning = uplifted.meaning
-        return {
-            "labels": {name: getattr(uplifted.labels, name).cpu() for name in _LABEL_TENSORS},
-            "segments": [(s.id, s.category_id, s.score) for s in meaning.segments],
-            "categories": [(c.id, c.name, c.isthing, c.color) for c in meaning.categories],
-            "source": meaning.source,
-        }
+        return self.trained_labels.state(self.strategy_state)
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Take labels from a checkpoint."""
-        if state["labels"] is None:
-            self.uplifted = None
-            return
-        meaning = PanopticScene(
-            [Category(*entry) for entry in state["categories"]],
-            [Segment(*entry) for entry in state["segments"]],
-            {},
-            source=state["source"],
-        )
-        self._take_labels(GaussianLabels(**state["labels"]).to(label_device(self.device)), meaning)
+        self.trained_labels.load_state(state, self.strategy_state, self.device)
 
     # Labels
 
@@ -209,30 +186,11 @@ class PanopticSplatfactoModel(SplatfactoModel):
             weights: a factor ``[H, W]`` for the votes of each view's pixels; all count the same by default.
         """
         assert self.panoptic is not None
-        device = label_device(self.device)
-        labels = uplift_labels(
-            self.splats().to(device),
-            ((camera.to(device), ids.to(device)) for camera, ids in views),
-            None if weights is None else [factors.to(device) for factors in weights],
-            void=self.config.uplift_void,
-            rasterize_mode=self.config.rasterize_mode,
-        )
-        self._take_labels(
-            labels, PanopticScene(self.panoptic.categories, self.panoptic.segments, {}, self.panoptic.source)
-        )
-
-    def _take_labels(self, labels: GaussianLabels, meaning: PanopticScene) -> None:
-        self.strategy_state["label_row"] = torch.arange(len(labels), device=self.device)
-        self.uplifted = UpliftedLabels(labels, meaning, _palette(meaning))
+        self.trained_labels.uplift(self.splats(), views, weights, self.panoptic.labelling, self.strategy_state)
 
     def current_labels(self) -> UpliftedLabels | None:
         """Labels of the Gaussians as they are now; None before the first uplift."""
-        if self.uplifted is None:
-            return None
-        rows = self.strategy_state["label_row"]
-        if len(rows) == len(self.uplifted.labels) and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
-            return self.uplifted
-        return self.uplifted._replace(labels=self.uplifted.labels.subset(rows.to(self.uplifted.labels.device)))
+        return self.trained_labels.current(self.strategy_state)
 
     # Rendering
 
@@ -283,7 +241,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
             "depth": depth,
             "accumulation": alpha,
             "background": background,
-            **self._panoptic_outputs(view, inside),
+            **self.trained_labels.outputs(self.splats(), view, inside, self.strategy_state),
         }
 
     def _rasterize(
@@ -323,38 +281,19 @@ class PanopticSplatfactoModel(SplatfactoModel):
         )
         return render[0], alpha[0], info
 
-    def _labelled(self) -> tuple[Splats, GaussianLabels, PanopticScene] | None:
+    def _labelled(self) -> tuple[Splats, GaussianLabels, Labelling] | None:
         """The Gaussians and labels on the device where labels are rendered."""
         uplifted = self.current_labels()
         if uplifted is None:
             return None
         return self.splats().to(uplifted.labels.device), uplifted.labels, uplifted.meaning
 
-    def _panoptic_outputs(self, camera: Camera, inside: Tensor | None) -> dict[str, Tensor]:
-        uplifted = self.current_labels()
-        if uplifted is None:
-            return _no_labels(camera.height, camera.width, self.device)
-        splats, labels = self.splats(), uplifted.labels
-        if inside is not None:
-            splats, labels = splats.subset(inside), labels.subset(inside.to(labels.device))
-        ids, confidence, _ = render_panoptic(
-            splats.to(labels.device), labels, camera.to(labels.device), rasterize_mode=self.config.rasterize_mode
-        )
-        ids, confidence = ids.to(self.device), confidence.to(self.device)
-        category_of = torch.from_numpy(uplifted.meaning.category_of()).to(ids.device)
-        return {
-            "panoptic": uplifted.palette.colorize(ids),
-            "segment_id": ids[..., None].float(),
-            "category_id": category_of[ids][..., None].float(),
-            "panoptic_confidence": confidence[..., None].float(),
-        }
-
     @staticmethod
     def get_empty_outputs(width: int, height: int, background: Tensor) -> dict[str, Tensor]:  # pyright: ignore
         """All outputs of a view without Gaussians."""
         outputs = SplatfactoModel.get_empty_outputs(width, height, background)
         outputs["background"] = background.expand(height, width, 3)
-        return {**outputs, **_no_labels(height, width, background.device)}  # pyright: ignore[reportReturnType]
+        return {**outputs, **no_labels(height, width, background.device)}  # pyright: ignore[reportReturnType]
 
     # Losses and metrics
 
@@ -430,17 +369,3 @@ def viewmats_of(camera_to_worlds: Tensor) -> Tensor:
     upper = torch.cat([rotation, -rotation @ camera_to_worlds[:, :3, 3:]], dim=2)
     last = torch.tensor([[[0.0, 0.0, 0.0, 1.0]]], device=upper.device).expand(len(upper), 1, 4)
     return torch.cat([upper, last], dim=1)
-
-
-def _palette(scene: PanopticScene) -> PanopticPalette:
-    return PanopticPalette([segment.id for segment in scene.segments])
-
-
-def _no_labels(height: int, width: int, device: torch.device) -> dict[str, Tensor]:
-    single = torch.zeros(height, width, 1, device=device)
-    return {
-        "panoptic": single.expand(height, width, 3),
-        "segment_id": single,
-        "category_id": single.clone(),
-        "panoptic_confidence": single.clone(),
-    }

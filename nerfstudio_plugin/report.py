@@ -105,7 +105,7 @@ class EvaluationReport:
         """
         manager, meaning = self._pipeline.datamanager, self._uplifted.meaning
         splats, labels = self._pipeline.model.splats().to("cpu"), self._uplifted.labels.to("cpu")
-        scene = LabelledScene(splats, labels, tuple(meaning.segments), tuple(meaning.categories))
+        scene = LabelledScene(splats, labels, meaning)
         poses = manager.train_dataset.cameras
         cameras = [camera_of(poses[index : index + 1]).to("cpu") for index in range(len(poses))]
         training = None if run is None else TrainingLog.load(run)

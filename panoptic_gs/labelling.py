@@ -130,7 +130,7 @@ class Labelling:
         unknown = np.setdiff1d(ids, [0, *self.segment_ids])
         if unknown.size:
             raise InputError(
-                what, f"{unknown.size} labels that are no listed segment, the first {unknown[0]}",
+                what, f"{unknown.size} labels that are no segment, the first {unknown[0]}",
                 "ids of listed segments, or 0 for void", mend,
             )  # fmt: skip
 
@@ -191,6 +191,15 @@ def segment_to_json(segment: Segment) -> dict[str, Any]:
         segment.iscrowd,
     )
     return {key: int(value) if key == "iscrowd" else value for key, value in record_to_json(entry).items()}
+
+
+def category_from_json(entry: Any, source: Path | str = "category") -> Category:
+    """A category from an entry of COCO's list.
+
+    Raises:
+        InputError: a field is missing or malformed.
+    """
+    return parse_record(entry, Category, source, mend="A category has id, name and isthing.")
 
 
 def categories_to_json(categories: Collection[Category]) -> list[dict[str, Any]]:

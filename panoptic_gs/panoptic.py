@@ -25,6 +25,7 @@ from panoptic_gs.labelling import (
     Labelling,
     Segment,
     categories_to_json,
+    category_from_json,
     segment_to_json,
 )
 from panoptic_gs.panoptic_images import PerImageIdsError, read_panoptic_images
@@ -37,6 +38,7 @@ __all__ = [
     "PanopticScene",
     "PerImageIdsError",
     "Segment",
+    "category_from_json",
     "decode_ids",
     "encode_ids",
     "read_panoptic_images",
@@ -70,8 +72,9 @@ class PanopticScene(Labelling):
         super().__init__(tuple(categories), tuple(segments), source)
         object.__setattr__(self, "maps", maps)
 
-    # Maps may be read lazily, so two scenes are never compared by what they hold.
-    __eq__ = object.__eq__
+    def __eq__(self, other: object) -> bool:
+        return self is other  # maps may be read lazily, so two scenes are never compared by what they hold
+
     __hash__ = object.__hash__
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -64,7 +64,7 @@ class PanopticImages:
     """A folder of COCO panoptic maps, image by image.
 
     Args:
-        folder: it.
+        file: ``panoptic.json``.
         categories: the classes.
         images: in the order of the file; one a stem.
         source: what made the labels, free text.
@@ -72,17 +72,12 @@ class PanopticImages:
         listed_sizes: stem → (width, height) where the file lists the image.
     """
 
-    folder: Path
+    file: Path
     categories: tuple[Category, ...]
     images: tuple[PanopticImage, ...]
     source: str
     declared: bool | None
     listed_sizes: Mapping[str, tuple[int, int]]
-
-    @property
-    def file(self) -> Path:
-        """``panoptic.json``."""
-        return self.folder / FILE
 
     @property
     def maps(self) -> Mapping[str, np.ndarray]:
@@ -130,25 +125,17 @@ class PanopticImages:
         entries: dict[int, list[Segment]] = {}
         for image in self.images:
             for segment in image.segments:
-                entries.setdefault(segment.id, []).append(segment)
-        return tuple(self._summed(of_one) for _, of_one in sorted(entries.items()))
-
-    def _summed(self, entries: list[Segment]) -> Segment:
-        scores = [entry.score for entry in entries if entry.score is not None]
-        first = entries[0]
-        if any(entry.iscrowd != first.iscrowd for entry in entries):
-            raise InputError(
-                self.file, f"id {first.id} with iscrowd 1 in one image and 0 in another",
-                "one object, or one crowd", "Give the crowd an id of its own.",
-            )  # fmt: skip
-        return Segment(
-            first.id,
-            first.category_id,
-            float(np.mean(scores)) if scores else None,
-            next((entry.queries for entry in entries if entry.queries), ()),
-            next((entry.name for entry in entries if entry.name), None),
-            first.iscrowd,
-        )
+                same = entries.setdefault(segment.id, [])
+                if same and same[0].iscrowd != segment.iscrowd:
+                    raise InputError(
+                        self.file,
+                        f"id {segment.id} with iscrowd {int(same[0].iscrowd)} in one image and {int(segment.iscrowd)} "
+                        f"in '{image.file.name}'",
+                        "one iscrowd an id",
+                        "Give the crowd and the object ids of their own.",
+                    )
+                same.append(segment)
+        return tuple(_over_images(of_one) for _, of_one in sorted(entries.items()))
 
     def require_stems(self, stems: Collection[str]) -> None:
         """Check that every map is of one of these images.
@@ -174,27 +161,32 @@ class PanopticImages:
         for image in self.images:
             size, listed = image_size(image.file), self.listed_sizes.get(image.stem)
             # A map that was turned as EXIF says has the photo's sides exchanged; only the photo can tell.
-            if listed is not None and not (same_shape(size, listed) or same_shape(size[::-1], listed)):
+            if listed is not None and not (same_shape(size, listed) or same_shape((size[1], size[0]), listed)):
                 raise InputError(
                     image.file,
                     f"{size[0]}×{size[1]} pixels",
-                    f"{listed[0]}×{listed[1]} as {FILE} lists the image, or that size scaled",
+                    f"{listed[0]}×{listed[1]} as {self.file.name} lists the image, or that size scaled",
                     "Write the map in its image's shape, without cropping it.",
                 )
             image.read()
 
 
-def read_panoptic_images(folder: Path | str) -> PanopticImages:
-    """Read ``panoptic.json`` of a folder of COCO panoptic maps; maps are read when they are asked for.
+def read_panoptic_images(source: Path | str) -> PanopticImages:
+    """Read a COCO panoptic file; maps are read when they are asked for.
+
+    Args:
+        source: a folder with ``panoptic.json`` and the maps; or the JSON itself, with the maps beside it, or in the
+            folder of its name as COCO has them.
 
     Raises:
         InputError: it is missing or malformed, ids are out of range, an id has two categories in one image, or an image
             has two annotations.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(folder, "no such folder", "a folder of COCO panoptic maps", "Check the path.")
-    file = folder / FILE
+    source = Path(source)
+    file = source if source.suffix == ".json" and source.is_file() else source / FILE
+    if file != source and not source.is_dir():
+        raise InputError(source, "no such folder", "a folder of COCO panoptic maps", "Check the path.")
+    folder = file.with_suffix("") if file.with_suffix("").is_dir() else file.parent
     document = read_record(
         file, _Document,
         mend="It needs categories (id, name, isthing) and annotations (file_name, segments_info with id and "
@@ -219,7 +211,7 @@ def read_panoptic_images(folder: Path | str) -> PanopticImages:
         images[name.stem] = PanopticImage(name.stem, folder / name, segments)
     info = document.info or _Info()
     return PanopticImages(
-        folder, document.categories, tuple(images.values()), info.source, info.scene_wide_ids, _sizes(document)
+        file, document.categories, tuple(images.values()), info.source, info.scene_wide_ids, _sizes(document)
     )
 
 
@@ -257,6 +249,17 @@ def _sizes(document: _Document) -> dict[str, tuple[int, int]]:
         if size is not None:
             found[stem] = size
     return found
+
+
+def _over_images(entries: list[Segment]) -> Segment:
+    """One segment of what images say of it: the mean of the scores, the first name and queries."""
+    scores = [entry.score for entry in entries if entry.score is not None]
+    return replace(
+        entries[0],
+        score=float(np.mean(scores)) if scores else None,
+        queries=next((entry.queries for entry in entries if entry.queries), ()),
+        name=next((entry.name for entry in entries if entry.name), None),
+    )
 
 
 class _MapFiles(Mapping[str, np.ndarray]):

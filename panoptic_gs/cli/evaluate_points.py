@@ -116,7 +116,7 @@ def labelled_splats(folder: Path, min_opacity: float) -> _Cloud:
 
     scene = load_labelled_scene(folder)
     segment, confidence = (values.numpy() for values in scene.labels.best())
-    category_of = PanopticScene(scene.categories, scene.segments, {}).category_of()
+    category_of = scene.labelling.category_of()
     opaque = scene.splats.opacities.numpy() >= min_opacity
     segment, confidence = segment[opaque], confidence[opaque]
     points = LabelledPoints(scene.splats.means.numpy()[opaque], category_of[segment], segment)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.labelling import Category, Labelling
 from panoptic_gs.metrics.contingency import ContingencyTable, LabelMap, as_integers
 from panoptic_gs.metrics.panoptic_quality import PanopticQualities, panoptic_quality
 from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, PROTOCOLS, Protocol, as_protocol, resize_labels
 from panoptic_gs.metrics.segmentation import FrameScores, class_accuracy, class_iou, coverage, mean_over_classes
-from panoptic_gs.panoptic import Category, PanopticScene
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,7 @@ class Scorer:
         InputError: a category id means another class on the other side, or there is no such protocol.
     """
 
-    def __init__(
-        self, meaning: PanopticScene, truth: PanopticScene, protocols: Sequence[str | Protocol] = PROTOCOLS
-    ) -> None:
+    def __init__(self, meaning: Labelling, truth: Labelling, protocols: Sequence[str | Protocol] = PROTOCOLS) -> None:
         require_same_categories(meaning, truth)
         self.categories = truth.categories
         self.protocols = tuple(as_protocol(protocol) for protocol in protocols)
@@ -166,7 +164,7 @@ class Scorer:
         }
 
 
-def require_same_categories(pred: PanopticScene, gt: PanopticScene) -> None:
+def require_same_categories(pred: Labelling, gt: Labelling) -> None:
     """Check that an id means the same class on both sides.
 
     Raises:

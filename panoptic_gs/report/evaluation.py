@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from panoptic_gs.label_maps import resize_nearest
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.metrics import STRICT, ContingencyTable, SceneScores, Scorer
 from panoptic_gs.palette import PanopticPalette
-from panoptic_gs.panoptic import PanopticScene, resize_nearest
 from panoptic_gs.report.confusion import Confusion
 from panoptic_gs.report.contact_sheet import error_map, match_segments
 
@@ -99,7 +100,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, meaning: PanopticScene, truth: PanopticScene | None, shown: Collection[str] = (), width: int = 640
+        self, meaning: Labelling, truth: Labelling | None, shown: Collection[str] = (), width: int = 640
     ) -> None:
         self._scorer = None if truth is None else Scorer(meaning, truth)
         self._meaning, self._truth, self._shown, self._width = meaning, truth, set(shown), width

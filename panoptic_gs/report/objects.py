@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from panoptic_gs.camera import Camera
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.objects.orientation import up_direction
 from panoptic_gs.objects.table import ObjectTable
-from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.uplift import LabelledScene
 
 _LEAST_FOR_BOX = 10  # Gaussians: the box of fewer says nothing
@@ -62,7 +62,7 @@ def labelled_objects(
     return tuple(rows)
 
 
-def mapped_objects(meaning: PanopticScene) -> tuple[ObjectRow, ...]:
+def mapped_objects(meaning: Labelling) -> tuple[ObjectRow, ...]:
     """The segments of panoptic maps, things first."""
     categories = {category.id: category for category in meaning.categories}
     rows = []

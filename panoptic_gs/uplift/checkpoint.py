@@ -51,15 +51,13 @@ def load_checkpoint(path: Path | str) -> LabelledScene:
             _EXPECTED,
             "Train on a scene folder with panoptic maps, or export the splats and run 'panoptic-gs uplift'.",
         )
-    splats = _splats(state)
-    labels = GaussianLabels(**{name: value.clone() for name, value in extra["labels"].items()})
-    labels.require_count(len(splats))
-    return LabelledScene(
-        splats,
-        labels,
-        tuple(Segment(*entry) for entry in extra["segments"]),
-        tuple(Category(*entry) for entry in extra["categories"]),
-    )
+    splats = _splats(state, path)
+    labels, labelling = labels_from_state(extra, path)
+    try:
+        labels.require_count(len(splats))
+    except InputError as error:
+        raise error.inside(path) from error
+    return LabelledScene(splats, labels, labelling)
 
 
 def load_checkpoint_splats(path: Path | str) -> Splats:
@@ -70,10 +68,11 @@ def load_checkpoint_splats(path: Path | str) -> Splats:
     Raises:
         InputError: no checkpoint, one of another method, or a damaged file.
     """
-    return _splats(_last_state(path)[1])
+    path, state = _last_state(path)
+    return _splats(state, path)
 
 
-def _last_state(path: Path | str) -> tuple[Path, dict[str, Any]]:
+def _last_state(path: Path | str) -> tuple[Path, Mapping[str, Any]]:
     """The file of the last checkpoint, and the pipeline's state in it."""
     path = Path(path)
     if path.suffix != ".ckpt":
@@ -93,20 +92,7 @@ def _last_state(path: Path | str) -> tuple[Path, dict[str, Any]]:
             _EXPECTED,
             "Export it with 'ns-export gaussian-splat' and label the PLY with 'panoptic-gs uplift'.",
         )
-    if extra.get("labels") is None:
-        raise InputError(
-            path,
-            "no labels",
-            _EXPECTED,
-            "Train on a scene folder with panoptic maps, or export the splats and run 'panoptic-gs uplift'.",
-        )
-    splats = _splats(state, path)
-    labels, labelling = labels_from_state(extra, path)
-    try:
-        labels.require_count(len(splats))
-    except InputError as error:
-        raise error.inside(path) from error
-    return LabelledScene(splats, labels, labelling)
+    return path, state
 
 
 def labels_to_state(labels: GaussianLabels, labelling: Labelling) -> dict[str, Any]:
@@ -210,6 +196,7 @@ def _splats(state: Mapping[str, Any], path: Path) -> Splats:
                 path, f"{name}: {found}", f"{name} as numbers of shape {['K' if s is None else s for s in shape]}",
                 "Copy the checkpoint again.",
             )  # fmt: skip
+        assert isinstance(value, Tensor)
         tensors[name] = value.clone().float()
     dc, rest = tensors["features_dc"], tensors["features_rest"]
     if rest.shape[1] == 0:  # nerfstudio keeps the logits of plain colours where there are no spherical harmonics

@@ -88,12 +88,12 @@ class GaussianLabels:
         if value.numel() == 0 or name == "indptr":
             return
         low, high = (bound.item() for bound in value.aminmax())
-        most = {"label": torch.iinfo(torch.int32).max, "weight": 1.0 + 1e-3}.get(name, torch.finfo(torch.float32).max)
+        most = torch.iinfo(torch.int32).max if name == "label" else torch.finfo(torch.float32).max
         if not (low >= 0 and high <= most):  # false for NaN, too
             raise InputError(
                 f"GaussianLabels.{name}",
                 f"values from {low:g} to {high:g}",
-                f"finite values from 0 to {most:g}" if value.is_floating_point() else f"ids from 0 to {most}",
+                f"ids from 0 to {most}" if name == "label" else "finite values of at least 0",
                 "Write the labels again; the file may be damaged.",
             )
 

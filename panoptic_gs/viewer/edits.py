@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.objects.boxes import Box
 from panoptic_gs.labelling import MAX_SEGMENT_ID, Segment
+from panoptic_gs.objects.boxes import Box
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 
 LONGEST_NAME = 80

@@ -12,12 +12,12 @@ import torch
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.opening import OpenedScene
+from panoptic_gs.objects.picking import pick
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
 from panoptic_gs.viewer import appearance, edits
 from panoptic_gs.viewer.appearance import ColorBy, PaletteName
-from panoptic_gs.viewer.picking import pick
 
 
 @dataclass

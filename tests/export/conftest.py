@@ -5,6 +5,7 @@ import torch
 from furnished_room import BOXES, CATEGORIES, COLORS, SPACING, surface
 
 from panoptic_gs import Segment, Splats
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.splats import SH_C0
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 
@@ -27,4 +28,4 @@ def furnished() -> LabelledScene:
         torch.arange(count + 1), torch.from_numpy(ids).int(), torch.ones(count), torch.ones(count), torch.zeros(count)
     )
     segments = tuple(Segment(k, k, 0.9 if k == 3 else None) for k in BOXES)
-    return LabelledScene(splats, labels, segments, CATEGORIES)
+    return LabelledScene(splats, labels, Labelling(CATEGORIES, segments))

@@ -78,8 +78,7 @@ def test_a_failed_video_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_the_command_writes_everything_and_says_where(
     tmp_path: Path, furnished: LabelledScene, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    meaning = PanopticScene(furnished.categories, furnished.segments, {})
-    save_labelled_scene(tmp_path / "labelled", furnished.splats, furnished.labels, meaning)
+    save_labelled_scene(tmp_path / "labelled", furnished.splats, furnished.labels, furnished.labelling)
     camera = _cameras(2)[0]
     file = tmp_path / "path.json"
     file.write_text(json.dumps({

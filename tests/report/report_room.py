@@ -10,7 +10,7 @@ import torch
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.export import render_path
-from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.panoptic import Category, Labelling, PanopticScene, Segment
 from panoptic_gs.scene import write_scene
 from panoptic_gs.splats import SH_C0, Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
@@ -58,7 +58,7 @@ def labelled_room() -> LabelledScene:
         torch.arange(count + 1), torch.from_numpy(segment_of), torch.ones(count), torch.full((count,), 5.0),
         torch.zeros(count),
     )  # fmt: skip
-    return LabelledScene(splats, labels, SEGMENTS, CATEGORIES)
+    return LabelledScene(splats, labels, Labelling(CATEGORIES, SEGMENTS, "by hand"))
 
 
 def cameras() -> dict[str, Camera]:
@@ -81,8 +81,7 @@ def cameras() -> dict[str, Camera]:
 def write_room(root: Path) -> tuple[Path, Path]:
     """Write the labelled scene and the scene folder: ``labelled``, ``scene``; the last two views are held out."""
     scene = labelled_room()
-    meaning = PanopticScene(scene.categories, scene.segments, {}, source="by hand")
-    save_labelled_scene(root / "labelled", scene.splats, scene.labels, meaning)
+    save_labelled_scene(root / "labelled", scene.splats, scene.labels, scene.labelling)
     views = {view.name: view for view in render_path(scene, cameras())}
     folder = root / "scene"
     stems = list(views)

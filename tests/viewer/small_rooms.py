@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.panoptic import Category, Labelling, Segment
 from panoptic_gs.splats import SH_C0, Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
 
@@ -50,10 +50,9 @@ def small_room() -> LabelledScene:
     labels = GaussianLabels(
         indptr, torch.tensor(label), torch.tensor(weight), torch.full((count,), 10.0), torch.zeros(count)
     )
-    return LabelledScene(splats, labels, SEGMENTS, CATEGORIES)
+    return LabelledScene(splats, labels, Labelling(CATEGORIES, SEGMENTS, "by hand"))
 
 
 def save(scene: LabelledScene, folder) -> None:
     """Write it as 'panoptic-gs uplift' does."""
-    meaning = PanopticScene(scene.categories, scene.segments, {}, source="by hand")
-    save_labelled_scene(folder, scene.splats, scene.labels, meaning)
+    save_labelled_scene(folder, scene.splats, scene.labels, scene.labelling)

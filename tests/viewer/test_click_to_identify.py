@@ -8,14 +8,13 @@ from small_rooms import CENTERS, FAR, NEAR, small_room
 elements = pytest.importorskip("nerfstudio.viewer.viewer_elements")
 
 from nerfstudio_plugin.click_to_identify import ClickToIdentify  # noqa: E402 (needs nerfstudio)
-from panoptic_gs.panoptic import PanopticScene  # noqa: E402
 
 EYE = (4.0, 0.0, 0.9)
 
 
 def labelled():
     scene = small_room()
-    return scene.splats, scene.labels, PanopticScene(scene.categories, scene.segments, {})
+    return scene.splats, scene.labels, scene.labelling
 
 
 def click(point):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, render_panoptic
@@ -26,7 +27,7 @@ def pick(
     direction: Sequence[float] | np.ndarray,
     fov_y: float,
     height: int = 800,
-    rasterize_mode: str = "classic",
+    rasterize_mode: RasterizeMode = "classic",
 ) -> int:
     """The segment that a ray meets first, by the panoptic map that is rendered along it: 0 where it meets none.
 
