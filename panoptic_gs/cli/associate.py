@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
-from panoptic_gs.cli.output import Output
+from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.errors import InputError
 from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import require_replaceable
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from panoptic_gs.associate import Association, ImageMasks
     from panoptic_gs.panoptic import PanopticScene
     from panoptic_gs.scene import Scene
-    from panoptic_gs.splats import Splats
+    from panoptic_gs.splats import SplatFile, Splats
     from panoptic_gs.uplift import GaussianLabels
 
 
 @dataclass(frozen=True)
-class Associate(Output):
+class Associate(PlacedSplats):
     """Give masks that are numbered image by image one id an object, by the Gaussians that they saw.
 
     Masks of a 2D network, of SAM, or of a tracker that lost its objects become scene-wide panoptic maps, ready for
@@ -62,7 +62,7 @@ class Associate(Output):
         self._require_outputs(labelled)
         scene = Scene.load(self.data)
         masks = _on_cameras(read_masks(self.masks, _photo_sizes(scene)), scene, self.split)
-        splats = _load_splats(self.splats)
+        splats, said = self._splats(scene, console)
         with progress_bars(console) as show:
             cameras = {frame.stem: frame.camera for frame in scene.frames}
             association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=show)
@@ -74,7 +74,15 @@ class Associate(Output):
         _print_summary(console, association, masks)
         written = [self.out, labelled]
         console.print(f"Written: {escape(str(self.out))} (panoptic maps), {escape(str(labelled))} (labelled splats)")
-        self.finish(written, **_result(association))
+        self.finish(written, **_result(association), **said)
+
+    def _splats(self, scene: Scene, console: Console) -> tuple[Splats, dict[str, Any]]:
+        """The Gaussians in the scene's frame, and what is said of them."""
+        read = _read_splats(self.splats)
+        return self.place(
+            read.splats, scene, self.splats, console, mode=self.rasterize_mode, has_colors=read.has_colors,
+            notes=read.notes,
+        )  # fmt: skip
 
     def _require_outputs(self, labelled: Path) -> None:
         masks, out = self.masks.resolve(), self.out.resolve()
@@ -117,12 +125,15 @@ def _on_cameras(masks: ImageMasks, scene: Scene, split: str) -> ImageMasks:
     return replace(masks, readers=readers, without=without)
 
 
-def _load_splats(path: Path) -> Splats:
-    from panoptic_gs.splats import Splats
+def _read_splats(path: Path) -> SplatFile:
+    import torch
+
+    from panoptic_gs.splats import SplatFile, read_splats
     from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint_splats
 
     if path.suffix == ".ckpt" or is_run(path):
-        return load_checkpoint_splats(path)
+        splats = load_checkpoint_splats(path)
+        return SplatFile(splats, torch.arange(len(splats)))
     if path.is_dir():
         if not (path / "splats.ply").is_file():
             raise InputError(
@@ -130,7 +141,7 @@ def _load_splats(path: Path) -> Splats:
                 "Give the PLY, or the folder that holds config.yml.",
             )  # fmt: skip
         path = path / "splats.ply"
-    return Splats.load_ply(path)
+    return read_splats(path)
 
 
 def _save(

@@ -11,7 +11,7 @@ import numpy as np
 from rich.progress import track
 from tyro.conf import Positional
 
-from panoptic_gs.cli.output import Output
+from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.files import write_arrays, write_png
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.replacing import replacing_folder
@@ -19,7 +19,7 @@ from panoptic_gs.scene import Scene
 
 
 @dataclass(frozen=True)
-class Render(Output):
+class Render(PlacedSplats):
     """Render a labelled scene from the cameras of a scene folder: photos, depth and COCO panoptic maps."""
 
     labelled: Positional[Path]
@@ -42,8 +42,10 @@ class Render(Output):
         from panoptic_gs.uplift import load_labelled_scene, render_panoptic
 
         console = self.console()
-        frames = Scene.load(self.scene).split(self.split)
+        scene = Scene.load(self.scene)
+        frames = scene.split(self.split)
         splats, labels, labelling = load_labelled_scene(self.labelled)
+        splats, said = self.place(splats, scene, self.labelled, console, mode=self.rasterize_mode)
         palette = PanopticPalette(labelling.segment_ids)
         maps: dict[str, np.ndarray] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by="panoptic/panoptic.json") as folder:
@@ -66,4 +68,4 @@ class Render(Output):
             PanopticScene(labelling.categories, labelling.segments, maps, source).save(folder / "panoptic")
         names = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")
         console.print(f"{len(frames)} views written: {self.out}/{', '.join(names)}", markup=False)
-        self.finish([self.out / name for name in names], views=len(frames))
+        self.finish([self.out / name for name in names], views=len(frames), **said)

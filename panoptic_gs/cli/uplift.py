@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.markup import escape
 from rich.progress import track
 from tyro.conf import Positional
 
 from panoptic_gs.camera import Camera
-from panoptic_gs.cli.output import Output
+from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.errors import InputError
 from panoptic_gs.replacing import require_replaceable
 from panoptic_gs.scene import Scene
@@ -22,13 +21,12 @@ from panoptic_gs.splats import read_splats
 
 
 @dataclass(frozen=True)
-class Uplift(Output):
+class Uplift(PlacedSplats):
     """Label the Gaussians of a trained 3DGS PLY from a scene folder's panoptic maps, without any training.
 
     Each Gaussian gets the average of the labels of the pixels it is blended into, weighted by how much it contributes
-    to them (LUDVIG, Eq. 7). The PLY has to be in the scene folder's world frame: splats exported by nerfstudio are when
-    the training kept the frame (--auto-scale-poses False --orientation-method none --center-method none, the default of
-    panst3r-ludvig).
+    to them (LUDVIG, Eq. 7). The PLY has to be in the scene folder's world frame, or nerfstudio's
+    dataparser_transforms.json has to lie beside it or be given with --frame; a few renders are held against the photos.
     """
 
     splats: Positional[Path]
@@ -60,10 +58,10 @@ class Uplift(Output):
         scene = Scene.load(self.scene)
         labelling = scene.load_panoptic(self.panoptic)
         read = read_splats(self.splats, strict=self.strict)
-        splats, mode = read.splats, self.rasterize_mode or read.rasterize_mode or "classic"
-        notes = [f"{self.splats.name}: {note}" for note in read.notes]
-        for note in notes:
-            console.print(f"[yellow]{escape(note)}")
+        mode = self.rasterize_mode or read.rasterize_mode or "classic"
+        splats, said = self.place(
+            read.splats, scene, self.splats, console, mode=mode, has_colors=read.has_colors, notes=read.notes
+        )
         frames = [f for f in scene.split(self.split if scene.splits else "all") if f.stem in labelling.maps]
         if not frames:
             raise InputError(
@@ -99,4 +97,4 @@ class Uplift(Output):
         written = [self.out / name for name in ("splats.ply", "labels.safetensors", "segments.json")]
         console.print(f"Written: {written[0]}, labels.safetensors, segments.json", markup=False)
         self.finish(written, gaussians=len(splats), labelled=int(labelled.sum()), segments=len(labelling.segments),
-                    notes=notes)  # fmt: skip
+                    **said)  # fmt: skip

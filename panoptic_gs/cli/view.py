@@ -48,7 +48,8 @@ class View(Output):
         console = self.console()
         with console.status("Opening the scene"):
             page, url = start_viewer(self.scene, self.data, out=self.out, host=self.host, port=self.port,
-                                     max_gaussians=self.max_gaussians, up=self.up)  # fmt: skip
+                                     max_gaussians=self.max_gaussians, up=self.up,
+                                     say=lambda note: console.print(f"[yellow]{escape(note)}"))  # fmt: skip
         session = page.session
         console.print(
             f"{len(session.table.segment_of):,} Gaussians, {len(session.table)} objects from "

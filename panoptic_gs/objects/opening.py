@@ -50,14 +50,22 @@ def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScen
     if path.suffix == ".ckpt" or is_run(path):
         folder = path if path.is_dir() else path.parent
         scene = load_checkpoint(path)
+        if not len(scene.splats):
+            raise _no_gaussians(path)
         return OpenedScene(_thinned(scene, max_gaussians), folder, len(scene.splats))
     folder = path if path.is_dir() else path.parent
     _require_labels(path, folder)
     count = count_vertices(folder / "splats.ply")
+    if not count:
+        raise _no_gaussians(folder / "splats.ply")
     chosen = _sample(count, max_gaussians)
     _require_memory(folder / "splats.ply", count, 1.0 if chosen is None else len(chosen) / count)
     scene = load_labelled_scene(folder, chosen)
     return OpenedScene(scene, folder, count)
+
+
+def _no_gaussians(path: Path) -> InputError:
+    return InputError(path, "no Gaussians", "at least one", "Train or label again; all were pruned or left out.")
 
 
 def _require_labels(path: Path, folder: Path) -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import numpy as np
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.scene import Scene
+from panoptic_gs.uplift.placement import place
 from panoptic_gs.viewer.session import Session
 
 try:
@@ -32,6 +36,7 @@ def start_viewer(
     port: int = 8080,
     max_gaussians: int | None = None,
     up: str = "auto",
+    say: Callable[[str], None] = warnings.warn,
 ) -> tuple[Page, str]:
     """Open a labelled scene and serve its page.
 
@@ -42,6 +47,7 @@ def start_viewer(
         host, port: where to listen; port 0 takes any that is free.
         max_gaussians: a sample's size.
         up: ``auto`` or an axis as ``-y``.
+        say: called with what there is to say of how the Gaussians fit the photos.
 
     Returns:
         The page and its address. It is served until ``page.close()``.
@@ -49,8 +55,14 @@ def start_viewer(
     Raises:
         InputError: the scene cannot be opened, or the port is in use.
     """
-    session = Session(open_scene(scene, max_gaussians), out)
+    opened = open_scene(scene, max_gaussians)
     photos = None if data is None else Scene.load(data)
+    if photos is not None:
+        placed = place(opened.scene.splats, photos, scene, refuse=False)
+        opened = replace(opened, scene=opened.scene._replace(splats=placed.splats))
+        for note in placed.notes:
+            say(note)
+    session = Session(opened, out)
     server = guarded_server(host, port)
     axis = None if up == "auto" else (-1.0 if up.startswith("-") else 1.0) * np.eye(3)["xyz".index(up[-1])]
     try:

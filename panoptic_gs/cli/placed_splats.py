@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands share that draw Gaussians from the cameras of a scene folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from panoptic_gs.cli.output import Output
+
+if TYPE_CHECKING:
+    from panoptic_gs.scene import Scene
+    from panoptic_gs.splats import Splats
+    from panoptic_gs.splats.gaussians import RasterizeMode
+    from panoptic_gs.uplift.placement import Placed
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedSplats(Output):
+    """Options of commands that hold Gaussians against a scene's photos."""
+
+    frame: Path | None = None
+    """nerfstudio's dataparser_transforms.json of the training that the splats are from, where they are in its frame
+    and not in the scene's. One beside the splats or in the folder above is found."""
+    check_photos: bool = True
+    """Render a few views first and hold them against the photos; stop where they have nothing in common."""
+
+    def place(
+        self,
+        splats: Splats,
+        scene: Scene,
+        source: Path,
+        console: Console,
+        *,
+        mode: RasterizeMode = "classic",
+        has_colors: bool = True,
+        notes: Sequence[str] = (),
+    ) -> tuple[Splats, dict[str, Any]]:
+        """The Gaussians in the scene's frame, and what ``--json`` says of it; notes are printed.
+
+        Args:
+            splats, scene, source, has_colors: see :func:`panoptic_gs.uplift.placement.place`.
+            console: where notes go.
+            mode: how the Gaussians were trained.
+            notes: what was said of the file before.
+
+        Raises:
+            InputError: the renders have nothing in common with the photos.
+        """
+        from panoptic_gs.uplift.placement import place
+
+        placed = place(splats, scene, source, frame=self.frame, has_colors=has_colors, rasterize_mode=mode,
+                       check=self.check_photos)  # fmt: skip
+        said = [*notes, *placed.notes]
+        for note in said:
+            console.print(f"[yellow]{escape(source.name)}: {escape(note)}")
+        if placed.placement is not None:
+            console.print(f"[dim]Renders and photos: {_figures(placed)}")
+        return placed.splats, {"notes": said, "placement": as_json(placed)}
+
+
+def as_json(placed: Placed) -> dict[str, float] | None:
+    """PSNR, correlation, coverage and number of views, or None where the photos were not looked at."""
+    return None if placed.placement is None else placed.placement._asdict()
+
+
+def _figures(placed: Placed) -> str:
+    assert placed.placement is not None
+    return f"{placed.placement.psnr:.1f} dB, correlation {placed.placement.correlation:.2f}"
