@@ -28,6 +28,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 from panoptic_gs.merge import Merge, merge_predictions
+from panoptic_gs.merge.registry import MethodOrNone
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.scene import Frame, Scene
@@ -46,7 +47,7 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     """The scene folder."""
     panoptic_folder: str = "panoptic"
     """Subfolder with the predicted panoptic maps that training learns from and that are uplifted."""
-    merge: Literal["none", "qubo", "standard", "standard-v2"] = "none"
+    merge: MethodOrNone = "none"
     """Merge the scene's raw predictions anew, by QUBO or by MaskFormer's rules, in place of panoptic_folder."""
     predictions_folder: str = "predictions"
     """Subfolder with the raw predictions that are merged."""
@@ -206,7 +207,7 @@ class PanopticSceneDataParser(DataParser):
             )
 
 
-def _merged(scene: Scene, folder: str, method: Literal["qubo", "standard", "standard-v2"]) -> Merge:
+def _merged(scene: Scene, folder: str, method: str) -> Merge:
     predictions = RawPredictions.load(scene.root / folder)
     predictions.require_images([frame.stem for frame in scene.frames])
     CONSOLE.print(f"Merging the query masks of {folder}/ by {method} ...")

@@ -2,15 +2,16 @@
 """Raw network predictions: query masks over all views of a scene, as tensors and a JSON beside them.
 
 The layout is described in ``docs/formats.md``. Mask logits are large, so a loaded prediction keeps them in their file
-and reads one view at a time.
+and reads one view at a time. Each view may have been seen at a size of its own, as portrait and landscape photos are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 import torch
@@ -26,7 +27,16 @@ from panoptic_gs.replacing import replacing
 TENSORS = "predictions.safetensors"
 DESCRIPTION = "predictions.json"
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+ClassActivation = Literal["sigmoid", "softmax"]
+
 _AGAIN = "Export the predictions again."
+_FIELDS = "network, network_size [width, height], images (name, width, height), classes (name, isthing)"
+_MAPS = ("points", "confidence")
+_MATRICES = ("viewmats", "Ks", "to_original")
+_MAX_SIDE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,10 +54,12 @@ class RawImage:
 
 
 class MaskStack(Protocol):
-    """Mask logits [N, Q, h, w] float16, a tensor or in a file: `stack[n]` gives view n, [Q, h, w]."""
+    """Mask logits of N views, float16: ``stack[n]`` gives view n, ``[Q, h, w]``, at a size that may be its own.
 
-    @property
-    def shape(self) -> Any: ...
+    A tensor ``[N, Q, h, w]``, a sequence of tensors, or anything with an attribute ``shapes`` that tells them without
+    reading.
+    """
+
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Tensor: ...
 
@@ -58,20 +70,23 @@ class RawPredictions:
 
     Args:
         mask_logits: ``[N, Q, h, w]`` float16 before the sigmoid, at mask resolution; anything like `MaskStack`.
-        class_logits: ``[Q, C]`` float32 before the sigmoid.
+        class_logits: ``[Q, C]`` float32 before the sigmoid; before a softmax ``[Q, C + 1]``, the last for no class.
         images: the N original images, in order.
         classes: the C classes, in the order of the logits.
         network: what predicted.
-        network_size: width and height in pixels of the network's input, which `Ks` and `to_original` refer to.
-        points: ``[N, H, W, 3]`` float32 global point maps.
-        confidence: ``[N, H, W]`` float32 confidence of the points.
+        input_size: width and height in pixels of the network's input, one for all views or N of them; `Ks` and
+            `to_original` refer to it.
+        points: ``[N, H, W, 3]`` float32 global point maps, or N of ``[H, W, 3]``.
+        confidence: ``[N, H, W]`` float32 confidence of the points, or N of ``[H, W]``.
         viewmats: ``[N, 4, 4]`` estimated world to camera, OpenCV axes.
         Ks: ``[N, 3, 3]`` estimated intrinsics in pixels of the network's input.
         to_original: ``[N, 3, 3]`` from pixels of the network's input to pixels of the original image.
+        class_activation: what makes probabilities of the class logits.
+        recommended_merge: how to merge them, where the network's authors say so.
 
     Raises:
         InputError: shapes that do not fit each other, NaN, no images, queries or classes, a class or an image named
-            twice.
+            twice, a size that is not positive.
     """
 
     mask_logits: MaskStack
@@ -79,45 +94,111 @@ class RawPredictions:
     images: tuple[RawImage, ...]
     classes: tuple[Category, ...]
     network: str
-    network_size: tuple[int, int]
-    points: Tensor | None = None
-    confidence: Tensor | None = None
+    input_size: Size | tuple[Size, ...]
+    points: Tensor | Sequence[Tensor] | None = None
+    confidence: Tensor | Sequence[Tensor] | None = None
     viewmats: Tensor | None = None
     Ks: Tensor | None = None
     to_original: Tensor | None = None
     source: str = "RawPredictions"
+    class_activation: ClassActivation = "sigmoid"
+    recommended_merge: str | None = None
 
     def __post_init__(self) -> None:
-        shape = tuple(self.mask_logits.shape)
-        if len(shape) != 4 or 0 in shape:
-            raise self._error("mask_logits", f"shape {list(shape)}", "[N, Q, h, w] with at least one view and query")
-        views, queries = shape[:2]
+        shapes = mask_shapes(self.mask_logits)
+        views = len(shapes)
+        for shape in shapes or [()]:
+            if len(shape) != 3 or 0 in shape or shape[0] != shapes[0][0]:
+                found = f"a view of shape {list(shape)}" if shapes else "no view"
+                raise self._error("mask_logits", found, "[N, Q, h, w] with at least one view and query")
         if len(self.images) != views:
             raise self._error("images", f"{len(self.images)} for {views} views of masks", "one image for each view")
         if not self.classes:
             raise self._error("classes", "none", "at least one class")
-        width, height = self.network_size
-        if min(width, height) <= 0:
-            raise self._error("network_size", f"{width}×{height}", "a positive width and height in pixels")
+        sizes = self.network_sizes
+        if len(sizes) != views:
+            raise self._error("network_size", f"{len(sizes)} of them for {views} views", "one for all or for each view")
+        named = [("network_size", size) for size in sizes]
+        named += [(f"image '{image.name}'", (image.width, image.height)) for image in self.images]
+        for what, (width, height) in named:
+            if not 0 < width < _MAX_SIDE or not 0 < height < _MAX_SIDE:
+                raise self._error(what, f"{width}×{height}", "a width and a height in pixels")
         _require_unique(self, "classes", [c.name for c in self.classes])
         _require_unique(self, "class ids", [str(c.id) for c in self.classes])
         _require_unique(self, "images", [image.stem for image in self.images])
-        self._check("class_logits", self.class_logits, (queries, len(self.classes)))
-        for name, expected in (
-            ("points", (views, height, width, 3)),
-            ("confidence", (views, height, width)),
-            ("viewmats", (views, 4, 4)),
-            ("Ks", (views, 3, 3)),
-            ("to_original", (views, 3, 3)),
-        ):
-            tensor = getattr(self, name)
-            if tensor is not None:
-                self._check(name, tensor, expected, finite=name not in ("points", "confidence"))
+        if self.class_activation not in get_args(ClassActivation):
+            expected = " or ".join(get_args(ClassActivation))
+            raise self._error("class_activation", f"'{self.class_activation}'", expected)
+        columns = len(self.classes) + (self.class_activation == "softmax")
+        self._check("class_logits", self.class_logits, (shapes[0][0], columns))
+        for name, last in (("points", (3,)), ("confidence", ())):
+            maps = getattr(self, name)
+            if maps is None:
+                continue
+            if len(maps) != views:
+                raise self._error(name, f"{len(maps)} maps", f"{views}, one for each view")
+            for index, (width, height) in enumerate(sizes):
+                expected = (height, width, *last)
+                self._check(f"{name} of '{self.images[index].name}'", maps[index], expected, finite=False)
+        for name, side in (("viewmats", 4), ("Ks", 3), ("to_original", 3)):
+            if getattr(self, name) is not None:
+                self._check(name, getattr(self, name), (views, side, side))
+        if self.to_original is not None and not bool((self.to_original.double().det() != 0).all()):
+            raise self._error("to_original", "a matrix without an inverse", "where each crop lies in its image")
+
+    @property
+    def num_queries(self) -> int:
+        """Q, the number of queries."""
+        return len(self.class_logits)
+
+    @property
+    def network_sizes(self) -> tuple[Size, ...]:
+        """Width and height of the network's input, for each view."""
+        if self.input_size and isinstance(self.input_size[0], tuple):
+            return cast("tuple[Size, ...]", self.input_size)
+        width, height = cast("Size", self.input_size)
+        return ((width, height),) * len(self.images)
+
+    @property
+    def network_size(self) -> Size:
+        """Width and height of the network's input, those of most views."""
+        return Counter(self.network_sizes).most_common(1)[0][0]
+
+    def best_classes(self) -> tuple[Tensor, Tensor]:
+        """Each query's most probable class ``[Q]`` int64, and its probability ``[Q]`` float64.
+
+        Under a softmax, a query that is most probably of no class has the probability 0.
+        """
+        logits = self.class_logits.detach().cpu().double()
+        if self.class_activation == "sigmoid":
+            probability, index = logits.sigmoid().max(1)
+            return index, probability
+        probabilities = logits.softmax(1)
+        probability, index = probabilities[:, :-1].max(1)
+        return index, torch.where(probability > probabilities[:, -1], probability, torch.zeros_like(probability))
 
     def views(self) -> Iterator[tuple[RawImage, Tensor]]:
         """Each image with its mask logits [Q, h, w], one view in memory at a time."""
         for index, image in enumerate(self.images):
             yield image, self.mask_logits[index]
+
+    def subset(self, views: Sequence[int]) -> RawPredictions:
+        """The predictions of some views, in the order of their indices."""
+        index = torch.tensor(list(views), dtype=torch.int64)
+
+        def chosen(values: Any) -> Any:
+            if values is None or isinstance(values, Tensor):
+                return None if values is None else values[index]
+            return [values[view] for view in views]
+
+        masks = self.mask_logits
+        return replace(
+            self,
+            mask_logits=masks[index] if isinstance(masks, Tensor) else _SomeMasks(masks, views),
+            images=tuple(self.images[view] for view in views),
+            input_size=tuple(self.network_sizes[view] for view in views),
+            **{name: chosen(getattr(self, name)) for name in (*_MAPS, *_MATRICES)},
+        )
 
     def require_images(self, stems: Collection[str]) -> None:
         """Check that every predicted image is one of a scene's.
@@ -137,26 +218,36 @@ class RawPredictions:
         """
         folder = Path(folder)
         masks = self.mask_logits
-        if not isinstance(masks, Tensor):
-            masks = torch.stack([masks[index] for index in range(len(masks))])
         for index in range(len(masks)):
             self._check_masks(index, masks[index])
-        tensors = {"mask_logits": masks.to(torch.float16), "class_logits": self.class_logits.float()}
-        for name in ("points", "confidence", "viewmats", "Ks", "to_original"):
-            tensor = getattr(self, name)
-            if tensor is not None:
-                tensors[name] = tensor.float()
-        with replacing(folder / TENSORS) as temporary:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, str(temporary))
-        write_json(folder / DESCRIPTION, {
+        alike = len(set(self.network_sizes)) == 1 and len(set(mask_shapes(masks))) == 1
+        tensors = {"class_logits": self.class_logits.float()} | _by_view("mask_logits", masks, torch.float16, alike)
+        for name in _MAPS:
+            if getattr(self, name) is not None:
+                tensors |= _by_view(name, getattr(self, name), torch.float32, alike)
+        for name in _MATRICES:
+            if getattr(self, name) is not None:
+                tensors[name] = getattr(self, name).float()
+        images: list[dict[str, Any]] = [{"name": i.name, "width": i.width, "height": i.height} for i in self.images]
+        if not alike:
+            for entry, size in zip(images, self.network_sizes, strict=True):
+                entry["network_size"] = list(size)
+        document: dict[str, Any] = {
             "network": self.network,
             "network_size": list(self.network_size),
-            "images": [{"name": i.name, "width": i.width, "height": i.height} for i in self.images],
+            "images": images,
             "classes": [
                 {"id": c.id, "name": c.name, "isthing": int(c.isthing)} | ({"color": list(c.color)} if c.color else {})
                 for c in self.classes
             ],
-        })  # fmt: skip
+        }
+        if self.class_activation != "sigmoid":
+            document["class_activation"] = self.class_activation
+        if self.recommended_merge is not None:
+            document["recommended_merge"] = self.recommended_merge
+        with replacing(folder / TENSORS) as temporary:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, str(temporary))
+        write_json(folder / DESCRIPTION, document)
 
     @classmethod
     def load(cls, folder: Path | str) -> RawPredictions:
@@ -178,24 +269,9 @@ class RawPredictions:
         file = folder / TENSORS
         if not folder.is_dir() or not file.is_file():
             raise InputError(file, "no such file", f"a folder with {TENSORS} and {DESCRIPTION}", "Check the path.")
-        description = folder / DESCRIPTION
-        document = read_json(description)
-        try:
-            images = tuple(RawImage(str(i["name"]), int(i["width"]), int(i["height"])) for i in document["images"])
-            classes = tuple(_class(index, entry) for index, entry in enumerate(document["classes"], 1))
-            network, (width, height) = str(document["network"]), document["network_size"]
-            size = (int(width), int(height))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                description,
-                f"a missing or malformed field ({type(error).__name__}: {error})",
-                "network, network_size [width, height], images (name, width, height), classes (name, isthing)",
-                _AGAIN,
-            ) from error
-        tensors = _read_tensors(file)
-        loaded = cls(_MaskFile(file), tensors.pop("class_logits"), images, classes, network, size, **tensors,
-                     source=str(file))  # fmt: skip
-        for index in range(len(images)):
+        description = _read_description(folder / DESCRIPTION)
+        loaded = cls(**description, **_read_tensors(file, len(description["images"])), source=str(file))
+        for index in range(len(loaded.images)):
             loaded._check_masks(index, loaded.mask_logits[index])
         return loaded
 
@@ -213,48 +289,150 @@ class RawPredictions:
         return InputError(f"{self.source}, {name}", found, expected, _AGAIN)
 
 
-class _MaskFile:
-    """The mask logits in their file; a view is read when it is asked for."""
+def mask_shapes(masks: MaskStack) -> list[tuple[int, ...]]:
+    """The shape of each view's masks; masks in a file are not read for it."""
+    if isinstance(masks, Tensor):
+        return [tuple(masks.shape[1:])] * len(masks) if masks.ndim else []
+    shapes = getattr(masks, "shapes", None)
+    return list(shapes) if shapes is not None else [tuple(masks[index].shape) for index in range(len(masks))]
 
-    def __init__(self, file: Path) -> None:
+
+class _StoredMasks:
+    """The mask logits in their file, in one tensor or in one a view; a view is read when it is asked for."""
+
+    def __init__(self, file: Path, views: int) -> None:
         self._file = file
-        self.shape = tuple(_reading(file, lambda f: f.get_slice("mask_logits").get_shape()))
+        with _Opened(file) as stored:
+            self._stacked = "mask_logits" in stored.keys()  # noqa: SIM118 (it is no mapping)
+            if self._stacked:
+                self.shape = tuple(stored.get_slice("mask_logits").get_shape())
+                self.shapes = [self.shape[1:]] * self.shape[0] if self.shape else []
+            else:
+                self.shapes = [tuple(stored.get_slice(f"mask_logits.{view}").get_shape()) for view in range(views)]
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.shapes)
 
     def __getitem__(self, index: int, /) -> Tensor:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        return _reading(self._file, lambda f: f.get_slice("mask_logits")[index % len(self)])
+        index %= len(self)
+        with _Opened(self._file) as stored:
+            if self._stacked:
+                return stored.get_slice("mask_logits")[index]
+            return stored.get_tensor(f"mask_logits.{index}")
 
 
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    names = _reading(file, lambda f: set(f.keys()))
-    known = {"class_logits", "points", "confidence", "viewmats", "Ks", "to_original"}
-    for name in ("mask_logits", "class_logits"):
-        if name not in names:
-            raise InputError(file, f"no tensor '{name}'", "mask_logits [N, Q, h, w] and class_logits [Q, C]", _AGAIN)
-    return {name: _reading(file, lambda f, name=name: f.get_tensor(name)).float() for name in sorted(names & known)}
+class _SomeMasks:
+    """The mask logits of some views of a stack, which may be in a file."""
+
+    def __init__(self, masks: MaskStack, chosen: Sequence[int]) -> None:
+        self._masks, self._chosen = masks, list(chosen)
+        shapes = mask_shapes(masks)
+        self.shapes = [shapes[view] for view in chosen]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        return self._masks[self._chosen[index]]
 
 
-def _reading(file: Path, read: Callable[[Any], Any]) -> Any:
+class _Opened:
+    """A safetensors file, open for reading; whatever is wrong with it names it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __enter__(self) -> Any:
+        try:
+            self._stored = safe_open(str(self._file), framework="pt")
+            return self._stored.__enter__()
+        except (SafetensorError, OSError, ValueError) as error:
+            raise self._error(error) from error
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._stored.__exit__(kind, error, trace)
+        if isinstance(error, InputError):
+            return
+        if isinstance(error, (SafetensorError, OSError, ValueError, TypeError)):
+            raise self._error(error) from error
+
+    def _error(self, error: BaseException) -> InputError:
+        found = f"no complete safetensors file ({error})"
+        return InputError(self._file, found, "tensors as formats.md lists them", "Copy or export it again.")
+
+
+def _by_view(name: str, views: MaskStack | Sequence[Tensor], dtype: torch.dtype, alike: bool) -> dict[str, Tensor]:
+    """One tensor where all views are alike, else a tensor a view."""
+    if alike and isinstance(views, Tensor):
+        return {name: views.to(dtype)}
+    listed = [views[index].to(dtype) for index in range(len(views))]
+    return {name: torch.stack(listed)} if alike else {f"{name}.{index}": view for index, view in enumerate(listed)}
+
+
+def _read_tensors(file: Path, views: int) -> dict[str, Any]:
+    with _Opened(file) as stored:
+        names = set(stored.keys())
+        if not {"mask_logits", "mask_logits.0"} & names or "class_logits" not in names:
+            missing = "class_logits" if "class_logits" not in names else "mask_logits"
+            expected = "mask_logits [N, Q, h, w] and class_logits [Q, C]"
+            raise InputError(file, f"no tensor '{missing}'", expected, _AGAIN)
+        read: dict[str, Any] = {
+            name: stored.get_tensor(name).float() for name in ("class_logits", *_MAPS, *_MATRICES) if name in names
+        }
+        for name in ("mask_logits", *_MAPS):
+            if name in names or f"{name}.0" not in names:
+                continue
+            for view in range(views):
+                if f"{name}.{view}" not in names:
+                    raise InputError(file, f"no tensor '{name}.{view}'", f"{views} of them, one a view", _AGAIN)
+            if name in _MAPS:
+                read[name] = [stored.get_tensor(f"{name}.{view}").float() for view in range(views)]
+    return read | {"mask_logits": _StoredMasks(file, views)}
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    document = read_json(file)
     try:
-        with safe_open(str(file), framework="pt") as opened:
-            return read(opened)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            file,
-            f"no complete safetensors file ({error})",
-            "tensors as formats.md lists them",
-            "Copy or export it again.",
-        ) from error
+        size = _size(document["network_size"])
+        sizes = tuple(_size(entry.get("network_size", size)) for entry in document["images"])
+        recommended = document.get("recommended_merge")
+        return {
+            "images": tuple(RawImage(str(i["name"]), _whole(i["width"]), _whole(i["height"]))
+                            for i in document["images"]),
+            "classes": tuple(_class(index, entry) for index, entry in enumerate(document["classes"], 1)),
+            "network": str(document["network"]),
+            "input_size": sizes if len(set(sizes)) > 1 else size if not sizes else sizes[0],
+            "class_activation": str(document.get("class_activation", "sigmoid")),
+            "recommended_merge": None if recommended is None else str(recommended),
+        }  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        found = f"a missing or malformed field ({type(error).__name__}: {error})"
+        raise InputError(file, found, _FIELDS, _AGAIN) from error
 
 
 def _class(index: int, entry: dict[str, Any]) -> Category:
     color = entry.get("color")
-    rgb = (int(color[0]), int(color[1]), int(color[2])) if color else None
-    return Category(int(entry.get("id", index)), str(entry["name"]), bool(entry["isthing"]), rgb)
+    if color is not None:
+        red, green, blue = (_whole(value) for value in color)
+        color = (red, green, blue)
+    if entry["isthing"] not in (0, 1):
+        raise ValueError(f"isthing {entry['isthing']}")
+    return Category(_whole(entry.get("id", index)), str(entry["name"]), bool(entry["isthing"]), color)
+
+
+def _size(value: Any) -> Size:
+    width, height = value
+    return _whole(width), _whole(height)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(f"{value!r} is no whole number")
+    return int(value)
 
 
 def _require_unique(raw: RawPredictions, what: str, names: list[str]) -> None:

@@ -22,6 +22,7 @@ from benchmarks.quality.report import write_report
 from benchmarks.quality.variants import variants_of
 from benchmarks.quality.with_parent import guarded
 from panoptic_gs.errors import InputError
+from panoptic_gs.merge.registry import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class DatasetBenchmark:
             except InputError as error:
                 missing[scene] = f"{error.found} ({error.source})"
                 continue
-            if any(variant.merge != "qubo" for variant in variants) and not source.is_raw:
+            if any(variant.merge != DEFAULT for variant in variants) and not source.is_raw:
                 raise InputError(
                     "--ablate merge",
                     f"finished maps of {scene}",
@@ -159,7 +160,7 @@ class DatasetBenchmark:
         heading = f"Published on {TITLES[self.name]} (protocol panoptic-lifting)"
         tables = {heading: PUBLISHED[self.name]}
         variants = variants_of(self.ablate, self.views)
-        if any(variant.merge != "qubo" or not variant.regularisation for variant in variants):
+        if any(variant.merge != DEFAULT or not variant.regularisation for variant in variants):
             tables |= {f"{heading}, ablation": PUBLISHED_ABLATION.get(self.name, ())}
         if any(variant.views for variant in variants):
             tables |= {f"{heading}, number of views": PUBLISHED_VIEWS.get(self.name, ())}

@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge import merge_predictions
 from panoptic_gs.panoptic import PanopticScene
-from panoptic_gs.raw_predictions import DESCRIPTION, MaskStack, RawPredictions
+from panoptic_gs.raw_predictions import DESCRIPTION, RawPredictions
 from panoptic_gs.scene import Scene
 from panoptic_gs.synthetic.noise import LEVELS, PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
 
-MergeMethod = Literal["qubo", "standard", "standard-v2"]
 Kind = Literal["raw", "maps", "simulated", "simulated-queries"]
 
 
@@ -83,7 +80,7 @@ class PredictionSource:
         file = self.folder / (DESCRIPTION if self.kind == "raw" else "panoptic.json")
         return stamp | {"folder": str(self.folder), "modified": file.stat().st_mtime_ns}
 
-    def write(self, folder: Path, scene: Scene, stems: list[str], merge: MergeMethod, seed: int) -> None:
+    def write(self, folder: Path, scene: Scene, stems: list[str], merge: str, seed: int) -> None:
         """Write the panoptic maps of some views as a COCO panoptic folder; raw masks are merged over these views alone.
 
         Raises:
@@ -118,28 +115,7 @@ def views_of(raw: RawPredictions, stems: list[str]) -> RawPredictions:
     chosen = [index for index, image in enumerate(raw.images) if image.stem in set(stems)]
     if not chosen:
         raise InputError(raw.source, "no prediction of a training view", "images of the scene", "Check --predictions.")
-    index = torch.tensor(chosen)
-    tensors = {
-        name: None if getattr(raw, name) is None else getattr(raw, name)[index]
-        for name in ("points", "confidence", "viewmats", "Ks", "to_original")
-    }
-    return replace(
-        raw, mask_logits=_SomeViews(raw.mask_logits, chosen), images=tuple(raw.images[i] for i in chosen), **tensors
-    )
-
-
-class _SomeViews:
-    """Mask logits of some views of a stack, which may be in a file."""
-
-    def __init__(self, masks: MaskStack, chosen: list[int]) -> None:
-        self._masks, self._chosen = masks, chosen
-        self.shape = (len(chosen), *tuple(masks.shape)[1:])
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitem__(self, index: int, /) -> Tensor:
-        return self._masks[self._chosen[index]]
+    return raw.subset(chosen)
 
 
 def _truth_of(scene: Scene, stems: list[str]) -> PanopticScene:

@@ -7,18 +7,18 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.quality.predictions import MergeMethod
 from panoptic_gs.errors import InputError
+from panoptic_gs.merge.registry import DEFAULT, METHODS
 
 FACTORS = ("regularisation", "merge", "views")
-MERGES: tuple[MergeMethod, ...] = ("qubo", "standard", "standard-v2")
+MERGES = tuple(METHODS)
 
 
 @dataclass(frozen=True)
 class Variant:
     """One way to train a scene."""
 
-    merge: MergeMethod = "qubo"
+    merge: str = DEFAULT
     """How raw masks are merged; finished maps are taken as they are."""
     regularisation: bool = True
     """Whether the panoptic colour loss takes part in training."""
@@ -28,7 +28,7 @@ class Variant:
     @property
     def name(self) -> str:
         """As in the tables: what differs from the full method."""
-        differences = [] if self.merge == "qubo" else [f"merge {self.merge}"]
+        differences = [] if self.merge == DEFAULT else [f"merge {self.merge}"]
         differences += [] if self.regularisation else ["no regularisation"]
         differences += [] if self.views is None else [f"{self.views} views"]
         return ", ".join(differences) or "full"
@@ -52,7 +52,7 @@ def variants_of(factors: Sequence[str], views: Sequence[int] = ()) -> list[Varia
             raise InputError("--ablate", f"'{factor}'", f"any of {', '.join(FACTORS)}", "Choose among these.")
     if "views" in factors and not views:
         raise InputError("--views", "no numbers", "how many training views, as in 10 25 50", "Pass --views.")
-    merges = MERGES if "merge" in factors else MERGES[:1]
+    merges = MERGES if "merge" in factors else (DEFAULT,)
     losses = (True, False) if "regularisation" in factors else (True,)
     product = [Variant(merge, loss) for merge, loss in itertools.product(merges, losses)]
     return product + ([Variant(views=number) for number in views] if "views" in factors else [])

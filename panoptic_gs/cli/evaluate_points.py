@@ -136,13 +136,13 @@ def _predicted_points(path: Path, panoptic: Path | None) -> _Cloud:
     folder = path if path.is_dir() else path.parent
     maps = PanopticScene.load(panoptic or folder.parent / "panoptic")
     category_of = maps.category_of()
-    width, height = raw.network_size
-    pixels = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
     positions, segments = [], []
     for index, image in enumerate(raw.images):
         if image.stem not in maps.maps:
             continue
         ids = maps.maps[image.stem]
+        width, height = raw.network_sizes[index]
+        pixels = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
         if raw.to_original is None:
             original = pixels * [image.width / width, image.height / height]
         else:

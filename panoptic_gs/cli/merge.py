@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
+from panoptic_gs.merge.registry import AUTO, MethodOrAuto
 from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import require_replaceable
 
@@ -33,8 +34,8 @@ class Merge(Output):
     """Folder with predictions.safetensors and predictions.json."""
     out: Path
     """Folder for the COCO panoptic maps and confidence maps, usually SCENE/panoptic."""
-    method: Literal["qubo", "standard", "standard-v2"] = "qubo"
-    """How to choose among the queries."""
+    method: MethodOrAuto = AUTO
+    """How to choose among the queries; auto: as the network's authors recommend for it, else qubo."""
     penalty: float = 2.0
     """qubo: what overlap costs, λ_p."""
     seed: int = 0

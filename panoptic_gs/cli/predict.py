@@ -3,22 +3,27 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
+from panoptic_gs.merge.registry import AUTO, METHODS, MethodOrAuto
 from panoptic_gs.progress import Progress, progress_bars
 from panoptic_gs.replacing import replacing_folder, require_replaceable
 
 if TYPE_CHECKING:
     from panoptic_gs.camera import Camera
+    from panoptic_gs.merge import Merge
     from panoptic_gs.panoptic import Category
     from panoptic_gs.predict import Keyframes, NetworkOptions, PanopticPredictor, Photo, RawPredictions
     from panoptic_gs.predict.scene_folder import Alignment
@@ -69,17 +74,20 @@ class Predict(Output):
     """One focal length for all photos: taken with one camera, unzoomed."""
     seed_points: int = 50_000
     """Most seed points."""
-    merge: Literal["qubo", "standard", "standard-v2"] = "qubo"
-    """How query masks become one labelling; 'panoptic-gs merge' does it anew from predictions/."""
+    merge: MethodOrAuto = AUTO
+    """How query masks become one labelling; auto: as the network's authors recommend for it, else qubo. 'panoptic-gs
+    merge' does it anew from predictions/."""
     overwrite: bool = False
     """Replace an earlier output."""
 
     def run(self) -> None:
-        from panoptic_gs.merge import merge_predictions
+        from panoptic_gs.predict.registry import require_installed
+
+        require_installed(self.network)  # what is missing is said before anything heavy is loaded
+
         from panoptic_gs.predict.class_names import read_classes
         from panoptic_gs.predict.keyframes import Keyframes
         from panoptic_gs.predict.network import load_network
-        from panoptic_gs.raw_predictions import RawPredictions
         from panoptic_gs.scene import Scene
 
         console = self.console()
@@ -89,36 +97,32 @@ class Predict(Output):
         keyframes = Keyframes(self.num_keyframes, self.keyframes)
         known = Scene.load(self.cameras) if self.cameras else None
         photos = self._photos(known)
-        network = load_network(self.network, self._options())
-        with (
-            replacing_folder(self.out, overwrite=self.overwrite, known_by=_KNOWN_BY) as folder,
-            progress_bars(console) as progress,
-        ):
-            running = f"Predicting on {len(photos)} images"
+        with self._network_prints():
+            network = load_network(self.network, self._options())
+        running = f"Predicting on {len(photos)} images"
+        with progress_bars(console) as progress:
             progress(running, 0, 0)
-            raw = _predict(network, photos, classes, keyframes)
-            progress(running, 1, 1)
-            notes = [f"network       {raw.network} at {raw.network_size[0]}×{raw.network_size[1]}, "
-                     f"{keyframes.number(len(photos))} keyframes"]  # fmt: skip
-            lost = [photo.path.name for photo in photos if photo.stem not in {image.stem for image in raw.images}]
-            if lost:
-                notes.append(f"[yellow]left out      {len(lost)} whose cameras were not found: {', '.join(lost[:10])}"
-                             f"{' …' if len(lost) > 10 else ''}[/]")  # fmt: skip
-                photos = tuple(photo for photo in photos if photo.path.name not in lost)
-            notes += _crop_notes(photos, raw)
-            if self.views is None:
-                raw, lines = self._write_scene(folder, raw, photos, known, progress)
-                notes += lines
-            raw.save(folder / "predictions")
-            # From here on masks are read from their file, one view at a time.
-            raw = replace(raw, mask_logits=RawPredictions.load(folder / "predictions").mask_logits)
-            merged = merge_predictions(raw, self.merge, progress=progress)
-            merged.save(folder / "panoptic", progress=progress)
+            with replacing_folder(self.out, overwrite=self.overwrite, known_by=_KNOWN_BY) as folder:
+                with self._network_prints():
+                    raw = _predict(network, photos, classes, keyframes)
+                progress(running, 1, 1)
+                written = self._write(folder, raw, photos, known, progress)
+            # What the network found lies in place from here on, whatever else fails.
+            if written.failure is not None:
+                raise self._kept(written.failure)
+            try:
+                merged = self._merge(progress)
+            except InputError as error:
+                raise self._kept(error) from error
         isthing = {category.id: category.isthing for category in merged.categories}
         things = sum(isthing[segment.category_id] for segment in merged.segments)
-        notes.append(f"labels        {things} things and {len(merged.segments) - things} stuff classes ({self.merge})")
-        console.print(f"[bold]{self.out}[/]: {len(photos)} images")
-        for note in notes:
+        console.print(f"[bold]{self.out}[/]: {len(raw.images)} images")
+        for note in [
+            *(f"checkpoint    {note}" for note in getattr(network, "notes", ())),
+            _network_note(raw, keyframes, len(photos)),
+            *written.notes,
+            f"labels        {things} things and {len(merged.segments) - things} stuff classes ({merged.method})",
+        ]:
             console.print(f"  {note}")
         if self.views is None:
             console.print(f"Written: {self.out}/transforms.json, images, points3D.ply, panoptic, predictions")
@@ -126,7 +130,27 @@ class Predict(Output):
         else:
             console.print(f"Written: {self.out}/panoptic, predictions")
             console.print(f"Score it: panoptic-gs evaluate {self.out} SCENE")
-        self.finish([self.out], images=len(photos), left_out=lost, things=things, segments=len(merged.segments))
+        self.finish([self.out], images=len(raw.images), left_out=written.left_out, things=things,
+                    segments=len(merged.segments), merge=merged.method)  # fmt: skip
+
+    def _network_prints(self) -> AbstractContextManager[Any]:
+        """Networks print as they like; standard output is this command's own."""
+        return redirect_stdout(io.StringIO() if self.quiet else sys.stderr)
+
+    def _merge(self, progress: Progress) -> Merge:
+        """Merge what lies in the output folder: masks are read from their file, one view at a time."""
+        from panoptic_gs.merge import merge_predictions
+        from panoptic_gs.raw_predictions import RawPredictions
+
+        merged = merge_predictions(RawPredictions.load(self.out / "predictions"), self.merge, progress=progress)
+        merged.save(self.out / "panoptic", progress=progress)
+        return merged
+
+    def _kept(self, error: InputError) -> InputError:
+        """The error, with the way on from what the network found."""
+        again = f"panoptic-gs merge {self.out}/predictions --out {self.out}/panoptic --method {' | '.join(METHODS)}"
+        mend = f"{error.mend} What the network predicted is kept in {self.out}/predictions; to merge it: {again}"
+        return InputError(error.source, error.found, error.expected, mend)
 
     def _check_arguments(self) -> None:
         if self.views is not None and (self.images is not None or self.cameras is not None):
@@ -182,10 +206,14 @@ class Predict(Output):
             estimate_cameras=self.views is None, shared_focal=self.shared_focal,
         )  # fmt: skip
 
-    def _write_scene(
+    def _write(
         self, folder: Path, raw: RawPredictions, photos: Sequence[Photo], known: Scene | None, progress: Progress
-    ) -> tuple[RawPredictions, list[str]]:
-        """Photos, cameras and seed points; the predictions with the cameras that were written, and what to tell."""
+    ) -> _Written:
+        """Write the raw predictions, then the scene folder with photos, cameras and seed points.
+
+        Raises:
+            InputError: the network gave no cameras though none are known. What fails later is returned.
+        """
         from panoptic_gs.predict.scene_folder import (
             photo_cameras,
             seed_points_of,
@@ -194,21 +222,52 @@ class Predict(Output):
             write_known_scene,
         )
 
-        if known is not None:
-            raw, alignment = with_known_cameras(raw, photos, known)
+        kept = {image.stem for image in raw.images}
+        lost = [photo.path.name for photo in photos if photo.stem not in kept]
+        photos = [photo for photo in photos if photo.stem in kept]
+        notes = [] if not lost else [
+            f"[yellow]left out      {len(lost)} whose cameras were not found: {', '.join(lost[:10])}"
+            f"{' …' if len(lost) > 10 else ''}[/]"
+        ]  # fmt: skip
+        notes += _crop_notes(photos, raw)
+        if self.views is not None:
+            raw.save(folder / "predictions")
+            return _Written(notes, lost)
+        cameras = photo_cameras(raw) if known is None else []
+        failure: InputError | None = None
+        try:
+            if known is None:
+                notes.append(_camera_note(cameras))
+            else:
+                raw, alignment = with_known_cameras(raw, photos, known)
+                notes.append(_alignment_note(alignment))
+        except InputError as error:
+            failure = error
+        raw.save(folder / "predictions")
+        if failure is not None:
+            return _Written(notes, lost, failure)
+        try:
             points = seed_points_of(raw, photos, self.seed_points)
-            write_known_scene(folder, known, points, progress)
-            notes = [_alignment_note(alignment)]
-            if points is None and known.points is not None:
-                notes.append(f"seed points   {len(known.points[0]):,}, the scene's own")
-        else:
-            cameras = photo_cameras(raw)
-            points = seed_points_of(raw, photos, self.seed_points)
-            write_estimated_scene(folder, photos, cameras, points, progress)
-            notes = [_camera_note(cameras)]
+            if known is None:
+                write_estimated_scene(folder, photos, cameras, points, progress)
+            else:
+                write_known_scene(folder, known, points, progress)
+        except InputError as error:
+            return _Written(notes, lost, error)
         if points is not None:
             notes.append(f"seed points   {len(points[0]):,}")
-        return raw, notes
+        elif known is not None and known.points is not None:
+            notes.append(f"seed points   {len(known.points[0]):,}, the scene's own")
+        return _Written(notes, lost)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What to tell of a scene folder; whose photos were left out; what went wrong after the predictions were saved."""
+
+    notes: list[str]
+    left_out: list[str]
+    failure: InputError | None = None
 
 
 def _predict(
@@ -236,6 +295,13 @@ def _predict(
     return raw
 
 
+def _network_note(raw: RawPredictions, keyframes: Keyframes, views: int) -> str:
+    sizes = Counter(f"{width}×{height}" for width, height in raw.network_sizes)
+    counted = ", ".join(f"{size} ({count} photos)" for size, count in sizes.most_common())
+    seen = counted if len(sizes) > 1 else next(iter(sizes))
+    return f"network       {raw.network} at {seen}, {keyframes.number(views)} keyframes"
+
+
 def _crop_notes(photos: Sequence[Photo], raw: RawPredictions) -> list[str]:
     from panoptic_gs.predict.crop import share_seen
 
@@ -244,7 +310,7 @@ def _crop_notes(photos: Sequence[Photo], raw: RawPredictions) -> list[str]:
     if len(sizes) > 1:
         listed = ", ".join(f"{count} of {width}×{height}" for (width, height), count in sizes.most_common(4))
         notes.append(f"photo sizes   {len(sizes)}: {listed}")
-    shares = [share_seen(photo, raw.network_size) for photo in photos]
+    shares = [share_seen(photo, size) for photo, size in zip(photos, raw.network_sizes, strict=True)]
     worst = photos[int(np.argmin(shares))]
     if min(shares) < 0.98:
         notes.append(f"seen          {100 * np.mean(shares):.0f}% of the photos' area; the rest has no labels "

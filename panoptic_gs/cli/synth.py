@@ -77,7 +77,7 @@ class Synth(Output):
             f"{len(scene.splits['test'])} held out; {len(scene.points[0])} seed points"
         )
         if raw is not None:
-            queries, height, width = raw.mask_logits.shape[1:]
+            queries, height, width = raw.mask_logits[0].shape
             console.print(f"  predictions/: {queries} queries, masks of {width}×{height}")
         numbers = ", ".join(f"PQ {100 * score.panoptic.pq:.1f} {name}" for name, score in scores.items())
         console.print(f"  panoptic/: simulated predictions, noise '{self.noise}'; on the training views {numbers}")

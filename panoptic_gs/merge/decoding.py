@@ -11,13 +11,14 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_png
 from panoptic_gs.merge.sampling import CropSampler, sample
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
 from panoptic_gs.progress import Progress
-from panoptic_gs.raw_predictions import RawPredictions
+from panoptic_gs.raw_predictions import RawPredictions, mask_shapes
 from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene.confidence import encode_confidence
 
@@ -119,8 +120,8 @@ class Merge:
             return image.width, image.height
         if resolution != "mask":
             raise InputError("resolution", f"'{resolution}'", "'image' or 'mask'", "Choose one of these.")
-        height, width = self.predictions.mask_logits.shape[-2:]
-        network_width, network_height = self.predictions.network_size
+        _, height, width = mask_shapes(self.predictions.mask_logits)[view]
+        network_width, network_height = self.predictions.network_sizes[view]
         if self.predictions.to_original is None:
             return width, height
         scale = self.predictions.to_original[view].diagonal()[:2].abs().tolist()
@@ -130,7 +131,7 @@ class Merge:
         )
 
     def scene(self, resolution: Resolution = "image") -> PanopticScene:
-        """The labelling with maps that are computed at each access, all of the size that most images have."""
+        """The labelling with maps that are computed at each access, each of its image's size."""
         return PanopticScene(self.categories, self.segments, _Maps(self, resolution), source=self._source())
 
     def save(
@@ -143,7 +144,7 @@ class Merge:
     ) -> None:
         """Write ``<stem>.png``, ``panoptic.json`` and ``confidence/<stem>.png`` (16-bit, value/65535).
 
-        All maps are of one size, that of most images (at this resolution).
+        Each map is of its image's size (at this resolution).
 
         Raises:
             InputError: the folder has content and ``overwrite`` is false, or it cannot be written.
@@ -177,13 +178,12 @@ class _Maps(Mapping[str, np.ndarray]):
         progress: Progress | None = None,
     ) -> None:
         self._merge, self._confidence, self._progress = merge, confidence, progress
+        self._resolution: Resolution = resolution
         self._index = {image.stem: index for index, image in enumerate(merge.predictions.images)}
-        sizes = [merge.map_size(index, resolution) for index in self._index.values()]
-        self._size = max(dict.fromkeys(sizes), key=sizes.count)
         self._done = 0
 
     def __getitem__(self, stem: str) -> np.ndarray:
-        ids, confidence = self._merge.label_map(self._index[stem], size=self._size)
+        ids, confidence = self._merge.label_map(self._index[stem], self._resolution)
         if self._confidence is not None:
             write_png(self._confidence / f"{stem}.png", encode_confidence(confidence.numpy()))
         self._done += 1
@@ -212,7 +212,7 @@ def winners(
 
 @dataclass(frozen=True, eq=False)
 class PixelCounts:
-    """Sums over the pixels of all views at mask resolution, for K queries."""
+    """Sums over the pixels of all views, for K queries."""
 
     won: Tensor  # [K] int64, pixels where the query wins
     kept: Tensor  # [K] int64, those where its mask reaches the threshold, too
@@ -226,14 +226,23 @@ def count_pixels(
     weights: Tensor,  # [K]
     mask_threshold: float,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    at_input_size: bool = False,
 ) -> PixelCounts:
-    """Let queries compete for the pixels of all views, one view in memory at a time."""
+    """Let queries compete for the pixels of all views, one view in memory at a time.
+
+    The pixels are those of the masks, or with ``at_input_size`` those of the network's input, for which mask
+    probabilities are interpolated.
+    """
     size = len(contestants)
     counts = [torch.zeros(size, dtype=torch.int64) for _ in range(3)]
     total = torch.zeros(size, dtype=torch.float64)
     for index in range(len(predictions.images)):
         logits = predictions.mask_logits[index]
         masks = logits[contestants.to(logits.device)].float().sigmoid()
+        if at_input_size:
+            width, height = predictions.network_sizes[index]
+            masks = interpolate(masks[None], (height, width), mode="bilinear", align_corners=False)[0]
         winner, probability = winners(masks, weights.to(masks.device))
         kept = probability >= mask_threshold
         counts[0] += winner.flatten().bincount(minlength=size).cpu()
@@ -256,7 +265,7 @@ def segments_from(
     A thing is one query; the stuff queries of one class are one segment. The score is the class probability times the
     mean mask probability over the segment's pixels; over several queries its mean by pixels.
     """
-    probability, category = predictions.class_logits.cpu().double().sigmoid().max(1)
+    category, probability = predictions.best_classes()
     groups: dict[tuple[int, int], list[int]] = {}
     for position in alive.nonzero()[:, 0].tolist():
         query = int(contestants[position])

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +13,10 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.merge.bound import bound_qubo
 from panoptic_gs.merge.decoding import Merge, PixelCounts, count_pixels, segments_from
 from panoptic_gs.merge.overlap import Overlaps
+from panoptic_gs.merge.registry import DEFAULT, MergeOptions, merge_method
 from panoptic_gs.merge.selection import qubo_objective, solve_qubo
 from panoptic_gs.progress import Progress
 from panoptic_gs.raw_predictions import RawPredictions
-
-Method = Literal["qubo", "standard", "standard-v2"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,10 @@ class MaskFormerRules:
 
 
 RULES = {
-    "standard": MaskFormerRules(0.5, 0.5, 0.8, void_counts=True, passes=1),
+    "standard": MaskFormerRules(0.1, 0.5, 0.8, void_counts=False, passes=1),
     "standard-v2": MaskFormerRules(0.1, 0.25, 0.5, void_counts=False, passes=2),
 }
+"""Those of PanSt3R's two releases."""
 
 
 def qubo(
@@ -74,7 +74,7 @@ def qubo(
     """
     _require_share("void_threshold", void_threshold)
     _require_share("min_confidence", min_confidence)
-    table = Overlaps(predictions.mask_logits.shape[1])
+    table = Overlaps(predictions.num_queries)
     for index in range(len(predictions.images)):
         table.add(predictions.mask_logits[index])
         if progress is not None:
@@ -91,7 +91,7 @@ def qubo(
     contestants = selected.nonzero()[:, 0]
     weights = torch.ones(len(contestants))
     counts = count_pixels(predictions, contestants, weights, void_threshold, _stage(progress, "Deciding pixels"))
-    certainty = predictions.class_logits.cpu().double().sigmoid().amax(1)[contestants]
+    certainty = predictions.best_classes()[1][contestants]
     confidence = certainty * counts.kept_probability / counts.kept.clamp(min=1)
     empty = counts.kept == 0
     unsure = ~empty & (confidence < min_confidence)
@@ -109,7 +109,7 @@ def qubo(
 
 def maskformer(
     predictions: RawPredictions,
-    rules: Literal["standard", "standard-v2"] | MaskFormerRules = "standard",
+    rules: str | MaskFormerRules = "standard",
     *,
     progress: Progress | None = None,
 ) -> Merge:
@@ -117,12 +117,13 @@ def maskformer(
 
     Queries whose class probability exceeds a threshold compete for each pixel by class probability times mask
     probability. A query that keeps too small a share of the pixels where its mask is at least one half is dropped, its
-    pixels void. Areas are sums over all views.
+    pixels void. Areas are sums over all views, counted at the size of the network's input, on interpolated mask
+    probabilities, as PanSt3R does it.
 
     Args:
         predictions: raw query masks; one view at a time is in memory.
-        rules: ``standard`` (class 0.5, mask 0.5, share 0.8, one pass), ``standard-v2`` (class 0.1, mask 0.25, share
-            0.5, two passes: survivors compete anew), or numbers of your own.
+        rules: ``standard`` (class above 0.1, mask 0.5, share 0.8, one pass), ``standard-v2`` (class above 0.1, mask
+            0.25, share 0.5, two passes: survivors compete anew), or numbers of your own.
         progress: called with each stage and how much of it is done.
 
     Raises:
@@ -133,7 +134,7 @@ def maskformer(
         if rules not in RULES:
             raise InputError("rules", f"'{rules}'", " or ".join(RULES), "Choose one of these.")
         rules = RULES[rules]
-    certainty = predictions.class_logits.cpu().double().sigmoid().amax(1)
+    certainty = predictions.best_classes()[1]
     contestants = (certainty > rules.class_threshold).nonzero()[:, 0]
     if len(contestants) == 0:
         raise InputError(
@@ -149,7 +150,8 @@ def maskformer(
         passes += 1
         stage = "Deciding pixels" + (f", pass {passes}" if rules.passes > 1 else "")
         weights = certainty[contestants].float()
-        counts = count_pixels(predictions, contestants, weights, rules.mask_threshold, _stage(progress, stage))
+        counts = count_pixels(predictions, contestants, weights, rules.mask_threshold, _stage(progress, stage),
+                              at_input_size=True)  # fmt: skip
         kept = counts.won if rules.void_counts else counts.kept
         alive = (counts.kept > 0) & (counts.own > 0) & (kept >= rules.kept_share * counts.own)
         dropped[why] += _queries(contestants, ~alive)
@@ -161,26 +163,41 @@ def maskformer(
 
 def merge_predictions(
     predictions: RawPredictions,
-    method: Method = "qubo",
+    method: str = DEFAULT,
     *,
-    penalty: float = 2.0,
-    seed: int = 0,
-    void_threshold: float = 0.5,
-    min_confidence: float = 0.01,
-    bound: bool = False,
+    options: MergeOptions | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> Merge:
-    """Merge by the method of this name; all but ``progress`` concerns ``qubo`` alone.
+    """Merge by the method of this name.
+
+    Args:
+        predictions: raw query masks; one view at a time is in memory.
+        method: of :data:`panoptic_gs.merge.METHODS`, or ``auto``: what the predictions recommend, else QUBO.
+        options: what can be set, by default `MergeOptions()`.
+        progress: called with the stage and its completed share.
+        settings: fields of the options that differ, such as ``void_threshold=0``.
 
     Raises:
         InputError: see :func:`qubo` and :func:`maskformer`; an unknown method.
     """
-    if method == "qubo":
-        return qubo(predictions, penalty=penalty, seed=seed, void_threshold=void_threshold,
-                    min_confidence=min_confidence, bound=bound, progress=progress)  # fmt: skip
-    if method not in RULES:
-        raise InputError("method", f"'{method}'", f"qubo, {', '.join(RULES)}", "Choose one of these.")
-    return maskformer(predictions, method, progress=progress)
+    merge = merge_method(method, predictions.recommended_merge)[1].load()
+    return merge(predictions, replace(options or MergeOptions(), **settings), progress)
+
+
+def merge_by_qubo(predictions: RawPredictions, options: MergeOptions, progress: Progress | None) -> Merge:
+    """:func:`qubo` with options."""
+    return qubo(predictions, **asdict(options), progress=progress)
+
+
+def merge_by_standard(predictions: RawPredictions, options: MergeOptions, progress: Progress | None) -> Merge:
+    """:func:`maskformer` by the rules of PanSt3R's first release."""
+    return maskformer(predictions, "standard", progress=progress)
+
+
+def merge_by_standard_v2(predictions: RawPredictions, options: MergeOptions, progress: Progress | None) -> Merge:
+    """:func:`maskformer` by the rules of PanSt3R's second release."""
+    return maskformer(predictions, "standard-v2", progress=progress)
 
 
 def _finish(

@@ -24,7 +24,7 @@ class CropSampler:
     def __init__(self, predictions: RawPredictions, view: int, width: int, height: int) -> None:
         image = predictions.images[view]
         self.width, self.height = width, height
-        network = torch.tensor(predictions.network_size, dtype=torch.float64)
+        network = torch.tensor(predictions.network_sizes[view], dtype=torch.float64)
         original = torch.tensor([image.width, image.height], dtype=torch.float64)
         if predictions.to_original is None:
             to_network = torch.diag(torch.cat([network / original, torch.ones(1, dtype=torch.float64)]))

@@ -34,36 +34,45 @@ class EstimatedCameras:
 
 def estimate_cameras(
     names: Sequence[str],
-    points: np.ndarray,
-    points_local: np.ndarray,
-    confidence: np.ndarray,
+    points: Sequence[np.ndarray],
+    points_local: Sequence[np.ndarray],
+    confidence: Sequence[np.ndarray],
     shared_focal: bool = False,
+    scales: np.ndarray | None = None,
 ) -> EstimatedCameras:
     """Pinhole cameras with square pixels and centred principal points from a network's two point maps of each view.
 
     Args:
         names: of the N views, for messages.
-        points: ``[N, H, W, 3]`` point maps in the world; NaN where there is no point.
-        points_local: ``[N, H, W, 3]`` the same points in the camera's frame, OpenCV axes, at the same scale.
-        confidence: ``[N, H, W]``, weights of the points; not positive or NaN where there is none.
+        points: N of ``[H, W, 3]``, point maps in the world; NaN where there is no point.
+        points_local: N of ``[H, W, 3]``, the same points in the camera's frame, OpenCV axes, at the same scale.
+        confidence: N of ``[H, W]``, weights of the points; not positive or NaN where there is none.
         shared_focal: one focal length for all views (their median), for photos of one camera and zoom.
+        scales: ``[N]`` how many pixels of the photo a pixel of the view is wide, where it differs: it is the photos'
+            focal length that is shared.
     """
-    count, height, width = confidence.shape
-    pixels = np.stack(np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2), axis=-1)
+    count = len(names)
     viewmats, focals = np.full((count, 4, 4), np.nan), np.full(count, np.nan)
     failures: dict[int, InputError] = {}
+    Ks = np.tile(np.eye(3), (count, 1, 1))
     for index, name in enumerate(names):
+        height, width = confidence[index].shape
+        columns, rows = np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2
+        Ks[index, 0, 2], Ks[index, 1, 2] = width / 2, height / 2
         try:
             viewmats[index], focals[index] = estimate_camera(
-                name, pixels, points[index], points_local[index], confidence[index]
+                name,
+                np.stack(np.meshgrid(columns, rows), axis=-1),
+                points[index],
+                points_local[index],
+                confidence[index],
             )
         except InputError as error:
             failures[index] = error
     if shared_focal and len(failures) < count:
-        focals[np.isfinite(focals)] = np.nanmedian(focals)
-    Ks = np.tile(np.eye(3), (count, 1, 1))
+        scale = np.ones(count) if scales is None else scales
+        focals = np.where(np.isfinite(focals), np.nanmedian(focals * scale) / scale, focals)
     Ks[:, 0, 0] = Ks[:, 1, 1] = focals
-    Ks[:, 0, 2], Ks[:, 1, 2] = width / 2, height / 2
     return EstimatedCameras(viewmats, Ks, failures)
 
 

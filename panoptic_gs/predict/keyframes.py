@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,8 +36,8 @@ class Keyframes:
         """How many of so many views."""
         return min(self.count, views)
 
-    def select(self, images: np.ndarray) -> tuple[int, ...]:
-        """Indices of the keyframes among ``images [N, H, W, 3]`` uint8, ascending."""
+    def select(self, images: Sequence[np.ndarray]) -> tuple[int, ...]:
+        """Indices of the keyframes among N images ``[H, W, 3]`` uint8, ascending."""
         count = self.number(len(images))
         if self.by == "even":
             return even_keyframes(len(images), count)
@@ -84,8 +85,8 @@ def farthest_keyframes(similarity: np.ndarray, count: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def thumbnail_similarity(images: np.ndarray) -> np.ndarray:
-    """How alike views look, ``[N, N]`` in -1…1: the correlation of small grey pictures of ``[N, H, W, 3]`` uint8."""
+def thumbnail_similarity(images: Sequence[np.ndarray]) -> np.ndarray:
+    """How alike views look, ``[N, N]`` in -1…1: the correlation of small grey pictures of N ``[H, W, 3]`` uint8."""
     small = np.stack([
         np.asarray(Image.fromarray(image).convert("L").resize(_THUMBNAIL, Image.Resampling.BOX), np.float64).ravel()
         for image in images

@@ -19,12 +19,11 @@ from torch import Tensor
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import Category
 from panoptic_gs.predict.cameras import estimate_cameras, upright
-from panoptic_gs.predict.crop import Size, crop, crop_to_original, input_size
+from panoptic_gs.predict.crop import Size, closest_size, crop, crop_to_original, input_size
 from panoptic_gs.predict.keyframes import Keyframes
 from panoptic_gs.predict.photos import Photo
-from panoptic_gs.raw_predictions import RawImage, RawPredictions
-
-BUILT_IN = {"panst3r": "panoptic_gs.predict.panst3r:PanSt3R"}
+from panoptic_gs.predict.registry import NETWORKS, require_installed
+from panoptic_gs.raw_predictions import ClassActivation, RawImage, RawPredictions
 
 PANST3R_SIZES: tuple[Size, ...] = ((512, 384), (512, 336), (512, 288), (512, 256), (512, 160))
 """What PanSt3R's 512-pixel checkpoints take, and each of them transposed."""
@@ -46,6 +45,8 @@ class NetworkOptions:
     """Whether cameras are wanted, or masks alone."""
     shared_focal: bool = False
     """One focal length for all photos."""
+    seed: int = 0
+    """Of whatever the network draws at random."""
 
 
 class PanopticPredictor(Protocol):
@@ -60,35 +61,47 @@ class PanopticPredictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class NetworkInput:
-    """What a network sees: all photos cropped to one size."""
+    """What a network sees: the photos, each cropped to one of its sizes."""
 
     images: tuple[RawImage, ...]
     """Names and sizes of the N photos."""
-    pixels: np.ndarray
-    """``[N, H, W, 3]`` uint8, RGB."""
+    crops: Sequence[np.ndarray]
+    """N of ``[H, W, 3]`` uint8, RGB; their sizes are alike unless the network takes each photo at its own."""
     to_original: np.ndarray
     """``[N, 3, 3]`` float64, from pixels of the crop to pixels of the photo."""
 
     @property
-    def size(self) -> Size:
-        """Width and height of the crops."""
-        return self.pixels.shape[2], self.pixels.shape[1]
+    def pixels(self) -> np.ndarray:
+        """All crops as ``[N, H, W, 3]``, where they are of one size."""
+        return self.crops if isinstance(self.crops, np.ndarray) else np.stack(self.crops)
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Width and height of each crop."""
+        return tuple((crop.shape[1], crop.shape[0]) for crop in self.crops)
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkOutput:
-    """What a network gives for N views with Q queries and C classes; without point maps, cameras have to be known."""
+    """What a network gives for N views with Q queries and C classes; without point maps, cameras have to be known.
 
-    mask_logits: Tensor
+    Whatever has an entry a view is one tensor, or a list of N where the views' sizes differ.
+    """
+
+    mask_logits: Tensor | Sequence[Tensor]
     """``[N, Q, h, w]`` before the sigmoid, at any resolution of the whole crop."""
     class_logits: Tensor
-    """``[Q, C]`` before the sigmoid, in the order of the classes that were given."""
-    points: Tensor | None = None
+    """``[Q, C]`` before the sigmoid, in the order of the classes that were given; or `class_activation`."""
+    points: Tensor | Sequence[Tensor] | None = None
     """``[N, H, W, 3]`` point maps in one frame for all views."""
-    points_local: Tensor | None = None
+    points_local: Tensor | Sequence[Tensor] | None = None
     """``[N, H, W, 3]`` the same points in each camera's frame: x right, y down, z forward, at the same scale."""
-    confidence: Tensor | None = None
+    confidence: Tensor | Sequence[Tensor] | None = None
     """``[N, H, W]`` weights of the points."""
+    class_activation: ClassActivation = "sigmoid"
+    """``softmax`` where `class_logits` are ``[Q, C + 1]``, the last column for no class."""
+    recommended_merge: str | None = None
+    """The way of merging that the network's authors recommend for this checkpoint."""
 
 
 class PointMapNetwork(ABC):
@@ -101,9 +114,13 @@ class PointMapNetwork(ABC):
     """Written into the predictions."""
     sizes: ClassVar[tuple[Size, ...]] = PANST3R_SIZES
     """Input sizes, width × height, landscape; upright photos get them transposed. The closest in aspect is taken."""
+    one_size: ClassVar[bool] = True
+    """Whether all photos are cropped to the size that fits most of them, or each to the one that fits it."""
 
     def __init__(self, options: NetworkOptions) -> None:
         self.options = options
+        self.notes: list[str] = []
+        """What the user should know of it, such as which release its checkpoint is."""
 
     @abstractmethod
     def forward(self, views: NetworkInput, classes: Sequence[Category], keyframes: Keyframes) -> NetworkOutput:
@@ -117,20 +134,27 @@ class PointMapNetwork(ABC):
         Raises:
             InputError: an unreadable photo, an output that does not fit the input, cameras of less than half of them.
         """
-        views = prepare(photos, self.sizes)
+        views = prepare(photos, self.sizes, one_size=self.one_size)
         with torch.inference_mode():
             output = self.forward(views, classes, keyframes)
         return raw_predictions(views, classes, output, self.name, self.options)
 
 
-def prepare(photos: Sequence[Photo], sizes: Sequence[Size]) -> NetworkInput:
-    """The photos as a network's input: the one of its sizes that fits most of them, cropped around the centre."""
-    size = input_size(photos, sizes)
-    pixels = np.empty((len(photos), size[1], size[0], 3), np.uint8)
-    for index, photo in enumerate(photos):
-        pixels[index] = crop(photo.read(), size)
-    to_original = np.stack([crop_to_original(photo.width, photo.height, size) for photo in photos])
-    return NetworkInput(tuple(photo.raw_image for photo in photos), pixels, to_original)
+def prepare(photos: Sequence[Photo], sizes: Sequence[Size], *, one_size: bool = True) -> NetworkInput:
+    """The photos as a network's input, cropped around the centre to the size that fits most of them, or each of them.
+
+    Args:
+        photos: N of them.
+        sizes: the network's, landscape.
+        one_size: whether all crops have to be of one size.
+    """
+    common = input_size(photos, sizes) if one_size else None
+    chosen = [common or closest_size(photo.width, photo.height, sizes) for photo in photos]
+    crops = [crop(photo.read(), size) for photo, size in zip(photos, chosen, strict=True)]
+    to_original = np.stack([
+        crop_to_original(photo.width, photo.height, size) for photo, size in zip(photos, chosen, strict=True)
+    ])  # fmt: skip
+    return NetworkInput(tuple(photo.raw_image for photo in photos), crops, to_original)
 
 
 def raw_predictions(
@@ -144,57 +168,80 @@ def raw_predictions(
         InputError: shapes that do not fit, only a part of the point maps, cameras of less than half of the views.
     """
     points = confidence = viewmats = Ks = None
-    kept = list(range(len(views.images)))
-    given = (output.points, output.points_local, output.confidence)
-    count, (width, height) = len(views.images), views.size
-    if all(tensor is not None for tensor in given):
-        maps = [np.asarray(tensor.detach().float().cpu()) for tensor in given if tensor is not None]
-        for name, found, last in zip(("points", "points_local", "confidence"), maps, ((3,), (3,), ()), strict=True):
-            if found.shape != (count, height, width, *last):
-                raise InputError(
-                    f"output of {network}, {name}",
-                    f"shape {list(found.shape)}",
-                    f"{[count, height, width, *last]}",
-                    "One map for each view, at the size of the input.",
-                )
-        points, confidence = maps[0], maps[2]
+    count = len(views.images)
+    kept = list(range(count))
+    if (maps := _point_maps(views, output, network)) is not None:
+        points, points_local, confidence = maps
         if options.estimate_cameras:
-            estimated = estimate_cameras([i.stem for i in views.images], *maps, shared_focal=options.shared_focal)
+            estimated = estimate_cameras(
+                [image.stem for image in views.images], points, points_local, confidence,
+                shared_focal=options.shared_focal, scales=views.to_original[:, 0, 0],
+            )  # fmt: skip
             kept = [index for index in kept if index not in estimated.failures]
             if len(kept) < max(2, count / 2):
                 raise next(iter(estimated.failures.values()))
             turn = upright(estimated.viewmats[kept])
-            points, viewmats, Ks = turn(points), turn.move_viewmats(estimated.viewmats), estimated.Ks
-    elif any(tensor is not None for tensor in given):
-        raise InputError(
-            f"output of {network}",
-            "only a part of points, points_local and confidence",
-            "all three, or none where cameras are known",
-            "Give all of them.",
-        )
-    masks = output.mask_logits.detach().cpu().to(torch.float16)
+            points = [turn(view) for view in points]
+            viewmats, Ks = turn.move_viewmats(estimated.viewmats), estimated.Ks
+    masks = output.mask_logits
     if len(masks) != count:
         raise InputError(
             f"output of {network}, mask_logits", f"{len(masks)} views", f"{count}", "Give masks for every view."
         )
 
-    def chosen(values: np.ndarray | None) -> Tensor | None:
+    def matrices(values: np.ndarray | None) -> Tensor | None:
         return None if values is None else torch.from_numpy(values[kept]).float()
 
+    def tensors(values: Sequence[np.ndarray] | None) -> list[Tensor] | None:
+        return None if values is None else [torch.from_numpy(values[index]).float() for index in kept]
+
     return RawPredictions(
-        masks if len(kept) == count else masks[kept],
+        [masks[index].detach().cpu().to(torch.float16) for index in kept],
         output.class_logits.detach().float().cpu(),
         tuple(views.images[index] for index in kept),
         tuple(classes),
         network,
-        views.size,
-        points=chosen(points),
-        confidence=chosen(confidence),
-        viewmats=chosen(viewmats),
-        Ks=chosen(Ks),
-        to_original=chosen(views.to_original),
+        tuple(views.sizes[index] for index in kept),
+        points=tensors(points),
+        confidence=tensors(confidence),
+        viewmats=matrices(viewmats),
+        Ks=matrices(Ks),
+        to_original=matrices(views.to_original),
         source=f"output of {network}",
+        class_activation=output.class_activation,
+        recommended_merge=output.recommended_merge,
     )
+
+
+def _point_maps(
+    views: NetworkInput, output: NetworkOutput, network: str
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] | None:
+    """World and local points and their confidence of each view; None where the network gives none."""
+    given = {"points": output.points, "points_local": output.points_local, "confidence": output.confidence}
+    if all(tensors is None for tensors in given.values()):
+        return None
+    maps: list[list[np.ndarray]] = []
+    for name, tensors in given.items():
+        if tensors is None:
+            raise InputError(
+                f"output of {network}",
+                "only a part of points, points_local and confidence",
+                "all three, or none where cameras are known",
+                "Give all of them.",
+            )
+        found = [np.asarray(view.detach().float().cpu()) for view in tensors]
+        expected = [(height, width, 3) if name != "confidence" else (height, width) for width, height in views.sizes]
+        if [view.shape for view in found] != expected:
+            wrong = next((i for i, (a, b) in enumerate(zip(found, expected)) if a.shape != b), len(expected) - 1)
+            raise InputError(
+                f"output of {network}, {name}",
+                f"{len(found)} maps, that of view {wrong} of shape "
+                f"{list(found[wrong].shape) if wrong < len(found) else None}",
+                f"{len(expected)}, that one of {list(expected[wrong])}",
+                "One map for each view, at the size of the input.",
+            )
+        maps.append(found)
+    return maps[0], maps[1], maps[2]
 
 
 def load_network(name: str, options: NetworkOptions) -> PanopticPredictor:
@@ -203,10 +250,11 @@ def load_network(name: str, options: NetworkOptions) -> PanopticPredictor:
     Modules are looked for in the current folder, too.
 
     Raises:
-        InputError: there is no such module or class, or it has no method ``predict``.
+        InputError: there is no such module or class, it has no method ``predict``, or what it needs is not installed.
     """
-    module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
-    expected = f"one of {', '.join(BUILT_IN)}, or package.module:Class"
+    require_installed(name)
+    module_name, _, class_name = (NETWORKS[name].home if name in NETWORKS else name).partition(":")
+    expected = f"one of {', '.join(NETWORKS)}, or package.module:Class"
     if not class_name:
         raise InputError("network", f"'{name}'", expected, "Name your class as in my_networks:MyNetwork.")
     if (here := os.getcwd()) not in sys.path:

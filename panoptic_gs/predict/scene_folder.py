@@ -57,7 +57,7 @@ def with_known_cameras(
     points, alignment = raw.points, None
     if raw.viewmats is not None and points is not None:
         fitted, off, angle = align_to_known(raw.viewmats.double().numpy(), viewmats.double().numpy())
-        points = torch.from_numpy(fitted(points.numpy()))
+        points = [torch.from_numpy(fitted(view.numpy())) for view in points]
         alignment = Alignment(float(np.median(off)), float(np.median(angle)))
     Ks = torch.linalg.inv(raw.to_original) @ torch.stack([camera.K for camera in cameras])
     return replace(raw, points=points, viewmats=viewmats, Ks=Ks), alignment
@@ -101,9 +101,11 @@ def seed_points_of(raw: RawPredictions, photos: Sequence[Photo], count: int) -> 
     """Evenly spread points of the point maps, coloured from the photos; None without point maps or a wish for any."""
     if raw.points is None or raw.confidence is None or count == 0:
         return None
+    sizes = raw.network_sizes
     return select_seed_points(
-        raw.points.numpy(), raw.confidence.numpy(), lambda index: crop(photos[index].read(), raw.network_size), count
-    )
+        [view.numpy() for view in raw.points], [view.numpy() for view in raw.confidence],
+        lambda index: crop(photos[index].read(), sizes[index]), count,
+    )  # fmt: skip
 
 
 def write_estimated_scene(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,8 +18,8 @@ _MAX_CANDIDATES = 2_000_000
 
 
 def select_seed_points(
-    points: np.ndarray,
-    confidence: np.ndarray,
+    points: Sequence[np.ndarray],
+    confidence: Sequence[np.ndarray],
     read_colors: Callable[[int], np.ndarray],
     count: int = DEFAULT_COUNT,
     dropped: float = DEFAULT_DROPPED,
@@ -30,8 +30,8 @@ def select_seed_points(
     So near and far surfaces, and those seen once or often, are covered alike.
 
     Args:
-        points: ``[N, H, W, 3]`` in the world.
-        confidence: ``[N, H, W]``.
+        points: N of ``[H, W, 3]``, in the world.
+        confidence: N of ``[H, W]``.
         read_colors: the network's input ``[H, W, 3]`` uint8 of a view.
         count: most points to give.
         dropped: the share of points, those of least confidence, that is left out.
@@ -59,7 +59,7 @@ def select_seed_points(
     return xyz[kept], rgb[kept]
 
 
-def _confidence_threshold(points: np.ndarray, confidence: np.ndarray, dropped: float) -> float:
+def _confidence_threshold(points: Sequence[np.ndarray], confidence: Sequence[np.ndarray], dropped: float) -> float:
     samples = []
     for view_points, view_confidence in zip(points, confidence, strict=True):
         usable = view_confidence[valid_points(view_points, view_confidence)]

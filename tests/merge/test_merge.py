@@ -96,7 +96,7 @@ def test_standard_drops_whoever_keeps_too_little_of_its_mask():
     # The strong query 0 takes a quarter of query 1's mask, which keeps 75%, and half of query 2's.
     masks = [(TOP, LEFT, 0.9), (ALL, slice(4, 12), 0.8), (TOP, slice(4, 12), 0.6), (BOTTOM, LEFT, 0.9)]
     raw = predictions(masks, [(1, 0.9), (1, 0.8), (1, 0.8), (1, 0.45)])
-    standard = maskformer(raw)
+    standard = maskformer(replace(raw, class_logits=torch.cat([raw.class_logits[:3], raw.class_logits[3:] - 5])))
     assert standard.contestants.tolist() == [0, 1, 2]
     assert [segment.query for segment in standard.segments] == [0]
     second = maskformer(raw, "standard-v2")
@@ -179,11 +179,14 @@ def test_what_is_saved_is_what_is_computed(tmp_path, resolution):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
-def test_photos_of_several_sizes_get_maps_of_the_usual_one(tmp_path):
+def test_photos_of_several_sizes_get_maps_of_their_own(tmp_path):
     raw = predictions([(ALL, ALL, 0.9)], [(0, 0.9)], views=3)
     images = (RawImage("a.jpg", 40, 30), RawImage("b.jpg", 40, 30), RawImage("c.jpg", 30, 40))
     qubo(replace(raw, images=images)).save(tmp_path / "out")
-    assert PanopticScene.load(tmp_path / "out").maps["c"].shape == (30, 40)
+    maps = PanopticScene.load(tmp_path / "out").maps
+    assert {stem: maps[stem].shape for stem in maps} == {"a": (30, 40), "b": (30, 40), "c": (40, 30)}
+    confidence = ConfidenceMaps(tmp_path / "out" / "confidence", ["a", "b", "c"])
+    assert confidence.read("c").shape == (40, 30)
 
 
 def test_infinite_logits_leave_no_holes():
@@ -201,7 +204,7 @@ def test_infinite_logits_leave_no_holes():
     [
         (predictions([(ALL, ALL, 1e-5)], [(0, 0.9)]), {}, "no segment.*no pixel"),
         (predictions([(ALL, ALL, 0.9)], [(0, 0.001)]), {}, "no segment.*confidence below 0.01"),
-        (predictions([(ALL, ALL, 0.9)], [(0, 0.4)]), {"method": "standard"}, "no class probability above 0.5.*0.4"),
+        (predictions([(ALL, ALL, 0.9)], [(0, 0.04)]), {"method": "standard"}, "no class probability above 0.1.*0.0"),
         (predictions([(ALL, ALL, 0.9)], [(0, 0.05)]), {"method": "standard-v2"}, "above 0.1"),
         (predictions([(ALL, ALL, 0.3)], [(0, 0.9)]), {"method": "standard"}, "no segment.*kept less than 0.8"),
         (room(), {"method": "best"}, "qubo, standard, standard-v2"),

@@ -3,15 +3,18 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from panoptic_gs import PanopticScene
+from panoptic_gs import InputError, PanopticScene
 from panoptic_gs.cli.main import main
+from panoptic_gs.merge import merge_predictions
 from panoptic_gs.metrics import Protocol, evaluate_scenes
 from panoptic_gs.predict import RawPredictions
 from panoptic_gs.predict.registration import Similarity
@@ -49,12 +52,13 @@ def installed(monkeypatch):
 
 
 def checkpoint(room: Path, **truth) -> Path:
-    path = room.parent / f"{'-'.join(map(str, truth.values())) or 'exact'}.pth"
-    path.write_text(json.dumps({"seed": SEED, "scene": str(room), **truth}))
+    entries = {key: truth.pop(key) for key in ("retrieval", "postprocess_default") if key in truth}
+    path = room.parent / f"{'-'.join(map(str, [*truth.values(), *entries.values()])) or 'exact'}.pth"
+    torch.save({"args": json.dumps({"seed": SEED, "scene": str(room), **truth}), "weights": {}, **entries}, path)
     return path
 
 
-def predict(room: Path, out: Path, *arguments, network: str = "small_networks:SmallPanSt3R", **truth) -> Path:
+def predict(room: Path, out: Path, *arguments, network: str = "small_networks:SmallPanSt3R", **truth: Any) -> Path:
     main(["predict", *map(str, arguments), "--classes", str(room / "panoptic_gt"), "--out", str(out), "--network",
           network, "--checkpoint", str(checkpoint(room, **truth)), "--trust-checkpoint"])  # fmt: skip
     return out
@@ -232,7 +236,7 @@ def test_photos_of_two_sizes_and_kinds_end_up_on_the_same_pixels(room, tmp_path,
     printed = capsys.readouterr().out
     assert "3 of 160×100, 1 of 160×90" in printed
     maps = PanopticScene.load(out / "panoptic").maps
-    assert {m.shape for m in maps.values()} == {(100, 160)}
+    assert {stem: m.shape for stem, m in maps.items()} == {s: (90 if s == stems[1] else 100, 160) for s in stems}
     for stem, labels in maps.items():
         seen = 120 if stem == stems[1] else 400 / 3
         assert (labels[50] > 0).sum() == pytest.approx(seen, abs=2)
@@ -325,3 +329,133 @@ def test_the_folder_that_is_read_is_never_replaced(room, photos, capsys):
         predict(room, own, "--cameras", own, "--overwrite")
     assert "which is read" in capsys.readouterr().err
     assert (own / "transforms.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def mixed(room) -> Path:
+    """The same room, every second photo upright."""
+    root = room.parent / "mixed"
+    shutil.copytree(room, root)
+    document = json.loads((root / "transforms.json").read_text())
+    for entry in document["frames"][6:]:
+        (root / entry["file_path"]).unlink()
+    document["frames"] = document["frames"][:6]
+    (root / "splits.json").unlink()
+    for entry in document["frames"][1::2]:
+        path = root / entry["file_path"]
+        with Image.open(path) as picture:
+            picture.crop((45, 0, 115, 100)).save(path)
+        frame = {key: entry.get(key, document.get(key)) for key in ("w", "cx")}
+        entry |= {"w": 70, "cx": frame["cx"] - 45}
+        entry |= {key: document[key] for key in ("h", "fl_x", "fl_y", "cy") if key not in entry}
+    (root / "transforms.json").write_text(json.dumps(document))
+    return root
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("landscape_only", [False, True])
+def test_portrait_and_landscape_photos_are_seen_whole(room, mixed, tmp_path, capsys, version, landscape_only):
+    out = predict(mixed, tmp_path / "out", mixed / "images", version=version, landscape_only=landscape_only)
+    assert "128×84 (3 photos), 84×128 (3 photos)" in capsys.readouterr().out
+    scene, true = Scene.load(out), Scene.load(mixed)
+    _, angle, center, focal = compare_cameras(scene, true)
+    assert angle < 0.02
+    assert center < 1e-3
+    assert focal < 1e-3
+    raw = RawPredictions.load(out / "predictions")
+    assert [mask.shape[1:] for mask in (raw.mask_logits[0], raw.mask_logits[1])] == [(42, 64), (64, 42)]
+    truth = PanopticScene.load(room / "panoptic_gt")
+    category = truth.category_of()
+    merged = merge_predictions(raw)
+    right = []
+    for index, frame in enumerate(scene.frames):
+        found = merged.label_map(frame.stem)[0].numpy()
+        wanted = truth.maps[frame.stem][:, 45:115] if index % 2 else truth.maps[frame.stem]
+        assert found.shape == wanted.shape
+        categories = np.array([0, *(segment.category_id for segment in merged.segments)])[found]
+        right.append((categories == category[wanted])[found > 0].mean())
+        assert (found > 0).mean() > (0.93 if index % 2 else 0.9)
+    assert min(right) > 0.9
+
+
+def test_shared_focal_lengths_are_those_of_the_photos(mixed, tmp_path):
+    scene = Scene.load(predict(mixed, tmp_path / "out", mixed / "images", "--shared-focal"))
+    assert len({round(float(frame.camera.K[0, 0]), 3) for frame in scene.frames}) == 1
+    assert compare_cameras(scene, Scene.load(mixed))[3] < 1e-3
+
+
+def test_a_merge_that_fails_keeps_what_the_network_found(room, photos, tmp_path, capsys, monkeypatch):
+    def failing(*arguments, **options):
+        raise InputError("predictions", "no segment", "at least one", "Choose another method.")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("panoptic_gs.merge.methods.qubo", failing)
+        with pytest.raises(SystemExit):
+            predict(room, out, photos)
+    error = capsys.readouterr().err
+    assert f"kept in {out}/predictions" in error
+    assert "Choose another method." in error
+    assert len(Scene.load(out).frames) == VIEWS
+    assert not (out / "panoptic").exists()
+    main(["merge", str(out / "predictions"), "--out", str(out / "panoptic")])
+    assert len(PanopticScene.load(out / "panoptic").maps) == VIEWS
+
+
+def test_cameras_that_do_not_fit_keep_what_the_network_found(room, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(room, other)
+    document = json.loads((other / "transforms.json").read_text())
+    for entry in document["frames"]:
+        entry["transform_matrix"] = document["frames"][0]["transform_matrix"]
+    (other / "transforms.json").write_text(json.dumps(document))
+    with pytest.raises(SystemExit):
+        predict(room, tmp_path / "out", "--cameras", other)
+    assert "at different places" in capsys.readouterr().err
+    assert RawPredictions.load(tmp_path / "out" / "predictions").viewmats is not None
+    assert not (tmp_path / "out" / "transforms.json").exists()
+
+
+def test_the_checkpoints_own_way_to_merge_is_the_default(room, photos, tmp_path, capsys):
+    out = predict(room, tmp_path / "out", photos, postprocess_default="standard_v2")
+    printed = capsys.readouterr().out
+    assert "(standard-v2)" in printed
+    assert "none of the published ones" in printed
+    assert "standard-v2" in PanopticScene.load(out / "panoptic").source
+    main(["merge", str(out / "predictions"), "--out", str(tmp_path / "again")])
+    assert "standard-v2" in capsys.readouterr().out
+
+
+def test_the_classes_of_a_softmax_are_understood(room, photos, tmp_path):
+    out = predict(room, tmp_path / "out", photos, label_mode="softmax")
+    assert RawPredictions.load(out / "predictions").class_logits.shape == (200, 22)
+    scores = evaluate_scenes(PanopticScene.load(out / "panoptic"), PanopticScene.load(room / "panoptic_gt"),
+                             protocols=[Protocol.parse("strict")])  # fmt: skip
+    assert scores["strict"].panoptic.rq == 1
+
+
+def test_keyframes_by_similarity_need_retrieval(room, photos, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        predict(room, tmp_path / "out", photos, "--keyframes", "similarity")
+    assert "no retrieval model" in capsys.readouterr().err
+    predict(room, tmp_path / "out", photos, "--keyframes", "similarity", "--num-keyframes", "3", retrieval="a model")
+
+
+@pytest.mark.parametrize("option", ["-q", "--json"])
+def test_what_the_network_prints_stays_out_of_standard_output(room, photos, tmp_path, capsys, monkeypatch, option):
+    monkeypatch.delitem(sys.modules, "panst3r")  # it prints when it is imported
+    out = predict(room, tmp_path / "out", photos, option)
+    printed = capsys.readouterr()
+    assert ("RoPE2D" in printed.err) is (option == "--json")
+    if option == "-q":
+        assert printed.out == f"{out}\n"
+        assert printed.err == ""
+    else:
+        assert json.loads(printed.out)["merge"] == "qubo"
+
+
+def test_a_missing_network_is_said_before_anything_is_read(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        main(["predict", "no-such-folder", "--classes", "no-such-file.json", "--out", "nowhere"])
+    assert "github.com/naver/panst3r" in capsys.readouterr().err
