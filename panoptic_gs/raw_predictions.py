@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Annotated, Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json, write_json
+from panoptic_gs.files import write_json
 from panoptic_gs.panoptic import Category
+from panoptic_gs.records import MAX_SIDE, Length, Name, Range, read_record
 from panoptic_gs.replacing import replacing
 
 TENSORS = "predictions.safetensors"
@@ -32,11 +33,12 @@ Size = tuple[int, int]
 
 ClassActivation = Literal["sigmoid", "softmax"]
 
+_FLOATS = ("F16", "BF16", "F32", "F64")
 _AGAIN = "Export the predictions again."
-_FIELDS = "network, network_size [width, height], images (name, width, height), classes (name, isthing)"
 _MAPS = ("points", "confidence")
+_MAX_PIXELS = 1 << 28  # of a photo; the largest sensors have 200 million
 _MATRICES = ("viewmats", "Ks", "to_original")
-_MAX_SIDE = 1 << 20
+_TENSORS = ("mask_logits", "class_logits", *_MAPS, *_MATRICES)
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,8 @@ class RawPredictions:
         named = [("network_size", size) for size in sizes]
         named += [(f"image '{image.name}'", (image.width, image.height)) for image in self.images]
         for what, (width, height) in named:
-            if not 0 < width < _MAX_SIDE or not 0 < height < _MAX_SIDE:
-                raise self._error(what, f"{width}×{height}", "a width and a height in pixels")
+            if min(width, height) < 1 or max(width, height) > MAX_SIDE or width * height > _MAX_PIXELS:
+                raise self._error(what, f"{width}×{height}", f"a size in pixels, up to {_MAX_PIXELS:,} of them")
         _require_unique(self, "classes", [c.name for c in self.classes])
         _require_unique(self, "class ids", [str(c.id) for c in self.classes])
         _require_unique(self, "images", [image.stem for image in self.images])
@@ -297,6 +299,36 @@ def mask_shapes(masks: MaskStack) -> list[tuple[int, ...]]:
     return list(shapes) if shapes is not None else [tuple(masks[index].shape) for index in range(len(masks))]
 
 
+_Side = Annotated[int, Range(1, MAX_SIDE)]
+_Byte = Annotated[int, Range(0, 255)]
+
+
+@dataclass(frozen=True)
+class _Image:
+    name: Annotated[str, Length(1, 1000)]
+    width: _Side
+    height: _Side
+    network_size: tuple[_Side, _Side] | None = None
+
+
+@dataclass(frozen=True)
+class _Class:
+    name: Name
+    isthing: bool
+    id: Annotated[int, Range(1, (1 << 31) - 1)] | None = None
+    color: tuple[_Byte, _Byte, _Byte] | None = None
+
+
+@dataclass(frozen=True)
+class _Description:
+    network: str
+    network_size: tuple[_Side, _Side]
+    images: Annotated[tuple[_Image, ...], Length(1)]
+    classes: Annotated[tuple[_Class, ...], Length(1)]
+    class_activation: ClassActivation = "sigmoid"
+    recommended_merge: Name | None = None
+
+
 class _StoredMasks:
     """The mask logits in their file, in one tensor or in one a view; a view is read when it is asked for."""
 
@@ -378,6 +410,9 @@ def _read_tensors(file: Path, views: int) -> dict[str, Any]:
             missing = "class_logits" if "class_logits" not in names else "mask_logits"
             expected = "mask_logits [N, Q, h, w] and class_logits [Q, C]"
             raise InputError(file, f"no tensor '{missing}'", expected, _AGAIN)
+        for name in sorted(names):
+            if name.partition(".")[0] in _TENSORS and (kind := stored.get_slice(name).get_dtype()) not in _FLOATS:
+                raise InputError(file, f"tensor '{name}' of {kind}", f"one of {', '.join(_FLOATS)}", _AGAIN)
         read: dict[str, Any] = {
             name: stored.get_tensor(name).float() for name in ("class_logits", *_MAPS, *_MATRICES) if name in names
         }
@@ -393,46 +428,20 @@ def _read_tensors(file: Path, views: int) -> dict[str, Any]:
 
 
 def _read_description(file: Path) -> dict[str, Any]:
-    document = read_json(file)
-    try:
-        size = _size(document["network_size"])
-        sizes = tuple(_size(entry.get("network_size", size)) for entry in document["images"])
-        recommended = document.get("recommended_merge")
-        return {
-            "images": tuple(RawImage(str(i["name"]), _whole(i["width"]), _whole(i["height"]))
-                            for i in document["images"]),
-            "classes": tuple(_class(index, entry) for index, entry in enumerate(document["classes"], 1)),
-            "network": str(document["network"]),
-            "input_size": sizes if len(set(sizes)) > 1 else size if not sizes else sizes[0],
-            "class_activation": str(document.get("class_activation", "sigmoid")),
-            "recommended_merge": None if recommended is None else str(recommended),
-        }  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
-        found = f"a missing or malformed field ({type(error).__name__}: {error})"
-        raise InputError(file, found, _FIELDS, _AGAIN) from error
-
-
-def _class(index: int, entry: dict[str, Any]) -> Category:
-    color = entry.get("color")
-    if color is not None:
-        red, green, blue = (_whole(value) for value in color)
-        color = (red, green, blue)
-    if entry["isthing"] not in (0, 1):
-        raise ValueError(f"isthing {entry['isthing']}")
-    return Category(_whole(entry.get("id", index)), str(entry["name"]), bool(entry["isthing"]), color)
-
-
-def _size(value: Any) -> Size:
-    width, height = value
-    return _whole(width), _whole(height)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value:
-        raise ValueError(f"{value!r} is no whole number")
-    return int(value)
+    described = read_record(file, _Description, mend=_AGAIN)
+    size = described.network_size
+    sizes = tuple(image.network_size or size for image in described.images)
+    return {
+        "images": tuple(RawImage(image.name, image.width, image.height) for image in described.images),
+        "classes": tuple(
+            Category(index if entry.id is None else entry.id, entry.name, entry.isthing, entry.color)
+            for index, entry in enumerate(described.classes, 1)
+        ),
+        "network": described.network,
+        "input_size": sizes if len(set(sizes)) > 1 else (sizes or (size,))[0],
+        "class_activation": described.class_activation,
+        "recommended_merge": described.recommended_merge,
+    }
 
 
 def _require_unique(raw: RawPredictions, what: str, names: list[str]) -> None:

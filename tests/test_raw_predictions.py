@@ -2,6 +2,7 @@
 """Raw predictions: what is written comes back; what is broken is named."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,3 +149,123 @@ def test_bad_masks_are_not_written(tmp_path):
     with pytest.raises(InputError, match="NaN"):
         broken.save(tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
+
+
+def mixed() -> RawPredictions:
+    """Views of two shapes, as of landscape and portrait photos, and classes with one for none."""
+    g = torch.Generator().manual_seed(1)
+    sizes = ((16, 12), (12, 16), (16, 12))
+    return replace(
+        predictions(),
+        mask_logits=[torch.randn(Q, h // 2, w // 2, generator=g).half() for w, h in sizes],
+        class_logits=torch.randn(Q, C + 1, generator=g),
+        input_size=sizes,
+        points=[torch.randn(h, w, 3, generator=g) for w, h in sizes],
+        confidence=[torch.rand(h, w, generator=g) for w, h in sizes],
+        class_activation="softmax",
+        recommended_merge="standard-v2",
+    )
+
+
+def test_views_of_two_shapes_come_back(tmp_path):
+    original = mixed()
+    original.save(tmp_path / "raw")
+    loaded = RawPredictions.load(tmp_path / "raw")
+    assert loaded.network_sizes == original.network_sizes
+    assert loaded.network_size == (16, 12)
+    assert (loaded.class_activation, loaded.recommended_merge) == ("softmax", "standard-v2")
+    for name in ("mask_logits", "points", "confidence"):
+        for found, expected in zip(getattr(loaded, name), getattr(original, name), strict=True):
+            assert torch.equal(found, expected)
+    loaded.save(tmp_path / "copy")
+    for name in ("predictions.safetensors", "predictions.json"):
+        assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "raw" / name).read_bytes()
+    some = loaded.subset([2, 1])
+    assert [image.name for image in some.images] == ["2.jpg", "1.jpg"]
+    assert some.network_sizes == ((16, 12), (12, 16))
+    assert torch.equal(some.mask_logits[1], original.mask_logits[1])
+    assert some.points is not None
+    assert torch.equal(some.points[1], original.points[1])
+    assert torch.equal(predictions().subset([2]).mask_logits[0], predictions().mask_logits[2])
+
+
+def test_the_best_class_of_a_softmax_may_be_none():
+    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 3.0], [0.0, 5.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, -5.0]])
+    index, probability = replace(mixed(), class_logits=logits).best_classes()
+    expected = logits.double().softmax(1)
+    assert index.tolist() == [0, 1, 1, 0, 0]
+    torch.testing.assert_close(probability, torch.stack([expected[0, 0], 0 * expected[0, 0], expected[2, 1],
+                                                         0 * expected[0, 0], expected[4, 0]]))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_size": ((16, 12), (12, 16))}, "network_size"),
+        ({"input_size": (16, 12)}, "points of '1.jpg'"),
+        ({"class_activation": "sigmoid"}, "class_logits"),
+        ({"class_activation": "tanh"}, "class_activation"),
+        ({"images": (RawImage("0.jpg", 0, 3), RawImage("1.jpg", 4, 3), RawImage("2.jpg", 4, 3))}, "0.jpg.*0×3"),
+        ({"to_original": torch.zeros(N, 3, 3)}, "to_original.*inverse"),
+        ({"points": [torch.zeros(12, 16, 3)]}, "1 maps"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, message):
+    with pytest.raises(InputError, match=message):
+        replace(mixed(), **change)
+
+
+def test_a_missing_tensor_of_a_view_is_named(tmp_path):
+    mixed().save(tmp_path)
+    for name in ("mask_logits.1", "points.2"):
+        rewrite(tmp_path, **{name: None})
+        with pytest.raises(InputError, match=f"no tensor '{name}'"):
+            RawPredictions.load(tmp_path)
+        mixed().save(tmp_path)
+
+
+def test_masks_that_are_no_logits_are_named(folder):
+    rewrite(folder, mask_logits=torch.zeros(N, Q, 6, 8, dtype=torch.uint8))
+    with pytest.raises(InputError, match="'mask_logits' of U8"):
+        RawPredictions.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("network_size", [8, float("inf")]), ("network_size", [0, 6]), ("network_size", 8), ("network_size", [8, 6, 3]),
+        ("images", []), ("images", {}), ("images", [{"name": "a.png", "width": -8, "height": 6}]),
+        ("images", [{"name": "a.png", "width": 8, "height": 0.5}]), ("images", [{"name": "a.png", "width": 8}]),
+        ("images", [{"name": "a.png", "width": 1 << 63, "height": 6}]),
+        ("images", [{"name": "a.png", "width": 1 << 17, "height": 1 << 17}] * N),
+        ("images", [{"name": "\ud800", "width": 8, "height": 6}]),
+        ("images", [{"name": "a.png", "width": 8, "height": 6, "network_size": [1, -1]}]),
+        ("classes", [{"id": float("inf"), "name": "wall", "isthing": 0}]), ("classes", [{"name": 3, "isthing": 0}]),
+        ("classes", [{"id": 1, "name": "a", "isthing": 2}]), ("classes", [{"id": 1 << 40, "name": "", "isthing": 0}]),
+        ("classes", [{"id": 1, "name": "wall", "isthing": 0, "color": [2, 3]}]), ("classes", None),
+        ("class_activation", "tanh"), ("recommended_merge", 5), ("network", None),
+    ],
+)  # fmt: skip
+def test_descriptions_that_do_not_fit_are_named(folder, field, value):
+    file = folder / "predictions.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
+    with pytest.raises(InputError, match=r"predictions\."):
+        RawPredictions.load(folder)
+
+
+HOSTILE = sorted(Path(__file__).parents[1].glob("../shared/data/hostile/[rm][ae][wr]*-*"))
+
+
+@pytest.mark.skipif(not HOSTILE, reason="mutated files are not at hand")
+@pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path.name)
+def test_mutated_files_are_refused(tmp_path, path):
+    if path.name.startswith("mesh"):
+        return
+    g = torch.Generator().manual_seed(0)
+    masks, classes = torch.randn(2, 3, 3, 4, generator=g).half(), torch.randn(3, 2, generator=g)
+    images = (RawImage("a.png", 8, 6), RawImage("b.png", 8, 6))
+    twin = RawPredictions(masks, classes, images, predictions().classes, "net", (8, 6))
+    twin.save(tmp_path)
+    shutil.copyfile(path, tmp_path / f"predictions{path.suffix}")
+    with pytest.raises(InputError, match=r"predictions\."):
+        RawPredictions.load(tmp_path)

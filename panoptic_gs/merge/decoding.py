@@ -23,7 +23,6 @@ from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene.confidence import encode_confidence
 
 Resolution = Literal["image", "mask"]
-"""Called with the name of a stage and its completed share."""
 
 
 @dataclass(frozen=True, eq=False)
