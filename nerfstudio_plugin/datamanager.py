@@ -17,13 +17,12 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
 from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig, ReadConfidence, require_predictions
-from nerfstudio_plugin.rectify import rectification
 from panoptic_gs.camera import Camera
-from panoptic_gs.files import read_image, read_rgb
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
 from panoptic_gs.scene import Frame
+from panoptic_gs.scene.photo import resampled
 
-_MAPS = ("panoptic", "panoptic_gt", "panoptic_confidence")
+_MAPS = ("panoptic", "panoptic_gt", "panoptic_confidence", "counting")
 
 
 class PanopticDataset(InputDataset):
@@ -31,7 +30,8 @@ class PanopticDataset(InputDataset):
 
     Each item has, besides nerfstudio's ``image``, ``panoptic`` (predicted segment ids ``[H, W]`` int32, 0 = void) and
     ``panoptic_gt`` (true ones) where the scene has a map of this photo, and with ``weight_by_confidence``
-    ``panoptic_confidence`` ``[H, W]`` float32.
+    ``panoptic_confidence`` ``[H, W]`` float32. A photo with a mask has ``mask`` ``[H, W, 1]`` bool; one with pixels
+    that do not count, because of its mask or its alpha channel, ``counting`` ``[H, W]`` bool.
     """
 
     exclude_batch_keys_from_device = ["image", "mask", *_MAPS]  # noqa: RUF012
@@ -43,24 +43,16 @@ class PanopticDataset(InputDataset):
         return int(self.cameras.width[index]), int(self.cameras.height[index])
 
     def get_numpy_image(self, image_idx: int) -> np.ndarray:
-        """The rectified photo ``[H, W, 3]`` uint8, at the size of its camera."""
-        frame = self._frame(image_idx)
-        pixels = read_rgb(frame.image_path)
-        ideal = rectification(frame.camera.K.numpy(), frame.distortion, frame.camera.width, frame.camera.height)
-        if ideal is not None:
-            pixels = ideal.image(pixels)
+        """The rectified photo ``[H, W, 3]`` uint8, at the size of its camera; ``[H, W, 4]`` where it has alpha."""
+        pixels = self._frame(image_idx).read_pixels()
         size = self._size(image_idx)
         if (pixels.shape[1], pixels.shape[0]) != size:
-            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+            pixels = resampled(pixels, lambda colors: cv2.resize(colors, size, interpolation=cv2.INTER_AREA))
         return pixels
 
     def fit_labels(self, image_idx: int, labels: np.ndarray) -> np.ndarray:
         """Bring a label map of the photo, of any size, to the camera's pixels, always by nearest neighbour."""
-        frame = self._frame(image_idx)
-        ideal = rectification(frame.camera.K.numpy(), frame.distortion, frame.camera.width, frame.camera.height)
-        if ideal is not None:
-            labels = ideal.labels(resize_nearest(labels, frame.camera.width, frame.camera.height))
-        return resize_nearest(labels, *self._size(image_idx))
+        return resize_nearest(self._frame(image_idx).fit_labels(labels), *self._size(image_idx))
 
     def labels(self, image_idx: int, kind: Literal["panoptic", "panoptic_gt"]) -> Tensor | None:
         """The segment ids ``[H, W]`` int32 of a photo, or None where there is no map of it."""
@@ -82,11 +74,13 @@ class PanopticDataset(InputDataset):
         if confidence is not None and "panoptic" in extra:
             weights = self.fit_labels(index, confidence(self._frame(index).stem))
             extra["panoptic_confidence"] = torch.from_numpy(np.ascontiguousarray(weights))
-        mask = self.metadata["masks"].get(self._frame(index).stem)
-        if mask is not None:
-            pixels = read_image(mask)
-            valid = pixels.reshape(*pixels.shape[:2], -1)[..., 0] != 0
-            extra["mask"] = torch.from_numpy(self.fit_labels(index, valid.astype(np.int32)) != 0)[..., None]
+        frame = self._frame(index)
+        kept = frame.mask_of_photo()
+        if kept is not None:
+            extra["mask"] = torch.from_numpy(self.fit_labels(index, kept))[..., None]
+        counting = frame.counting_of_photo()
+        if counting is not None:
+            extra["counting"] = torch.from_numpy(self.fit_labels(index, counting))
         return extra
 
 
@@ -143,10 +137,19 @@ class PanopticDatamanager(FullImageDatamanager):
                 yield camera_of(self.train_dataset.cameras[index : index + 1]).to(self.device), item["panoptic"]
 
     def vote_weights(self) -> list[Tensor] | None:
-        """The factor ``[H, W]`` of each pixel's vote in :meth:`labelled_views`; None where all count the same."""
-        if self.config.dataparser.weight_by_confidence not in ("uplift", "both"):
+        """The factor ``[H, W]`` of each pixel's vote in :meth:`labelled_views`; None where all count the same.
+
+        Pixels that do not count are void in the label maps, but void may be a label of its own.
+        """
+        weigh = self.config.dataparser.weight_by_confidence in ("uplift", "both")
+        items = [item for item in self.cached_train if "panoptic" in item]
+        if not weigh and not any("counting" in item for item in items):
             return None
-        return [item["panoptic_confidence"] for item in self.cached_train if "panoptic" in item]
+        weights = []
+        for item in items:
+            weight = item["panoptic_confidence"] if weigh else torch.ones(item["panoptic"].shape)
+            weights.append(weight * item["counting"].to(weight) if "counting" in item else weight)
+        return weights
 
 
 def camera_of(cameras: Cameras) -> Camera:

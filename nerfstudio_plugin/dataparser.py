@@ -22,16 +22,15 @@ from nerfstudio.data.utils.dataparsers_utils import (
 )
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.utils.rich_utils import CONSOLE
+from rich.markup import escape
 
-from nerfstudio_plugin.rectify import rectification
-from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json
 from panoptic_gs.merge import Merge, merge_predictions
 from panoptic_gs.merge.registry import MethodOrNone
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.scene import Frame, Scene
+from panoptic_gs.scene.rectification import MAX_FOV
 
 LARGEST_SIDE = 1600
 """Photos with a longer side are halved until they fit, unless ``downscale_factor`` says otherwise (as nerfstudio)."""
@@ -68,8 +67,10 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     """How to move the scene's origin; by default it stays."""
     auto_scale_poses: bool = False
     """Whether to scale the poses to fit into ±1; by default they keep their scale."""
+    max_fov: float = MAX_FOV
+    """Most degrees that a photo of a wide lens keeps from side to side, and from top to bottom, once it is straight."""
     eval_mode: Literal["fraction", "filename", "interval", "all"] = "interval"
-    """How to split into training and evaluation views where the scene has no splits.json: a fraction for training,
+    """How to split into training and evaluation views where the scene names no splits: a fraction for training,
     file names containing train/eval, every n-th view for evaluation, or all views for both."""
     train_split_fraction: float = 0.9
     """The share of views to train on, for eval_mode fraction."""
@@ -94,7 +95,7 @@ class PanopticSceneDataParser(DataParser):
     training, evaluation and ``ns-render`` see the same pixels.
 
     ``metadata`` holds ``frames`` (the photos in order), ``panoptic`` and ``panoptic_gt`` (a
-    :class:`~panoptic_gs.PanopticScene` or None), ``masks`` (stem → file), ``extent`` (how far the cameras reach, the
+    :class:`~panoptic_gs.PanopticScene` or None), ``extent`` (how far the cameras reach, the
     unit of lengths in densification), ``points3D_xyz`` and ``points3D_rgb``.
 
     ``confidence`` reads the confidence map of a photo by its name, where ``weight_by_confidence`` asks for them, and
@@ -113,13 +114,14 @@ class PanopticSceneDataParser(DataParser):
     def _scene(self) -> _Read:
         if self._read is None:
             config = self.config
-            scene = Scene.load(scene_root(config.data))
+            scene = Scene.load(scene_root(config.data), config.max_fov)
+            scene.require_masks()
             weigh = config.weight_by_confidence != "none"
             panoptic: PanopticScene | None = None
             confidence: ReadConfidence | None = None
             if config.merge != "none":
                 merge = _merged(scene, config.predictions_folder, config.merge)
-                panoptic = merge.scene()
+                panoptic = scene.of_photos(merge.scene(), config.predictions_folder)
                 if weigh:
                     confidence = lambda stem: merge.label_map(stem)[1].numpy()
             elif (scene.root / config.panoptic_folder).exists():
@@ -128,6 +130,8 @@ class PanopticSceneDataParser(DataParser):
                     confidence = scene.load_confidence(config.panoptic_folder).read
             has_truth = (scene.root / config.panoptic_gt_folder).exists()
             truth = scene.load_panoptic(config.panoptic_gt_folder) if has_truth else None
+            for note in scene.notes:
+                CONSOLE.print(f"[yellow]Note: {escape(note)}.", soft_wrap=True)
             self._read = _Read(scene, panoptic, truth, confidence)
         return self._read
 
@@ -152,7 +156,6 @@ class PanopticSceneDataParser(DataParser):
             "panoptic_gt": truth,
             "confidence": confidence,
             "weigh_loss": self.config.weight_by_confidence in ("loss", "both"),
-            "masks": _masks(scene.root),
             "extent": _extent(poses[:, :3, 3]),
         }
         if scene.points is not None:
@@ -165,7 +168,7 @@ class PanopticSceneDataParser(DataParser):
             cameras=_pinholes(frames, poses[chosen][:, :3, :4], self.config.downscale_factor),
             scene_box=SceneBox(aabb=torch.tensor([[-extent] * 3, [extent] * 3], dtype=torch.float32)),
             dataparser_scale=scale,
-            dataparser_transform=transform @ _applied_transform(scene.root),
+            dataparser_transform=transform @ torch.from_numpy(scene.applied).to(transform),
             metadata=metadata,
         )
 
@@ -174,7 +177,7 @@ class PanopticSceneDataParser(DataParser):
         if scene.splits:
             members = set(scene.splits.get(split, ()))
             chosen = [index for index, frame in enumerate(scene.frames) if frame.stem in members]
-            file = scene.root / "splits.json"
+            file = next((f for f in (scene.root / "splits.json",) if f.is_file()), scene.root / "transforms.json")
         else:
             names = [frame.image_path for frame in scene.frames]
             file = scene.root
@@ -253,10 +256,7 @@ def _pinholes(frames: list[Frame], camera_to_worlds: torch.Tensor, downscale: fl
     """Ideal cameras of the rectified and downscaled photos."""
     cameras = []
     for frame in frames:
-        camera, lens = frame.camera, frame.distortion
-        ideal = rectification(camera.K.numpy(), lens, camera.width, camera.height)
-        if ideal is not None:
-            camera = Camera(camera.viewmat, torch.from_numpy(ideal.K), ideal.width, ideal.height)
+        camera = frame.camera
         divisor = downscale or automatic_downscale(camera.width, camera.height)
         cameras.append(camera.resized(max(1, int(camera.width / divisor)), max(1, int(camera.height / divisor))))
     K = torch.stack([camera.K for camera in cameras])
@@ -284,23 +284,6 @@ def automatic_downscale(width: int, height: int) -> int:
     while max(width, height) / divisor > LARGEST_SIDE:
         divisor *= 2
     return divisor
-
-
-def _masks(root: Path) -> dict[str, Path]:
-    """stem → mask file, as ``mask_path`` of transforms.json names them."""
-    file = root / "transforms.json"
-    frames = read_json(file)["frames"] if file.is_file() else []
-    return {Path(frame["file_path"]).stem: root / frame["mask_path"] for frame in frames if frame.get("mask_path")}
-
-
-def _applied_transform(root: Path) -> torch.Tensor:
-    """What ``ns-process-data`` did to the original poses, ``[4, 4]``."""
-    matrix = torch.eye(4)
-    file = root / "transforms.json"
-    applied = read_json(file).get("applied_transform") if file.is_file() else None
-    if applied is not None:
-        matrix[:3] = torch.tensor(applied, dtype=torch.float32)[:3]
-    return matrix
 
 
 panoptic_scene = DataParserSpecification(

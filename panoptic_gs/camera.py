@@ -37,7 +37,7 @@ class Camera:
 
     Raises:
         InputError: wrong shapes, NaN or infinite entries, a rotation that is none, focal lengths or sizes that are
-            not positive.
+            not positive, skew.
     """
 
     viewmat: Tensor  # [4, 4]
@@ -72,6 +72,15 @@ class Camera:
                 f"focal lengths fx = {self.K[0, 0]:g}, fy = {self.K[1, 1]:g}",
                 "positive focal lengths in pixels",
                 "Check the intrinsics of this frame.",
+            )
+        K = self.K.double()
+        off = max(K[0, 1].abs().item(), K[1, 0].abs().item()) / K[0, 0].item()
+        if off > 1e-6 or (K[2] - K.new_tensor([0.0, 0.0, 1.0])).abs().max() > 1e-6:
+            raise InputError(
+                "Camera.K",
+                f"skew {K[0, 1]:g}, below it {K[1, 0]:g}, and a last row {K[2].tolist()}",
+                "no skew, and 0, 0, 1 in the last row",
+                "Resample the image to square angles between its axes, or calibrate without skew.",
             )
 
     @classmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +52,25 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
-def read_image(path: Path, *, expected: str = "a readable image") -> np.ndarray:
-    """Read an image file as it is stored: ``[H, W]`` or ``[H, W, C]``.
+@contextmanager
+def opened_image(path: Path, expected: str = "a readable image") -> Iterator[Image.Image]:
+    """Open an image file; what is wrong with it, here or where its pixels are decoded within, names the file.
 
     Raises:
-        InputError: it is missing, truncated or no image.
+        InputError: it is missing, truncated, no image, or of too many pixels.
     """
     try:
         with Image.open(path) as image:
-            if image.mode in ("P", "CMYK", "LA", "1"):
-                image = image.convert("RGB")
-            return np.asarray(image)
+            yield image
     except FileNotFoundError as error:
         raise InputError(path, "no such file", expected, "Check the path.") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            path,
+            f"too many pixels ({error})",
+            "an image of at most 178 megapixels",
+            "Shrink it; of a photo, correct its size and intrinsics in transforms.json or make the poses anew.",
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(
             path,
@@ -70,6 +78,18 @@ def read_image(path: Path, *, expected: str = "a readable image") -> np.ndarray:
             expected,
             "Copy or export the image again; it may be truncated.",
         ) from error
+
+
+def read_image(path: Path, *, expected: str = "a readable image") -> np.ndarray:
+    """Read an image file as it is stored: ``[H, W]`` or ``[H, W, C]``.
+
+    Raises:
+        InputError: it is missing, truncated or no image.
+    """
+    with opened_image(path, expected) as image:
+        if image.mode in ("P", "PA", "CMYK", "LA", "1", "YCbCr", "LAB", "HSV"):
+            image = image.convert("RGB")
+        return np.asarray(image)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -101,18 +121,8 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: it is missing or no image.
     """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except FileNotFoundError as error:
-        raise InputError(path, "no such file", "an image", "Check the path.") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(
-            path,
-            f"a file that is no image ({error})",
-            "an image",
-            "Copy or export the image again; it may be truncated.",
-        ) from error
+    with opened_image(path, "an image") as image:
+        return image.size
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:

@@ -82,7 +82,7 @@ class PanopticImages:
     @property
     def maps(self) -> Mapping[str, np.ndarray]:
         """Image stem → ids ``[H, W]`` int32, read and checked at each access."""
-        return _MapFiles({image.stem: image for image in self.images})
+        return MapFiles({image.stem: image for image in self.images})
 
     @property
     def per_image(self) -> str | None:
@@ -199,20 +199,26 @@ def read_panoptic_images(source: Path | str) -> PanopticImages:
     known = {category.id for category in document.categories}
     images: dict[str, PanopticImage] = {}
     for annotation in document.annotations:
-        name = PurePosixPath(annotation.file_name)
-        if name.parent != PurePosixPath(".") or not name.name:
+        name, stem = _name_and_stem(annotation.file_name)
+        if name.is_absolute() or ".." in name.parts or not name.name:
             raise InputError(
                 file, f"file_name '{annotation.file_name}'", "a file in the same folder",
-                "Put the maps beside panoptic.json.",
+                "Put the maps beside panoptic.json, or in folders below it that are called as the photos' are.",
             )  # fmt: skip
-        if name.stem in images:
-            raise InputError(file, f"two annotations for '{name.stem}'", "one map an image", "Remove one of them.")
+        if stem in images:
+            raise InputError(file, f"two annotations for '{stem}'", "one map an image", "Remove one of them.")
         segments = _segments(file, annotation, known)
-        images[name.stem] = PanopticImage(name.stem, folder / name, segments)
+        images[stem] = PanopticImage(stem, folder / name, segments)
     info = document.info or _Info()
     return PanopticImages(
         file, document.categories, tuple(images.values()), info.source, info.scene_wide_ids, _sizes(document)
     )
+
+
+def _name_and_stem(file_name: str) -> tuple[PurePosixPath, str]:
+    """A map's path, and what it calls its image: the path without ending."""
+    name = PurePosixPath(file_name.replace("\\", "/"))
+    return name, name.with_suffix("").as_posix() if name.name else ""
 
 
 def _segments(file: Path, annotation: _Annotation, known: Collection[int]) -> tuple[Segment, ...]:
@@ -241,10 +247,10 @@ def _sizes(document: _Document) -> dict[str, tuple[int, int]]:
     """Stem → size as ``images`` lists it, by the annotation's image_id, or else by name."""
     sized = [image for image in document.images or () if image.width is not None and image.height is not None]
     by_id = {image.id: (image.width, image.height) for image in sized if image.id is not None}
-    by_stem = {PurePosixPath(image.file_name).stem: (image.width, image.height) for image in sized if image.file_name}
+    by_stem = {_name_and_stem(image.file_name)[1]: (image.width, image.height) for image in sized if image.file_name}
     found = {}
     for annotation in document.annotations:
-        stem = PurePosixPath(annotation.file_name).stem
+        _, stem = _name_and_stem(annotation.file_name)
         size = by_id.get(annotation.image_id) if annotation.image_id is not None else by_stem.get(stem)
         if size is not None:
             found[stem] = size
@@ -262,12 +268,18 @@ def _over_images(entries: list[Segment]) -> Segment:
     )
 
 
-class _MapFiles(Mapping[str, np.ndarray]):
+class MapFiles(Mapping[str, np.ndarray]):
+    """Label maps on disk, read and checked at each access."""
+
     def __init__(self, images: Mapping[str, PanopticImage]) -> None:
         self._images = images
 
     def __getitem__(self, stem: str) -> np.ndarray:
         return self._images[stem].read()
+
+    def size(self, stem: str) -> tuple[int, int]:
+        """Width and height of a map, from its header."""
+        return image_size(self._images[stem].file)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._images)

@@ -31,7 +31,7 @@ from panoptic_gs.panoptic import PanopticScene, Segment
 from panoptic_gs.ply import write_points
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.replacing import move_folder_into_place, require_replaceable
-from panoptic_gs.scene.transforms import write_transforms
+from panoptic_gs.scene.transforms import PosedPhoto, write_transforms
 
 FORMAT = 2
 """Raised when what is kept of a frame changes, so that older unfinished work is not resumed."""
@@ -145,7 +145,7 @@ def prepare_scene(
         })  # fmt: skip
         write_transforms(
             work / "transforms.json",
-            {frame.stem: (f"images/{frame.image}", frame.camera) for frame in frames},
+            [PosedPhoto(f"images/{frame.image}", frame.camera) for frame in frames],
             points="points3D.ply" if points is not None else None,
         )
         _move_into_place(work, out)

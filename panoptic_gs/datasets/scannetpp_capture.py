@@ -16,6 +16,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 from panoptic_gs.scene.colmap import read_colmap
 from panoptic_gs.scene.lens import Distortion
+from panoptic_gs.scene.lens_names import lens_from_transforms
 
 # nerfstudio turns COLMAP's world, which is the mesh's, into (y, x, -z) or, in later versions, (x, z, -y).
 _TRANSFORMS_WORLDS = {
@@ -96,7 +97,7 @@ def _read_transforms(folder: Path, cameras: str, images: str, colmap: Mapping[st
     try:
         entries = [("train", entry) for entry in document["frames"]]
         entries += [("test", entry) for entry in document.get("test_frames", ())]
-        K, lens, size = _intrinsics(document)
+        K, lens, size = _intrinsics(file, document)
         for name, entry in entries:
             path = folder / images / Path(entry["file_path"]).name
             lists[name].append(path.stem)
@@ -125,14 +126,12 @@ def _read_transforms(folder: Path, cameras: str, images: str, colmap: Mapping[st
     return Capture(f"{device}, {kind}", photos, tuple(dropped), splits)
 
 
-def _intrinsics(document: Mapping[str, Any]) -> tuple[np.ndarray, Distortion, tuple[int, int]]:
+def _intrinsics(file: Path, document: Mapping[str, Any]) -> tuple[np.ndarray, Distortion, tuple[int, int]]:
     fx = float(document["fl_x"])
     K = np.array(
         [[fx, 0, float(document["cx"])], [0, float(document.get("fl_y", fx)), float(document["cy"])], [0, 0, 1]]
     )
-    fisheye = document.get("camera_model") == "OPENCV_FISHEYE"
-    coefficients = {name: float(document.get(name) or 0.0) for name in ("k1", "k2", "k3", "k4", "p1", "p2")}
-    lens = Distortion(**coefficients, model="fisheye" if fisheye else "opencv")
+    lens, _ = lens_from_transforms(str(file), document)
     return K, lens, (int(document["w"]), int(document["h"]))
 
 

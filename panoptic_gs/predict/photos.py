@@ -10,17 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size, read_rgb
 from panoptic_gs.raw_predictions import RawImage
+from panoptic_gs.scene.orientation import exif_orientation, turned
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-
-_ORIENTATION_TAG = 0x0112
-# What EXIF's orientations 1 … 8 ask for: quarter turns counterclockwise, then a mirroring left to right.
-_TURNS = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}  # fmt: skip  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,7 @@ class Photo:
 
     def read(self) -> np.ndarray:
         """The upright pixels ``[H, W, 3]`` uint8; alpha is dropped."""
-        turns, mirrored = _TURNS[self.orientation]
-        pixels = np.rot90(read_rgb(self.path), turns)
-        return np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
+        return turned(read_rgb(self.path), self.orientation)
 
     @classmethod
     def open(cls, path: Path, *, upright: bool = True) -> Photo:
@@ -60,18 +54,6 @@ class Photo:
         if orientation >= 5:
             width, height = height, width
         return cls(path, width, height, orientation)
-
-
-def exif_orientation(path: Path) -> int:
-    """How an image is to be turned, 1 … 8, from its header; 1 where it does not say."""
-    try:
-        with Image.open(path) as image:
-            # Pillow turns TIFFs by itself, and would decode a whole PNG in search of EXIF that it does not have.
-            stated = "exif" in image.info and image.format != "TIFF"
-            orientation = int(image.getexif().get(_ORIENTATION_TAG, 1)) if stated else 1
-    except (OSError, SyntaxError, ValueError, TypeError):
-        return 1
-    return orientation if orientation in _TURNS else 1
 
 
 def find_photos(folder: Path) -> tuple[Photo, ...]:

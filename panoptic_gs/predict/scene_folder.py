@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +14,19 @@ from PIL import Image
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import write_json
+from panoptic_gs.files import write_json, write_png
 from panoptic_gs.predict.cameras import align_to_known
 from panoptic_gs.predict.crop import crop
-from panoptic_gs.predict.photos import Photo, exif_orientation
+from panoptic_gs.predict.photos import Photo
 from panoptic_gs.predict.seed_points import select_seed_points
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.replacing import replacing
 from panoptic_gs.scene import Frame, Points, Scene, write_points
-from panoptic_gs.scene.lens import Distortion
+from panoptic_gs.scene.masks import read_mask
+from panoptic_gs.scene.orientation import exif_orientation, turned
+from panoptic_gs.scene.photo import read_photo
+from panoptic_gs.scene.transforms import PosedPhoto, write_transforms
 
 _JPEG = (".jpg", ".jpeg")
 _SAME_SHAPE = 0.01  # how much the aspect ratios of a photo and of its camera may differ
@@ -69,7 +71,7 @@ def known_camera(photo: Photo, frame: Frame) -> Camera:
     Raises:
         InputError: the photo is of another shape.
     """
-    camera = frame.camera
+    camera = frame.sensor
     if abs(photo.width * camera.height / (photo.height * camera.width) - 1) > _SAME_SHAPE:
         raise InputError(
             photo.path,
@@ -119,7 +121,7 @@ def write_estimated_scene(
     entries = []
     for number, (photo, camera) in enumerate(zip(photos, cameras, strict=True), 1):
         name = _copy_photo(photo, folder / "images")
-        entries.append(_entry(f"images/{name}", camera, Distortion()))
+        entries.append(PosedPhoto(f"images/{name}", camera))
         progress("Writing photos", number, len(photos))
     _write_transforms(folder, entries, points)
 
@@ -131,29 +133,44 @@ def write_known_scene(folder: Path, known: Scene, points: Points | None, progres
     """
     entries = []
     for number, frame in enumerate(known.frames, 1):
-        name = _copy_photo(Photo.open(frame.image_path, upright=False), folder / "images")
-        entries.append(_entry(f"images/{name}", frame.camera, frame.distortion))
+        photo = Photo.open(frame.image_path, upright=frame.orientation != 1)
+        name = _copy_photo(photo, folder / "images", frame.stem, keep_alpha=True)
+        entries.append(PosedPhoto(f"images/{name}", frame.sensor, frame.distortion, _copy_mask(frame, folder)))
         progress("Writing photos", number, len(known.frames))
     _write_transforms(folder, entries, known.points if points is None else points)
     if known.splits:
         write_json(folder / "splits.json", {name: list(stems) for name, stems in known.splits.items()})
-    if (known.root / "panoptic_gt").is_dir():
+    if not (known.root / "panoptic_gt").is_dir():
+        return
+    if any(exif_orientation(frame.image_path) > 1 for frame in known.frames):
+        known.load_panoptic("panoptic_gt").save(folder / "panoptic_gt")  # the way round that the new photos are
+    else:
         shutil.copytree(known.root / "panoptic_gt", folder / "panoptic_gt")
 
 
-def _copy_photo(photo: Photo, folder: Path) -> str:
-    """Copy an upright photo, or write it anew where other programs would show it turned or transparent."""
-    name, jpeg = photo.path.name, photo.path.suffix.lower() in _JPEG
+def _copy_photo(photo: Photo, folder: Path, stem: str | None = None, *, keep_alpha: bool = False) -> str:
+    """Copy an upright photo, or write it anew where other programs would show it turned or transparent.
+
+    Args:
+        photo: what to copy.
+        folder: where to.
+        stem: its new name without ending, which may be in a subfolder; by default its own.
+        keep_alpha: leave what is transparent as it is.
+    """
+    stem = stem or photo.stem
+    name, jpeg = stem + photo.path.suffix, photo.path.suffix.lower() in _JPEG
     with Image.open(photo.path) as image:
-        plain = image.mode in ("RGB", "L") and (jpeg or photo.path.suffix.lower() == ".png")
+        modes = ("RGB", "L", "RGBA") if keep_alpha else ("RGB", "L")
+        plain = image.mode in modes and (jpeg or photo.path.suffix.lower() == ".png")
     # Readers differ in whether they follow EXIF: what lies in a scene folder says nothing about turning.
     if plain and photo.orientation == 1 and exif_orientation(photo.path) == 1:
         with replacing(folder / name) as temporary:
             shutil.copyfile(photo.path, temporary)
         return name
-    name = name if jpeg else f"{photo.stem}.png"
+    name = name if jpeg else f"{stem}.png"
     with replacing(folder / name) as temporary:
-        picture = Image.fromarray(photo.read())
+        pixels = turned(read_photo(photo.path), photo.orientation) if keep_alpha else photo.read()
+        picture = Image.fromarray(pixels)
         if jpeg:
             picture.save(temporary, format="JPEG", quality=95, subsampling=0)
         else:
@@ -161,22 +178,17 @@ def _copy_photo(photo: Photo, folder: Path) -> str:
     return name
 
 
-def _entry(file: str, camera: Camera, distortion: Distortion) -> dict[str, Any]:
-    K = camera.K.tolist()
-    lens: dict[str, Any] = {}
-    if distortion:
-        lens = {key: value for key, value in asdict(distortion).items() if key != "model"}
-        lens["camera_model"] = "OPENCV_FISHEYE" if distortion.model == "fisheye" else "OPENCV"
-    return {
-        "file_path": file, "w": camera.width, "h": camera.height,
-        "fl_x": K[0][0], "fl_y": K[1][1], "cx": K[0][2], "cy": K[1][2], **lens,
-        "transform_matrix": camera.to_opengl().tolist(),
-    }  # fmt: skip
+def _copy_mask(frame: Frame, folder: Path) -> str | None:
+    """Write the mask of a photo, the way round that the photo is, and give its path in the folder."""
+    if frame.mask_path is None:
+        return None
+    name = f"masks/{frame.stem}.png"
+    write_png(folder / name, frame.upright(read_mask(frame.mask_path), frame.mask_path).astype(np.uint8) * 255)
+    return name
 
 
-def _write_transforms(folder: Path, entries: list[dict[str, Any]], points: Points | None) -> None:
-    document: dict[str, Any] = {"camera_model": "OPENCV"}
-    if points is not None and len(points[0]):
+def _write_transforms(folder: Path, entries: list[PosedPhoto], points: Points | None) -> None:
+    seeds = points is not None and len(points[0]) > 0
+    if points is not None and seeds:
         write_points(folder / "points3D.ply", points)
-        document["ply_file_path"] = "points3D.ply"
-    write_json(folder / "transforms.json", document | {"frames": entries})
+    write_transforms(folder / "transforms.json", entries, "points3D.ply" if seeds else None)

@@ -38,11 +38,11 @@ class ConfidenceMaps:
 
     def __init__(self, folder: Path | str, stems: Collection[str] | None = None) -> None:
         self.folder = Path(folder)
-        found = sorted(self.folder.glob("*.png"))
+        found = sorted(self.folder.rglob("*.png"))
         if not found:
             raise InputError(self.folder, "no confidence maps", _EXPECTED, _MEND)
         for path in found:
-            if stems is not None and path.stem not in stems:
+            if stems is not None and path.relative_to(self.folder).with_suffix("").as_posix() not in stems:
                 raise InputError(
                     path, "a map of no image of the scene", "one named as its image", "Rename or remove it."
                 )

@@ -8,32 +8,47 @@ layout is described in ``docs/formats.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import image_size, read_json, write_json, write_png
+from panoptic_gs.files import image_size, write_json, write_png
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.ply import Points, read_points, write_points
 from panoptic_gs.scene.colmap import read_colmap
 from panoptic_gs.scene.confidence import FOLDER as CONFIDENCE
 from panoptic_gs.scene.confidence import ConfidenceMaps
 from panoptic_gs.scene.frame import Frame
-from panoptic_gs.scene.lens import Distortion
-from panoptic_gs.scene.transforms import write_transforms
+from panoptic_gs.scene.maps import PhotoMaps, require_masks, unposed
+from panoptic_gs.scene.orientation import exif_orientation
+from panoptic_gs.scene.photo_paths import find_file, is_outside, require_unique, stems
+from panoptic_gs.scene.rectification import MAX_FOV
+from panoptic_gs.scene.splits import read_splits
+from panoptic_gs.scene.transforms import PosedPhoto, read_transforms, write_transforms
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A scene folder that was read. ``points`` is None where it has no seed points."""
+    """A scene folder that was read. ``points`` is None where it has no seed points.
+
+    Args:
+        root: the folder.
+        frames: the photos, in the order of their names.
+        points: seed points.
+        splits: name → the stems of its photos.
+        applied: what ``transforms.json`` says was done to the original poses, ``[4, 4]``.
+        notes: what was left out or understood in one of several ways, for whoever shows it; reading maps adds to them.
+    """
 
     root: Path
     frames: tuple[Frame, ...]
     points: Points | None
     splits: Mapping[str, tuple[str, ...]]
+    applied: np.ndarray = field(default_factory=lambda: np.eye(4))
+    notes: list[str] = field(default_factory=list)
 
     def frame(self, stem: str) -> Frame:
         """The frame with this name."""
@@ -43,7 +58,7 @@ class Scene:
         raise InputError(self.root, f"no image named '{stem}'", f"one of {len(self.frames)} images", "Check the name.")
 
     def split(self, name: str) -> tuple[Frame, ...]:
-        """The frames of a split of ``splits.json``; ``all`` is every frame.
+        """The frames of a split of ``splits.json`` or ``transforms.json``; ``all`` is every frame.
 
         Raises:
             InputError: there is no such split, or it is empty.
@@ -57,11 +72,48 @@ class Scene:
                 f"'all' or one of {sorted(self.splits)}",
                 'Add it to splits.json, as in {"train": ["0001"], "test": ["0002"]}.',
             )
-        return tuple(self.frame(stem) for stem in self.splits[name])
+        known = {frame.stem: frame for frame in self.frames}
+        return tuple(known[stem] for stem in self.splits[name])
 
     def load_panoptic(self, folder: str = "panoptic") -> PanopticScene:
-        """Read the panoptic maps of a subfolder; maps of unknown images are refused."""
-        return PanopticScene.load(self.root / folder, stems=[frame.stem for frame in self.frames])
+        """Read the panoptic maps of a subfolder, as :meth:`of_photos` gives them.
+
+        Raises:
+            InputError: as there, and what :meth:`PanopticScene.load` refuses.
+        """
+        stems = [*(frame.stem for frame in self.frames), *unposed(self.frames)]
+        return self.of_photos(PanopticScene.load(self.root / folder, stems), folder)
+
+    def of_photos(self, panoptic: PanopticScene, name: str = "panoptic") -> PanopticScene:
+        """Maps of the scene's photos: the way round that the photos are, and void where pixels do not count.
+
+        Pixels count that the photo's mask keeps and its alpha channel does not cut out. Maps of photos that have no
+        pose are left out, with a note.
+
+        Raises:
+            InputError: a map of another shape than its photo, a mask that keeps nothing.
+        """
+        self.require_masks()
+        maps = PhotoMaps(self.frames, panoptic.maps, self.root / name)
+        self._note_missing(name, [stem for stem in panoptic.maps if stem not in maps])
+        turned, stretched = maps.look()
+        if stretched:
+            self._note(
+                f"{len(stretched)} maps of {name}/ have about the shape of their photos (the first: {stretched[0]}); "
+                "they are taken to show them whole, stretched to whole patches of a network, and not cropped"
+            )
+        if turned:
+            self._note(
+                f"{len(turned)} maps of {name}/ are upright as EXIF asks, their photos' cameras are not (the first: "
+                f"{turned[0]}); the maps are turned"
+            )
+        unclear = [f.stem for f in self.frames if f.stem in maps and 1 < exif_orientation(f.image_path) < 5]
+        if unclear and not all(frame.orientation > 1 for frame in self.frames):
+            self._note(
+                f"{len(unclear)} photos have an EXIF orientation that keeps their shape (the first: {unclear[0]}); "
+                f"maps of {name}/ are taken to be of the pixels as they are stored"
+            )
+        return PanopticScene(panoptic.categories, panoptic.segments, maps, panoptic.source)
 
     def load_confidence(self, folder: str = "panoptic") -> ConfidenceMaps:
         """The confidence maps beside the panoptic maps of a subfolder.
@@ -69,24 +121,47 @@ class Scene:
         Raises:
             InputError: there are none, or some of unknown images.
         """
-        return ConfidenceMaps(self.root / folder / CONFIDENCE, [frame.stem for frame in self.frames])
+        known = [frame.stem for frame in self.frames]
+        return ConfidenceMaps(self.root / folder / CONFIDENCE, [*known, *unposed(self.frames)])
 
-    @classmethod
-    def load(cls, root: Path | str) -> Scene:
-        """Read a scene folder; photos and maps are opened later.
+    def require_masks(self) -> None:
+        """Look into every mask once: one that keeps nothing is refused, one that keeps everything is noted.
 
         Raises:
-            InputError: a missing or malformed file, an unreadable photo, a bad pose, a zero focal length, two photos
-                of one name, no photos at all.
+            InputError: a mask is missing, unreadable, of another shape than its photo, or keeps nothing.
+        """
+        whole = require_masks(self.frames)
+        if whole:
+            self._note(f"{len(whole)} masks keep every pixel of their photo (the first: {whole[0]})")
+
+    def _note_missing(self, name: str, left_out: list[str]) -> None:
+        if left_out:
+            shown = ", ".join(left_out[:4]) + (", …" if len(left_out) > 4 else "")
+            self._note(f"{len(left_out)} maps of {name}/ are of photos without a pose and are left out: {shown}")
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    @classmethod
+    def load(cls, root: Path | str, max_fov: float = MAX_FOV) -> Scene:
+        """Read a scene folder; photos and maps are opened later.
+
+        Args:
+            root: the folder.
+            max_fov: most degrees of rectified photos, see :class:`Frame`.
+
+        Raises:
+            InputError: a missing or malformed file, an unreadable photo, a bad pose, a zero focal length, a lens that
+                is not known, two photos of one name, no photos at all.
         """
         root = Path(root)
         if not root.is_dir():
             raise InputError(root, "no such folder", "a scene folder", "Check the path.")
-        points: Points | None = None
         if (root / "transforms.json").is_file():
-            frames, points = _read_transforms(root)
+            scene, named = _of_transforms(root, max_fov)
         elif _colmap_model(root).is_dir():
-            frames, points = _read_colmap_scene(root)
+            scene, named = _of_colmap(root, max_fov)
         else:
             raise InputError(
                 root,
@@ -94,19 +169,11 @@ class Scene:
                 "a scene folder with camera poses",
                 "Run ns-process-data on the photos, or COLMAP.",
             )
-        stems: set[str] = set()
-        for frame in frames:
-            if frame.stem in stems:
-                raise InputError(
-                    root,
-                    f"two images named '{frame.stem}'",
-                    "one name an image",
-                    "Rename one; label maps are matched by name without folder and ending.",
-                )
-            stems.add(frame.stem)
-        if not frames:
+        if not scene.frames:
             raise InputError(root, "no images", "at least one posed image", "Run ns-process-data on the photos.")
-        return cls(root, tuple(frames), points, _read_splits(root, stems))
+        require_unique(root, (frame.stem for frame in scene.frames))
+        splits = read_splits(root, scene.frames, named, scene.notes)
+        return cls(root, scene.frames, scene.points, splits, scene.applied, scene.notes)
 
 
 def has_cameras(root: Path) -> bool:
@@ -138,100 +205,79 @@ def write_scene(
         write_png(root / "images" / f"{stem}.png", images[stem])
     write_points(root / "points3D.ply", points)
     write_json(root / "splits.json", dict(splits))
-    frames = {stem: (f"images/{stem}.png", camera) for stem, camera in cameras.items()}
+    frames = [PosedPhoto(f"images/{stem}.png", camera) for stem, camera in cameras.items()]
     write_transforms(root / "transforms.json", frames, points="points3D.ply")
 
 
-def _read_transforms(root: Path) -> tuple[list[Frame], Points | None]:
-    file = root / "transforms.json"
-    document = read_json(file)
-    if not isinstance(document, dict) or not isinstance(document.get("frames"), list):
-        raise InputError(file, "no list of frames", "nerfstudio's transforms.json", "Run ns-process-data again.")
-    frames: list[Frame] = []
-    for entry in document["frames"]:
-        name = entry.get("file_path") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or "transform_matrix" not in entry:
-            raise InputError(
-                file,
-                f"a frame without file_path or transform_matrix ({name})",
-                "both in every frame",
-                "Run ns-process-data again.",
-            )
-        path = root / name
-        width, height = image_size(path)
-        values = {**document, **entry}
-        if (int(values.get("w", width)), int(values.get("h", height))) != (width, height):
-            raise InputError(
-                path,
-                f"{width}×{height} pixels",
-                f"{values.get('w')}×{values.get('h')} as transforms.json says",
-                "Restore the original photo, or correct w, h and the intrinsics.",
-            )
-        try:
-            if "fl_x" in values:
-                fx = float(values["fl_x"])
-            else:
-                fx = 0.5 * width / float(np.tan(0.5 * float(values["camera_angle_x"])))
-            K = [
-                [fx, 0.0, float(values.get("cx", width / 2))],
-                [0.0, float(values.get("fl_y", fx)), float(values.get("cy", height / 2))],
-                [0.0, 0.0, 1.0],
-            ]
-            fisheye = values.get("camera_model") == "OPENCV_FISHEYE"
-            lens = Distortion(
-                **{k: float(values.get(k, 0.0)) for k in ("k1", "k2", "k3", "k4", "p1", "p2")},
-                model="fisheye" if fisheye else "opencv",
-            )
-            camera = Camera.from_opengl(
-                np.asarray(entry["transform_matrix"], dtype=np.float64), np.asarray(K), width, height
-            )
-        except InputError as error:
-            raise InputError(f"{file}, frame '{name}'", error.found, error.expected, error.mend) from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{file}, frame '{name}'",
-                f"a missing or malformed field ({error})",
-                "fl_x (or camera_angle_x) and a 4×4 transform_matrix",
-                "Run ns-process-data again.",
-            ) from error
-        frames.append(Frame(path.stem, path, camera, lens))
-    frames.sort(key=lambda frame: frame.stem)
-    seed = document.get("ply_file_path")
-    return frames, read_points(root / seed) if seed else None
+_Named = Mapping[str, tuple[Path, ...]]
+"""Split → the photos that ``transforms.json`` lists for it."""
 
 
-def _read_colmap_scene(root: Path) -> tuple[list[Frame], Points | None]:
-    model = read_colmap(_colmap_model(root))
+def _of_transforms(root: Path, max_fov: float) -> tuple[Scene, _Named]:
+    transforms = read_transforms(root / "transforms.json")
+    paths = [find_file(root, entry.file_path, transforms.named(entry)) for entry in transforms.entries]
+    notes: list[str] = []
     frames = []
-    for name, camera, lens in model.images:
-        path = root / "images" / name
-        if image_size(path) != (camera.width, camera.height):
-            raise InputError(
-                path,
-                "{}×{} pixels".format(*image_size(path)),
-                f"{camera.width}×{camera.height} as COLMAP says",
-                "Use the photos that the COLMAP model was made from.",
-            )
-        frames.append(Frame(path.stem, path, camera, lens))
-    frames.sort(key=lambda frame: frame.stem)
-    return frames, model.points
+    for entry, path, stem in zip(transforms.entries, paths, stems(paths)):
+        source = transforms.named(entry)
+        stored = image_size(path)
+        size = (entry.size[0] or stored[0], entry.size[1] or stored[1])
+        orientation = _orientation(path, stored, size, "transforms.json")
+        try:
+            camera = entry.camera(*size)
+        except InputError as error:
+            raise error.inside(source) from error
+        mask = None if entry.mask_path is None else find_file(root, entry.mask_path, source)
+        frames.append(Frame(stem, path, camera, entry.lens, mask, orientation, max_fov))
+        if entry.lens_note is not None and entry.lens_note not in notes:
+            notes.append(entry.lens_note)
+    outside = [path for path in paths if is_outside(root, path)]
+    if outside:
+        notes.append(
+            f"{len(outside)} photos lie outside the scene's folder (the first: {outside[0]}); they have to stay there"
+        )
+    named = {
+        split: tuple(find_file(root, name, transforms.file) for name in names)
+        for split, names in transforms.filenames.items()
+    }
+    points = None
+    if transforms.points is not None:
+        points = read_points(find_file(root, transforms.points, transforms.file))
+    return _sorted(root, frames, points, transforms.applied, notes), named
 
 
-def _read_splits(root: Path, stems: set[str]) -> dict[str, tuple[str, ...]]:
-    file = root / "splits.json"
-    if not file.is_file():
-        return {}
-    document = read_json(file)
-    if not isinstance(document, dict) or not all(isinstance(names, list) for names in document.values()):
-        raise InputError(file, "no lists of names", '{"train": [stems], "test": [stems]}', "Write it in this form.")
-    splits = {str(name): tuple(str(stem) for stem in names) for name, names in document.items()}
-    for name, members in splits.items():
-        for stem in members:
-            if stem not in stems:
-                raise InputError(
-                    file,
-                    f"'{stem}' in split '{name}'",
-                    "names of the scene's images",
-                    "Correct the name (without folder and ending) or remove it.",
-                )
-    return splits
+def _of_colmap(root: Path, max_fov: float) -> tuple[Scene, _Named]:
+    model = read_colmap(_colmap_model(root))
+    paths = [find_file(root / "images", name, _colmap_model(root)) for name, _, _ in model.images]
+    frames = []
+    for (_, camera, lens), path, stem in zip(model.images, paths, stems(paths)):
+        orientation = _orientation(path, image_size(path), (camera.width, camera.height), "COLMAP")
+        frames.append(Frame(stem, path, camera, lens, None, orientation, max_fov))
+    return _sorted(root, frames, model.points, np.eye(4), []), {}
+
+
+def _sorted(
+    root: Path, frames: list[Frame], points: Points | None, applied: np.ndarray, notes: list[str]
+) -> Scene:  # fmt: skip
+    return Scene(root, tuple(sorted(frames, key=lambda frame: frame.stem)), points, {}, applied, notes)
+
+
+def _orientation(path: Path, stored: tuple[int, int], size: tuple[int, int], by: str) -> int:
+    """How stored pixels have to be turned to be of the size that their camera has, 1 where they are.
+
+    Raises:
+        InputError: they are of another size.
+    """
+    if stored == size:
+        return 1
+    stated = exif_orientation(path)
+    if stored == size[::-1] and stated >= 5:
+        return stated
+    raise InputError(
+        path,
+        f"{stored[0]}×{stored[1]} pixels" + (f" (EXIF orientation {stated})" if stated > 1 else ""),
+        f"{size[0]}×{size[1]} as {by} says",
+        "Restore the original photo, or correct w, h and the intrinsics."
+        if by == "transforms.json"
+        else "Use the photos that the COLMAP model was made from.",
+    )

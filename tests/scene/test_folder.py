@@ -118,7 +118,7 @@ def test_colmap_models_are_read(tmp_path, binary):
     scene = Scene.load(tmp_path)
     assert [frame.stem for frame in scene.frames] == ["a", "b one"]
     torch.testing.assert_close(scene.frames[1].camera.viewmat, camera.viewmat, atol=1e-5, rtol=0)
-    torch.testing.assert_close(scene.frames[1].camera.K, camera.K)
+    torch.testing.assert_close(scene.frames[1].sensor.K, camera.K)
     lens = scene.frames[0].distortion
     assert (lens.k1, lens.k2, lens.p1, lens.p2) == (0.01, -0.02, 0.003, 0.004)
     assert scene.points is not None

@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 
 from panoptic_gs.scene.lens import Distortion
-from panoptic_gs.scene.rectification import undistort_nearest
+from panoptic_gs.scene.rectification import same_intrinsics
 
 
 def test_undistorting_agrees_with_opencv():
@@ -18,7 +18,7 @@ def test_undistorting_agrees_with_opencv():
     rows, columns = np.rint(map_y).astype(int), np.rint(map_x).astype(int)
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     expected = np.where(inside, codes[rows.clip(0, height - 1), columns.clip(0, width - 1)], 0)
-    assert (undistort_nearest(codes, intrinsics, lens) == expected).mean() > 0.999
+    assert (same_intrinsics(intrinsics, lens, width, height).labels(codes) == expected).mean() > 0.999
 
 
 def test_fisheye_agrees_with_opencv():

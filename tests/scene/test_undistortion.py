@@ -12,7 +12,7 @@ from panoptic_gs.files import read_rgb
 from panoptic_gs.scene import Scene
 from panoptic_gs.scene.colmap import read_colmap
 from panoptic_gs.scene.lens import Distortion
-from panoptic_gs.scene.rectification import undistort_nearest, undistort_photo
+from panoptic_gs.scene.rectification import undistort_photo
 
 K = np.array([[60.0, 0, 47.5], [0, 62, 31.5], [0, 0, 1]])
 
@@ -34,7 +34,6 @@ def test_what_the_sensor_did_not_see_is_black() -> None:
     got, seen = undistort_photo(np.full((64, 96, 3), 200, np.uint8), K, lens)
     assert 0 < (~seen).mean() < 0.5
     np.testing.assert_array_equal(got, np.repeat(np.where(seen, 200, 0)[..., None], 3, axis=2))
-    np.testing.assert_array_equal(undistort_nearest(np.full((64, 96), 1), K, lens) == 1, seen)
 
 
 def test_a_real_photo_as_colmap_undistorts_it(shared_data: Path) -> None:
