@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,12 @@ from panoptic_gs.replacing import replacing
 
 MAX_JSON_BYTES = 1 << 30
 """No description of a scene is larger; parsed, each of its bytes takes up to fifty in memory."""
+MAX_PIXELS = 1 << 28
+"""Of an image; phones make 200 million."""
+_SMALL_BYTES = 1 << 28  # what any image may take while it is decoded
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF", "JPEG2000", "AVIF")
+_STORED_OTHERWISE = ("P", "PA", "CMYK", "LA", "1", "YCbCr", "LAB", "HSV")  # modes that are given in RGB
+_OPENING = threading.Lock()
 
 
 def read_json(path: Path | str) -> Any:
@@ -53,48 +60,78 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def opened_image(path: Path, expected: str = "a readable image") -> Iterator[Image.Image]:
-    """Open an image file; what is wrong with it, here or where its pixels are decoded within, names the file.
+def opened_image(
+    file: Path | str | bytes, expected: str = "a readable image", *, source: Path | str | None = None
+) -> Iterator[Image.Image]:
+    """Open an image for decoding: whatever its decoder meets inside the block becomes an :class:`InputError`.
+
+    Only formats of photos and maps are tried, none whose reader runs another program. Images of more than 2²⁸ pixels
+    are refused; Pillow's own limit is below what phones make.
+
+    Args:
+        file: a path, or an encoded image.
+        expected: what errors say was expected.
+        source: what they name; by default the path.
 
     Raises:
-        InputError: it is missing, truncated, no image, or of too many pixels.
+        InputError: it is missing, truncated, no image, or too large.
     """
+    source = source if source is not None else "an image" if isinstance(file, bytes) else file
     try:
-        with Image.open(path) as image:
+        with _open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            _require_pixels(image, source)
             yield image
+    except InputError:
+        raise
     except FileNotFoundError as error:
-        raise InputError(path, "no such file", expected, "Check the path.") from error
-    except Image.DecompressionBombError as error:
+        raise InputError(source, "no such file", expected, "Check the path.") from error
+    except Exception as error:  # decoders raise whatever they like at damaged files
         raise InputError(
-            path,
-            f"too many pixels ({error})",
-            "an image of at most 178 megapixels",
-            "Shrink it; of a photo, correct its size and intrinsics in transforms.json or make the poses anew.",
-        ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(
-            path,
-            f"a file that cannot be decoded ({error})",
+            source,
+            f"a file that cannot be decoded ({str(error)[:200] or type(error).__name__})",
             expected,
             "Copy or export the image again; it may be truncated.",
         ) from error
 
 
-def read_image(path: Path, *, expected: str = "a readable image") -> np.ndarray:
-    """Read an image file as it is stored: ``[H, W]`` or ``[H, W, C]``.
+def read_image(
+    path: Path | str | bytes,
+    *,
+    source: Path | str | None = None,
+    expected: str = "a readable image",
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Read an image as it is stored: ``[H, W]`` or ``[H, W, C]``.
+
+    Args:
+        path: a file, or an encoded image.
+        source: what errors name; by default the path.
+        expected: what they say was expected.
+        size: (width, height) that it is given in, for photos. A JPEG is shrunk while it is decoded, so that one of 200
+            megapixels does not take a gigabyte.
 
     Raises:
-        InputError: it is missing, truncated or no image.
+        InputError: it is missing, truncated, no image, or takes more memory than its file can be worth.
     """
-    with opened_image(path, expected) as image:
-        if image.mode in ("P", "PA", "CMYK", "LA", "1", "YCbCr", "LAB", "HSV"):
-            image = image.convert("RGB")
+    with opened_image(path, source=source, expected=expected) as image:
+        stored = len(path) if isinstance(path, bytes) else Path(path).stat().st_size
+        if size is not None and size != image.size:
+            image.draft(None, size)
+        target = image.mode if image.mode not in _STORED_OTHERWISE else "RGB"
+        if image.mode == "1" and size is not None:
+            target = "L"
+        name = source if source is not None else "an image" if isinstance(path, bytes) else path
+        _require_worth(image.size, target, stored, name)
+        if target != image.mode:
+            image = image.convert(target)
+        if size is not None and size != image.size:
+            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
         return np.asarray(image)
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """Read a photo as ``[H, W, 3]`` uint8; alpha is dropped and grey is repeated."""
-    pixels = read_image(path)
+def read_rgb(path: Path | str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a photo as ``[H, W, 3]`` uint8, at its own size or at ``size``; alpha is dropped and grey is repeated."""
+    pixels = read_image(path, size=size)
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2:
@@ -115,13 +152,13 @@ def read_grey(path: Path) -> np.ndarray:
     return pixels
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height from an image's header.
 
     Raises:
-        InputError: it is missing or no image.
+        InputError: it is missing, no image, or too large.
     """
-    with opened_image(path, "an image") as image:
+    with opened_image(path, expected="an image") as image:
         return image.size
 
 
@@ -137,3 +174,38 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     np.savez_compressed(content, **arrays)
     with replacing(path) as temporary:
         temporary.write_bytes(content.getbuffer())
+
+
+def _open(file: Path | str | io.BytesIO) -> Image.Image:
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    with _OPENING:  # the limit is one of the whole process
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _require_pixels(image: Image.Image, source: Path | str) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS or min(width, height) < 1:
+        raise InputError(
+            source,
+            f"{width:,} × {height:,} pixels",
+            f"an image of at most {MAX_PIXELS >> 20} megapixels",
+            "Export it smaller; its header may be damaged.",
+        )
+
+
+def _require_worth(size: tuple[int, int], mode: str, stored: int, source: Path | str) -> None:
+    """An image decodes to at most a hundred times its file, unless it is small: more than that is no photo."""
+    width, height = size
+    needed = width * height * (1 if mode == "L" else 2 if mode.startswith("I;16") else 4)
+    if needed > max(_SMALL_BYTES, 100 * stored):
+        raise InputError(
+            source,
+            f"{width:,} × {height:,} pixels in {stored:,} bytes, which would take {needed >> 20:,} MiB",
+            "an image that takes no more memory than a hundred times its file",
+            "Export it smaller; its header may be damaged.",
+        )
