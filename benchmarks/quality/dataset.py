@@ -103,6 +103,8 @@ class DatasetBenchmark:
                              "prepared scene folders with predictions",
                              f"Prepare them with 'panoptic-gs prepare {self.name}' or --raw, or name your folders with "
                              "--scenes.")  # fmt: skip
+        for note in self.notes(list(dict.fromkeys(task.root for task in tasks))):
+            console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
         outcome = run_tasks(tasks, settings, console, self.jobs)
         outcome = dataclasses.replace(outcome, failures={**missing, **outcome.failures})
         if outcome.results:
@@ -154,6 +156,10 @@ class DatasetBenchmark:
             raise InputError(source, "a raw scene that could not be prepared", "a complete download",
                              "The output of 'panoptic-gs prepare' above says why.")  # fmt: skip
         return root
+
+    def notes(self, scenes: Sequence[Path]) -> Sequence[str]:
+        """What the user should know of the prepared scenes before they are run."""
+        return ()
 
     def published(self) -> Mapping[str, Sequence[Published]]:
         """The published rows that stand below the tables."""

@@ -44,7 +44,13 @@ def read_mesh(path: Path | str) -> TriangleMesh:
     expected = "a PLY of a triangle mesh"
     mend = "Download the mesh again; it may be truncated or of another kind."
     known = {"face": {"vertex_indices": 3, "vertex_index": 3}}
-    read_header(path, expected)
+    try:
+        read_header(path, expected)
+    except InputError as error:
+        if path.is_file():
+            found = f"a file that cannot be read as a triangle mesh: {error.found}"
+            raise InputError(path, found, expected, mend) from error
+        raise
     try:
         data = PlyData.read(str(path), known_list_len=known)  # pyright: ignore[reportArgumentType] (annotated as str)
         vertices, faces = data["vertex"].data, data["face"].data

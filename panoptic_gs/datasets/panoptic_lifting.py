@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from panoptic_gs.datasets.classes import REDUCED21, ClassList
-from panoptic_gs.datasets.pose_files import posed_camera, read_matrix
+from panoptic_gs.datasets.pose_files import HALF_PIXEL, posed_camera, read_matrix
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
 from panoptic_gs.datasets.seed_points import Points
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_grey, read_json, read_rgb
+from panoptic_gs.records import Name, parse_record
 
 _PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
 
@@ -24,6 +25,9 @@ _PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
 class PanopticLiftingScene:
     """``color/``, ``depth/`` (uint16 millimetres), ``pose/`` (camera to world, OpenCV axes), ``intrinsic/``,
     ``rs_semantics/`` (the 21 reduced classes), ``rs_instance/`` (scene-wide, 0 = none), ``splits.json``.
+
+    Pixel centres are on whole numbers. Every pixel keeps its class: the benchmark scores (class, instance) pairs, so an
+    instance that two classes share is two segments.
 
     ``segmentation_data.pkl`` is never opened: unpickling runs code, and the classes are known.
     """
@@ -81,28 +85,37 @@ class PanopticLiftingScene:
         rgb = read_rgb(photo)
         height, width = rgb.shape[:2]
         pose = self.root / "pose" / f"{stem}.txt"
-        K = read_matrix(self.root / "intrinsic" / "intrinsic_color.txt", "4×4 intrinsics")[:3, :3]
+        K = read_matrix(self.root / "intrinsic" / "intrinsic_color.txt", "4×4 intrinsics")[:3, :3] + HALF_PIXEL
         depth = read_grey(self.root / "depth" / f"{stem}.png").astype(np.float32) / 1000
         labels = self.root / "rs_semantics" / f"{stem}.png"
         classes = read_grey(labels).astype(np.int64)
         instances = read_grey(self.root / "rs_instance" / f"{stem}.png").astype(np.int64)
         camera = posed_camera(read_matrix(pose, "a 4×4 camera-to-world pose"), K, width, height, pose)
-        return RawFrame(camera, rgb, depth, classes, instances, photo.read_bytes(), photo.suffix, labels=str(labels))
+        return RawFrame(
+            camera, rgb, depth, classes, instances, photo.read_bytes(), photo.suffix, majority=False, labels=str(labels)
+        )
 
     def seed_points(self, count: int) -> Points | None:
         """None: they come from the depth."""
         return None
 
 
+@dataclass(frozen=True)
+class _Splits:
+    train: tuple[Name | int, ...]
+    test: tuple[Name | int, ...]
+
+
 def _read_splits(file: Path) -> dict[str, tuple[str, ...]] | None:
     if not file.is_file():
         return None
-    document = read_json(file)
-    if not isinstance(document, dict) or not all(isinstance(document.get(name), list) for name in ("train", "test")):
-        raise InputError(
-            file, "no lists 'train' and 'test'", '{"train": [names], "test": [names]}', "Mend or remove it."
-        )
-    return {name: tuple(str(stem) for stem in document[name]) for name in ("train", "test")}
+    expected = '{"train": [names], "test": [names]}'
+    try:
+        splits = parse_record(read_json(file), _Splits, file)
+    except InputError as error:
+        found = f"no lists 'train' and 'test' ({error.found})"
+        raise InputError(file, found, expected, "Mend or remove it.") from error
+    return {"train": tuple(map(str, splits.train)), "test": tuple(map(str, splits.test))}
 
 
 def _order(stem: str) -> tuple[int, int, str]:

@@ -11,6 +11,9 @@ import torch
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 
+HALF_PIXEL = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+"""Added to intrinsics ``[3, 3]`` whose pixel centres are on whole numbers; in a scene folder they are at one half."""
+
 
 def read_matrix(path: Path, expected: str) -> np.ndarray:
     """A 4×4 matrix of text; entries may be infinite, as ScanNet writes poses that were not found.

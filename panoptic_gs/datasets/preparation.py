@@ -33,7 +33,7 @@ from panoptic_gs.progress import Progress, silent
 from panoptic_gs.replacing import move_folder_into_place, require_replaceable
 from panoptic_gs.scene.transforms import PosedPhoto, write_transforms
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what is kept of a frame changes, so that older unfinished work is not resumed."""
 
 """Is told a stage ("frames", "truth"), how many steps of it are done, and of how many."""
@@ -365,7 +365,8 @@ def _write_truth(
     labelled = {frame.stem: frame for frame in frames if frame.pairs is not None}
     if not labelled:
         return None
-    numbering = SegmentIds.number((frame.labels()[0] for frame in labelled.values()), target.categories)
+    majority = all(frame.majority for frame in labelled.values())
+    numbering = SegmentIds.number((frame.labels()[0] for frame in labelled.values()), target.categories, majority)
     maps = _TruthMaps(labelled, numbering, progress)
     folder = work / "panoptic_gt"
     shutil.rmtree(folder, ignore_errors=True)

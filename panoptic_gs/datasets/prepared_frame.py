@@ -71,6 +71,11 @@ class PreparedFrame:
         (pairs,) = self._get("pairs")
         return pairs if len(pairs) else None
 
+    @cached_property
+    def majority(self) -> bool:
+        """Whether an instance takes the class that most of its pixels have."""
+        return bool(self._get("majority")[0])
+
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """The pairs and each pixel's pair ``[H, W]``."""
         pairs, index = self._get("pairs", "index")
@@ -129,6 +134,7 @@ class PreparedFrame:
             "viewmat": frame.camera.viewmat.cpu().numpy(), "K": frame.camera.K.cpu().numpy(),
             "size": [frame.camera.width, frame.camera.height], "suffix": suffix,
             "notes": np.array(frame.notes, dtype=np.str_), "pairs": pairs, "index": index,
+            "majority": frame.majority,
             "labels_size": np.array(index.shape[::-1] if len(pairs) else (), dtype=np.int64),
             "xyz": points[0], "rgb": points[1],
         }  # fmt: skip

@@ -46,6 +46,9 @@ class RawFrame:
     """File name ending of ``encoded``."""
     notes: tuple[str, ...] = ()
     """What the user should know; equal notes of several frames are counted."""
+    majority: bool = True
+    """Whether an instance takes the class that most of its pixels have over all frames; otherwise each (class,
+    instance) pair is an object of its own."""
     labels: str = "labels"
     """Where ``classes`` were read, for messages."""
 

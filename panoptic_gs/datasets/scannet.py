@@ -13,9 +13,14 @@ import numpy as np
 from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.classes import NYU40, ClassList
 from panoptic_gs.datasets.mesh import read_mesh
-from panoptic_gs.datasets.pose_files import posed_camera
+from panoptic_gs.datasets.pose_files import HALF_PIXEL, posed_camera
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
-from panoptic_gs.datasets.scannet_labels import LabelArchive, find_label_table, read_aggregation, read_label_table
+from panoptic_gs.datasets.scannet_labels import (
+    LabelArchive,
+    find_label_table,
+    read_aggregation,
+    read_label_table,
+)
 from panoptic_gs.datasets.scannet_recording import Recording, open_recording, sharpest
 from panoptic_gs.datasets.seed_points import Points, points_from_mesh
 from panoptic_gs.errors import InputError
@@ -32,7 +37,9 @@ class ScanNetLabels:
     classes: LabelArchive
     instances: LabelArchive
     nyu40: np.ndarray = field(repr=False)
-    """Lookup ``[65536]`` int32: raw label id → NYU40 id, 0 = void, −1 where the table does not list it."""
+    """Lookup ``[65536]`` int32: raw label id → NYU40 id, 0 = void; otherprop where the table does not list it."""
+    known: np.ndarray = field(repr=False)
+    """The raw label ids that the table lists, and 0."""
     table: Path
     listed: frozenset[int]
     """Instance ids of the aggregation; empty without one."""
@@ -47,33 +54,34 @@ class ScanNetLabels:
             return None
         opened = [LabelArchive.open(archive, folder) for archive, folder in zip(archives, folders, strict=True)]
         table = find_label_table(root) if table is None else table
-        nyu40 = np.full(1 << 16, -1, dtype=np.int32)
+        nyu40 = np.full(1 << 16, NYU40.ids["otherprop"], dtype=np.int32)
         nyu40[0] = 0
+        known = [0]
         for raw, reduced in read_label_table(table).items():
             if 0 < raw < len(nyu40):
                 nyu40[raw] = reduced
+                known.append(raw)
         listed = read_aggregation(aggregation) if aggregation.is_file() else {}
-        return cls(*opened, nyu40=nyu40, table=table, listed=frozenset(listed))
+        return cls(*opened, nyu40=nyu40, known=np.array(known), table=table, listed=frozenset(listed))
 
     def read(self, number: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """NYU40 ids and instance ids ``[H, W]`` of a frame, and what the user should know.
 
         Raises:
-            InputError: an image is missing or broken, or has a label that the table does not list.
+            InputError: an image is missing or broken, or has labels of more than 16 bits.
         """
         raw, instances = self.classes.read(number), self.instances.read(number)
         if instances.shape != raw.shape:
             instances = resize_nearest(instances, raw.shape[1], raw.shape[0])
-        nyu40 = self.nyu40[raw.clip(0, len(self.nyu40) - 1)]
-        if (nyu40 < 0).any():
-            unknown = np.unique(raw[nyu40 < 0])
+        if raw.min() < 0 or raw.max() >= len(self.nyu40):
             raise InputError(
                 f"{self.classes.path}, {self.classes.members[number]}",
-                f"label {', '.join(map(str, unknown[:5]))} at {int((nyu40 < 0).sum())} pixels",
-                f"0 or an id that {self.table.name} lists",
-                "Take the table that belongs to this release of ScanNet, or download the archive again.",
-            )
+                f"labels from {raw.min()} to {raw.max()}", "raw labels of 16 bits", "Download the archive again.",
+            )  # fmt: skip
+        nyu40 = self.nyu40[raw]
         notes = []
+        if not np.isin(raw, self.known).all():
+            notes.append(f"labels that {self.table.name} does not list count as 'other'")
         if self.listed and not set(np.unique(instances).tolist()) <= self.listed | {0}:
             notes.append("instances that aggregation.json does not list")
         return nyu40, instances, notes
@@ -114,11 +122,13 @@ class ScanNetScene:
         jobs: int = 1,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> ScanNetScene:
-        """List the frames; those without a finite pose are dropped, of more than 900 the sharpest are kept.
+        """List the frames: of more than 900 the sharpest of each window in time, then those with a finite pose.
+
+        Windows are taken over all frames, as for the PanLift benchmark: one whose sharpest frame has no pose is empty.
 
         Args:
             root: the scene's folder.
-            labels: the table of raw labels, where it does not lie in the folder or above it.
+            labels: the table of raw labels, the first or the later one, where it does not lie in the folder or above.
             jobs: photos to decode at a time when the sharpest are looked for.
             progress: is told how many of the photos are done.
 
@@ -131,12 +141,13 @@ class ScanNetScene:
         poses, missing = recording.poses, dict(recording.missing)
         missing |= {number: "its pose is not finite: tracking was lost" for number, pose in poses.items()
                     if not np.isfinite(pose).all()}  # fmt: skip
-        usable = sorted(set(poses) - set(missing))
-        kept = sharpest(recording, usable, MOST_FRAMES, jobs, progress)
-        digits = max(4, len(str(max([*poses, *missing], default=0))))
+        everything = sorted({*poses, *missing})
+        chosen = sharpest(recording, everything, MOST_FRAMES, jobs, progress)
+        kept = [number for number in chosen if number not in missing]
+        digits = max(4, len(str(max(everything, default=0))))
         notes = []
-        if len(kept) < len(usable):
-            notes.append(f"{len(usable)} frames: the sharpest {len(kept)} were kept, one of each window in time")
+        if len(chosen) < len(everything):
+            notes.append(f"{len(everything)} frames: the sharpest {len(chosen)} were kept, one of each window in time")
         if not recording.registered:
             notes.append("the extrinsics of photo and depth differ; they are not applied to the depth")
         name = _scene_name(root)
@@ -159,15 +170,14 @@ class ScanNetScene:
         rgb, stored = self.recording.color(number), self.recording.encoded(number)
         height, width = rgb.shape[:2]
         # The rasters have pixel centres on whole numbers: the depth's cx is 319.5 for 640 columns.
-        half = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-        K = self.recording.intrinsic_color + half
+        K = self.recording.intrinsic_color + HALF_PIXEL
         camera = posed_camera(self.poses[stem], K, width, height, f"{self.root}, pose of frame {number}")
         notes: list[str] = []
         depth = self.recording.depth(number)
         if depth is None:
             notes.append("no depth")
         else:
-            depth = resample_depth(depth, self.recording.intrinsic_depth + half, camera)
+            depth = resample_depth(depth, self.recording.intrinsic_depth + HALF_PIXEL, camera)
         classes = instances = None
         if self.labels is not None:
             classes, instances, more = self.labels.read(number)

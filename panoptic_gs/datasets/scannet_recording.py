@@ -20,6 +20,8 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_image, read_rgb
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
+MAX_PIXELS = 1 << 26
+"""Of a photo whose sharpness is looked at."""
 _EXPORTED_DEPTH_SHIFT = 1000.0
 _MATRIX = "4 rows of 4 numbers"
 
@@ -147,9 +149,9 @@ class FolderRecording:
             except InputError as error:
                 missing[number] = str(error)
         files = {kind: root / "intrinsic" / f"{kind}.txt" for kind in ("intrinsic_color", "intrinsic_depth")}
-        color = read_matrix(files["intrinsic_color"], _MATRIX)[:3, :3]
+        color = _intrinsics(files["intrinsic_color"])
         has_depth = files["intrinsic_depth"].is_file() or bool(depths)
-        depth = read_matrix(files["intrinsic_depth"], _MATRIX)[:3, :3] if has_depth else color
+        depth = _intrinsics(files["intrinsic_depth"]) if has_depth else color
         extrinsics = [root / "intrinsic" / f"extrinsic_{kind}.txt" for kind in ("color", "depth")]
         registered = not all(path.is_file() for path in extrinsics) or _alike(
             *(read_matrix(path, _MATRIX) for path in extrinsics)
@@ -212,11 +214,11 @@ def sharpest(
 ) -> list[int]:
     """Of more than ``most`` frames the sharpest of each window of max(2, ⌈N / most⌉); otherwise all.
 
-    Frames whose photo cannot be decoded lose, and stand only where their whole window cannot.
+    Frames whose photo is missing or cannot be decoded lose, and stand only where their whole window cannot.
 
     Args:
         recording: the frames.
-        numbers: the N candidates, in order.
+        numbers: all N frames, in order, those without a pose, too.
         most: how many frames are not thinned.
         jobs: photos to decode at a time.
         progress: is told how many of the photos are done.
@@ -252,14 +254,25 @@ def sharpness(recording: Recording, number: int) -> float:
     else:
         try:
             with Image.open(io.BytesIO(stored[0])) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(f"frame {number}", f"{image.width}×{image.height} pixels", "a photo", "Mend.")
                 image.draft("L", image.size)
                 grey = np.asarray(image.convert("L"), dtype=np.float32)
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(
                 f"frame {number}", f"a photo that cannot be decoded ({error})", "a photo", "Mend."
             ) from error
+    if min(grey.shape) < 3:
+        raise InputError(f"frame {number}", f"a photo of {grey.shape[1]}×{grey.shape[0]} pixels", "a photo", "Mend.")
     neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float((neighbours - 4 * grey[1:-1, 1:-1]).var())
+
+
+def _intrinsics(file: Path) -> np.ndarray:
+    K = read_matrix(file, _MATRIX)[:3, :3]
+    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
+        raise InputError(file, "focal lengths that are not finite and positive", "4×4 intrinsics", "Export it again.")
+    return K
 
 
 def _alike(color: np.ndarray, depth: np.ndarray) -> bool:
@@ -269,5 +282,6 @@ def _alike(color: np.ndarray, depth: np.ndarray) -> bool:
 
 def _numbered(folder: Path, endings: Sequence[str]) -> dict[int, Path]:
     files = folder.iterdir() if folder.is_dir() else ()
-    found = {int(p.stem): p for p in files if re.fullmatch(r"\d+", p.stem) and p.suffix.lower() in endings}
+    numbered = [path for path in files if re.fullmatch(r"\d{1,9}", path.stem, re.ASCII)]
+    found = {int(path.stem): path for path in numbered if path.suffix.lower() in endings}
     return dict(sorted(found.items()))

@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
 from panoptic_gs.datasets.classes import REDUCED21, ClassList
 from panoptic_gs.datasets.mesh import TriangleMesh, read_mesh
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json
 from panoptic_gs.panoptic import Category
+from panoptic_gs.records import Array, Range, read_record
 
 BENCHMARK = Path("metadata") / "semantic_benchmark"
+MOST_CLAIMS = 3
+"""How many objects may claim a segment; the benchmark keeps as many labels a vertex."""
 _MEND = "Download the scene's scans/ again; its files belong together."
 
 # Classes of the benchmark by the reduced class they belong to, in the spirit of NYU40's reduction (blinds and monitors
@@ -115,65 +117,103 @@ class AnnotatedMesh:
     def open(cls, folder: Path, benchmark: Benchmark) -> AnnotatedMesh:
         """Read ``mesh_aligned_0.05.ply``, ``segments.json`` and ``segments_anno.json``.
 
-        A face belongs to the object of most of its vertices. Where a segment belongs to several objects, the smallest
-        of them holds it: the pillow on the bed.
+        A face belongs to the object of most of its vertices. Where a segment belongs to several objects of the
+        benchmark, the smallest of them holds it: the pillow on the bed (:func:`claim_segments`).
 
         Raises:
             InputError: a file is missing or malformed, or they do not belong together.
         """
         mesh = read_mesh(folder / "mesh_aligned_0.05.ply")
-        vertex_objects, label_of = _vertex_objects(folder, len(mesh.vertices))
+        groups = _read_groups(folder / "segments_anno.json")
+        class_of = {0: 0} | {group.number: benchmark.class_id(group.label) for group in groups}
+        listed = [group for group in groups if class_of[group.number]]
+        vertex_objects = _vertex_objects(folder, len(mesh.vertices), groups, listed)
         a, b, c = vertex_objects[mesh.faces].T
         face_objects = np.where(b == c, b, a)
-        class_of = np.zeros(max(label_of, default=0) + 1, dtype=np.int32)
-        for number, label in label_of.items():
-            class_of[number] = benchmark.class_id(label)
-        unlisted = sorted({label for number, label in label_of.items() if not class_of[number]})
-        return cls(mesh, class_of[face_objects], face_objects.astype(np.int32), tuple(unlisted))
+        numbers, index = np.unique(face_objects, return_inverse=True)
+        face_classes = np.array([class_of[int(number)] for number in numbers], dtype=np.int32)[index]
+        unlisted = sorted({group.label for group in groups if not class_of[group.number]})
+        return cls(mesh, face_classes, face_objects.astype(np.int32), tuple(unlisted))
 
 
-def _vertex_objects(folder: Path, vertices: int) -> tuple[np.ndarray, dict[int, str]]:
-    """The object ``[V]`` of every vertex, 0 = none, and each object's label."""
+@dataclass(frozen=True)
+class _Segments:
+    segIndices: Annotated[np.ndarray, Array(None, dtype=np.int64)]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """An annotated object."""
+
+    objectId: Annotated[int, Range(high=2**31 - 2)]
+    label: str
+    segments: Annotated[np.ndarray, Array(None, dtype=np.int64)]
+
+    @property
+    def number(self) -> int:
+        return self.objectId + 1
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    segGroups: tuple[_Group, ...]
+
+
+def _read_groups(file: Path) -> tuple[_Group, ...]:
+    groups = read_record(file, _Annotation, mend=_MEND).segGroups
+    if len({group.number for group in groups}) < len(groups) or any(group.objectId < 0 for group in groups):
+        raise InputError(file, "an objectId that is negative or occurs twice", "one of its own for each object", _MEND)
+    return groups
+
+
+def _vertex_objects(folder: Path, vertices: int, groups: Sequence[_Group], listed: Sequence[_Group]) -> np.ndarray:
+    """The listed object ``[V]`` of every vertex, 0 = none."""
     file = folder / "segments.json"
-    document: Any = read_json(file)
-    try:
-        segments = np.asarray(document["segIndices"], dtype=np.int64)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(file, f"a missing or malformed field ({error})", "segIndices", _MEND) from error
+    segments = read_record(file, _Segments, mend=_MEND).segIndices
     if segments.shape != (vertices,):
         raise InputError(
             file, f"segments of {segments.size} vertices", f"{vertices} as mesh_aligned_0.05.ply has", _MEND
         )
-    file = folder / "segments_anno.json"
-    document = read_json(file)
-    try:
-        groups = [
-            (int(group["objectId"]) + 1, str(group["label"]), np.asarray(group["segments"], dtype=np.int64))
-            for group in document["segGroups"]
-        ]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            file, f"a missing or malformed field ({error})", "segGroups with objectId, label and segments", _MEND
-        ) from error
-    label_of = {number: label for number, label, _ in groups}
-    if len(label_of) < len(groups) or min(label_of, default=1) < 1:
-        raise InputError(file, "an objectId that is negative or occurs twice", "one of its own for each object", _MEND)
     known, segment_of, sizes = np.unique(segments, return_inverse=True, return_counts=True)
-    object_of = np.zeros(len(known), dtype=np.int64)
-    found = []
-    for number, label, members in groups:
-        place = np.searchsorted(known, members).clip(0, len(known) - 1)
-        if (known[place] != members).any():
+    for group in groups:
+        if not np.isin(group.segments, known).all():
             raise InputError(
-                file,
-                f"segments of the object '{label}' that segments.json does not have",
+                folder / "segments_anno.json",
+                f"segments of the object '{group.label}' that segments.json does not have",
                 "segments of this mesh",
                 _MEND,
             )
-        found.append((int(sizes[place].sum()), number, place))
-    for _, number, place in sorted(found, key=lambda entry: entry[:2], reverse=True):
-        object_of[place] = number
-    return object_of[segment_of], label_of
+    members = [np.searchsorted(known, np.unique(group.segments)) for group in listed]
+    holder = claim_segments(members, sizes)
+    return np.array([0, *(group.number for group in listed)], dtype=np.int64)[holder + 1][segment_of]
+
+
+def claim_segments(members: Sequence[np.ndarray], sizes: np.ndarray) -> np.ndarray:
+    """Which object holds each segment, by the rules of the benchmark.
+
+    Objects claim their segments in the file's order; a segment is claimed at most :data:`MOST_CLAIMS` times, and later
+    objects do not count there. Of its claimants the smallest holds it, the first where two are equal. An object's size
+    is the number of vertices of the segments that it could claim.
+
+    Args:
+        members: the segments of each object that has a class of the benchmark, without repetition.
+        sizes: ``[S]`` vertices of each segment.
+
+    Returns:
+        ``[S]`` index of the object, −1 where none claims the segment.
+
+    Source: the preparation of training data of the ScanNet++ toolbox (github.com/scannetpp/scannetpp).
+    """
+    claims = np.zeros(len(sizes), dtype=np.int64)
+    holder = np.full(len(sizes), -1, dtype=np.int64)
+    least = np.full(len(sizes), np.iinfo(np.int64).max)
+    for number, segments in enumerate(members):
+        free = segments[claims[segments] < MOST_CLAIMS]
+        size = int(sizes[free].sum())
+        smaller = free[size < least[free]]
+        holder[smaller], least[smaller] = number, size
+        claims[free] += 1
+    return holder
 
 
 def _lines(path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.raw_scene import Dropped
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
+from panoptic_gs.records import MAX_SIDE, Array, Range, parse_record, read_record
 from panoptic_gs.scene.colmap import read_colmap
 from panoptic_gs.scene.lens import Distortion
 from panoptic_gs.scene.lens_names import lens_from_transforms
@@ -90,29 +91,24 @@ class Capture:
 
 def _read_transforms(folder: Path, cameras: str, images: str, colmap: Mapping[str, Photo], device: str) -> Capture:
     file = folder / cameras
-    document: Any = read_json(file)
+    written = read_json(file)
+    document = parse_record(written, _Transforms, file, mend=_MEND)
+    lens, _ = lens_from_transforms(str(file), written)
     photos: dict[str, Photo] = {}
     dropped: list[Dropped] = []
     lists: dict[str, list[str]] = {"train": [], "test": []}
-    try:
-        entries = [("train", entry) for entry in document["frames"]]
-        entries += [("test", entry) for entry in document.get("test_frames", ())]
-        K, lens, size = _intrinsics(file, document)
-        for name, entry in entries:
-            path = folder / images / Path(entry["file_path"]).name
-            lists[name].append(path.stem)
-            if entry.get("is_bad", False):
-                dropped.append(Dropped(path.stem, f"{file.name} marks it as bad"))
-                continue
-            try:
-                pose = np.array(entry["transform_matrix"], dtype=np.float64)
-                photos[path.stem] = Photo(path, Camera.from_opengl(pose, K, *size), lens)
-            except InputError as error:
-                dropped.append(Dropped(path.stem, f"an unusable camera: {error.found}"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            file, f"a missing or malformed field ({error})", "nerfstudio's transforms.json with fl_x, w, frames", _MEND
-        ) from error
+    entries = [("train", entry) for entry in document.frames] + [("test", entry) for entry in document.test_frames]
+    for name, entry in entries:
+        path = folder / images / Path(entry.file_path).name
+        lists[name].append(path.stem)
+        if entry.is_bad:
+            dropped.append(Dropped(path.stem, f"{file.name} marks it as bad"))
+            continue
+        try:
+            camera = Camera.from_opengl(_matrix(entry, path), document.K, document.w, document.h)
+            photos[path.stem] = Photo(path, camera, lens)
+        except InputError as error:
+            dropped.append(Dropped(path.stem, f"an unusable camera: {error.found}"))
     world = _world(file, document, photos, colmap)
     photos = {stem: replace(photo, camera=_turned(photo.camera, world)) for stem, photo in photos.items()}
     splits = None
@@ -126,18 +122,50 @@ def _read_transforms(folder: Path, cameras: str, images: str, colmap: Mapping[st
     return Capture(f"{device}, {kind}", photos, tuple(dropped), splits)
 
 
-def _intrinsics(file: Path, document: Mapping[str, Any]) -> tuple[np.ndarray, Distortion, tuple[int, int]]:
-    fx = float(document["fl_x"])
-    K = np.array(
-        [[fx, 0, float(document["cx"])], [0, float(document.get("fl_y", fx)), float(document["cy"])], [0, 0, 1]]
-    )
-    lens, _ = lens_from_transforms(str(file), document)
-    return K, lens, (int(document["w"]), int(document["h"]))
+@dataclass(frozen=True)
+class _Entry:
+    file_path: str
+    transform_matrix: Any
+    is_bad: bool = False
 
 
-def _world(
-    file: Path, document: Mapping[str, Any], photos: Mapping[str, Photo], colmap: Mapping[str, Photo]
-) -> np.ndarray:
+def _matrix(entry: _Entry, path: Path) -> np.ndarray:
+    """The pose as it is written; a frame whose matrix is none is left out, and the others are read."""
+    try:
+        matrix = np.asarray(entry.transform_matrix, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        matrix = np.zeros(0)
+    if matrix.shape != (4, 4):
+        raise InputError(path, "a transform_matrix that is no 4×4 matrix", "a 4×4 camera-to-world pose", _MEND)
+    return matrix
+
+
+@dataclass(frozen=True)
+class _Transforms:
+    """What is read of nerfstudio's transforms.json as the dataset has it."""
+
+    frames: tuple[_Entry, ...]
+    fl_x: Annotated[float, Range(above=0)]
+    cx: float
+    cy: float
+    w: Annotated[int, Range(1, MAX_SIDE)]
+    h: Annotated[int, Range(1, MAX_SIDE)]
+    fl_y: Annotated[float, Range(above=0)] | None = None
+    test_frames: tuple[_Entry, ...] = ()
+    applied_transform: Annotated[np.ndarray, Array(None, 4)] | None = None
+
+    @property
+    def K(self) -> np.ndarray:
+        return np.array([[self.fl_x, 0, self.cx], [0, self.fl_y or self.fl_x, self.cy], [0, 0, 1.0]])
+
+
+@dataclass(frozen=True)
+class _Lists:
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def _world(file: Path, document: _Transforms, photos: Mapping[str, Photo], colmap: Mapping[str, Photo]) -> np.ndarray:
     """The rotation ``[3, 3]`` from the mesh's world to that of the transforms.
 
     The dataset's transforms are in nerfstudio's world. Where the COLMAP model, which is in the mesh's world, lies
@@ -160,8 +188,11 @@ def _world(
                 "Download both again, or remove colmap/ if the transforms are right.",
             )
         return _TRANSFORMS_WORLDS[best]
-    if "applied_transform" in document:
-        return np.array(document["applied_transform"], dtype=np.float64)[:3, :3]
+    if document.applied_transform is not None:
+        rotation = document.applied_transform[:3, :3]
+        if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+            raise InputError(file, "an applied_transform that is no rotation", "a 3×4 rigid transform", _MEND)
+        return rotation
     return _TRANSFORMS_WORLDS["(y, x, -z)"]
 
 
@@ -183,8 +214,5 @@ def _splits(file: Path, lists: Mapping[str, Sequence[str]]) -> tuple[dict[str, l
     """Train and test stems, and the file that lists them."""
     if not file.is_file():
         return {name: list(members) for name, members in lists.items()}, "test_frames"
-    document: Any = read_json(file)
-    try:
-        return {name: [Path(entry).stem for entry in document[name]] for name in ("train", "test")}, file.name
-    except (KeyError, TypeError) as error:
-        raise InputError(file, f"a missing or malformed field ({error})", "lists 'train' and 'test'", _MEND) from error
+    document = read_record(file, _Lists, mend=_MEND)
+    return {name: [Path(entry).stem for entry in getattr(document, name)] for name in ("train", "test")}, file.name

@@ -50,8 +50,9 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class SegmentIds:
     """The segments of a scene, and which of them a (class, instance) pair belongs to.
 
-    An instance takes its majority class over all frames. Stuff is one segment a class; things are one segment an
-    instance, and what has no instance is one segment a class. Void stays void.
+    An instance takes its majority class over all frames, unless each (class, instance) pair is an object of its own.
+    Stuff is one segment a class; things are one segment an instance, and what has no instance is one segment a class.
+    Void stays void.
     """
 
     segments: tuple[Segment, ...]
@@ -60,26 +61,27 @@ class SegmentIds:
     _of_pair: dict[tuple[int, int], int]
 
     @classmethod
-    def number(cls, pairs: Iterable[np.ndarray], categories: Collection[Category]) -> SegmentIds:
+    def number(cls, pairs: Iterable[np.ndarray], categories: Collection[Category], majority: bool = True) -> SegmentIds:
         """Number the segments: stuff by class, then things by instance.
 
         Args:
             pairs: ``[P, 3]`` (class, instance, pixels) of each frame.
             categories: the classes.
+            majority: whether an instance takes the class that most of its pixels have.
         """
         counts: Counter[tuple[int, int]] = Counter()
         for of_frame in pairs:
             for category_id, instance, pixels in of_frame.tolist():
                 if category_id:
                     counts[category_id, instance] += pixels
-        majority: dict[int, int] = {}
+        class_of: dict[int, int] = {}
         for (category_id, instance), _ in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
-            if instance:
-                majority.setdefault(instance, category_id)
+            if instance and majority:
+                class_of.setdefault(instance, category_id)
         things = {category.id for category in categories if category.isthing}
         keys: dict[tuple[int, int], tuple[int, int]] = {}  # (class, instance) as labelled → as a segment
         for category_id, instance in counts:
-            settled = majority.get(instance, category_id)
+            settled = class_of.get(instance, category_id)
             keys[category_id, instance] = (settled, instance if settled in things else 0)
         order = sorted(set(keys.values()), key=lambda key: (key[0] in things, key[1], key[0]))
         ids = {key: index for index, key in enumerate(order, 1)}

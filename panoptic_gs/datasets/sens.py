@@ -31,6 +31,10 @@ _MATRICES = struct.Struct("<64f")
 _SETTINGS = struct.Struct("<ii4IfQ")
 _FRAME = struct.Struct("<16f4Q")
 _MEND = "Download the .sens file again; its size is in the download script's listing."
+MAX_FRAMES = 100_000
+"""Frames that a stream may announce: an hour at 30 a second, ten times ScanNet's longest."""
+MAX_SIDE = 1 << 14
+"""Pixels on a side of a photo or depth image, ten times ScanNet's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,13 @@ class SensStream:
             raise InputError(path, f"an unreadable file ({error.strerror})", "a .sens stream", "Mend it.") from error
 
     def read_color_bytes(self, index: int) -> bytes:
-        """The colour of a frame as it is stored."""
+        """The colour of a frame as it is stored.
+
+        Raises:
+            InputError: the file ends before it.
+        """
+        if index >= len(self.frames):
+            raise InputError(self.path, f"no frame {index}: the file is truncated", "a whole stream", _MEND)
         return self._read(self.frames[index].color_offset, self.frames[index].color_bytes)
 
     def read_color(self, index: int) -> np.ndarray:
@@ -104,12 +114,11 @@ class SensStream:
             if self.color_compression == "raw":
                 return np.frombuffer(data, np.uint8).reshape(height, width, 3)
             with Image.open(io.BytesIO(data)) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+                if image.size != (width, height):
+                    raise self._broken(index, f"colour of {image.width}×{image.height} pixels, not {width}×{height}")
+                return np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._broken(index, f"colour that cannot be decoded ({error})") from error
-        if pixels.shape != (height, width, 3):
-            raise self._broken(index, f"colour of {pixels.shape[1]}×{pixels.shape[0]} pixels, not {width}×{height}")
-        return pixels
 
     def read_depth(self, index: int) -> np.ndarray:
         """The depth ``[h, w]`` float32 of a frame in metres along the camera's z axis, 0 where none was measured.
@@ -122,7 +131,7 @@ class SensStream:
         width, height = self.depth_size
         try:
             if self.depth_compression == "zlib_ushort":
-                data = zlib.decompress(data)
+                data = zlib.decompressobj().decompress(data, 2 * width * height + 1)
             values = np.frombuffer(data, "<u2").reshape(height, width)
         except (zlib.error, ValueError) as error:
             raise self._broken(index, f"depth that cannot be decoded ({error})") from error
@@ -157,6 +166,19 @@ def _index(path: Path, file: BinaryIO, size: int) -> SensStream:
             f"colour compression {color}, depth compression {depth}, depth shift {shift:g}",
             f"colour {_COLOR_COMPRESSIONS}, depth {_DEPTH_COMPRESSIONS}, a positive shift",
             "Export the stream with ScanNet's SensReader and give the folders color/, depth/, pose/, intrinsic/.",
+        )
+    sides = (color_width, color_height, depth_width, depth_height)
+    if not 0 < count <= MAX_FRAMES or max(sides) > MAX_SIDE or min(sides[:2]) < 1:
+        raise InputError(
+            path,
+            f"{count} frames, photos of {color_width}×{color_height} and depth of {depth_width}×{depth_height} pixels",
+            f"1 to {MAX_FRAMES:,} frames of at most {MAX_SIDE:,} pixels a side",
+            _MEND,
+        )
+    cameras = matrices[[0, 2], :3, :3]
+    if not (np.isfinite(cameras).all() and (cameras[:, [0, 1], [0, 1]] > 0).all() and np.isfinite(shift)):
+        raise InputError(
+            path, "intrinsics or a depth shift that are not finite and positive", "those of two cameras", _MEND
         )
     frames: list[SensFrame] = []
     for _ in range(count):

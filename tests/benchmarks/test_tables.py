@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import numpy as np
 import pytest
 
@@ -81,11 +83,27 @@ def test_the_collector_scores_as_the_whole_scene_does():
     assert scorer.scores() == evaluate_scenes(pred, truth)
 
 
+@pytest.mark.parametrize(("table", "said"), [("scannetv2-labels.combined.tsv", True),
+                                             ("scannet-labels.combined.tsv", False), (None, False)])  # fmt: skip
+def test_it_is_said_whose_truth_was_reduced_by_another_table_than_the_benchmarks(tmp_path, table, said):
+    scene = tmp_path / "scene0050_02"
+    scene.mkdir()
+    raw = {"layout": "scannet", "labels": None if table is None else str(tmp_path / table)}
+    (scene / "preparation.json").write_text(json.dumps({"raw": raw}))
+    (tmp_path / "made_by_hand").mkdir()
+    notes = ScanNet(tmp_path).notes([scene, tmp_path / "made_by_hand"])
+    assert len(notes) == said
+    assert not said or "scene0050_02" in notes[0]
+
+
 def test_published_rows_are_the_papers():
     numbers = {dataset: {row.method: row.pq for row in rows} for dataset, rows in PUBLISHED.items()}
     assert [numbers[d]["PanSt3R + LUDVIG"] for d in ("hypersim", "replica", "scannet", "scannetpp")] == [
         66.3, 60.6, 67.5, 54.7
     ]  # fmt: skip
+    second = "PanSt3R, second release, without uplifting"
+    assert [numbers[d][second] for d in ("hypersim", "replica", "scannet")] == [59.6, 61.8, 63.0]
+    assert second not in numbers["scannetpp"]
     assert "PCF-Lift" not in numbers["replica"]
     assert numbers["scannet"]["PCF-Lift"] == 63.5
     assert {d: rows[2].pq for d, rows in PUBLISHED_ABLATION.items()} == {

@@ -28,6 +28,7 @@ def write_panoptic_lifting(root: Path, frames: Sequence[RoomFrame], test: Sequen
         Image.fromarray((300 * frame.instances).astype(np.uint16)).save(root / "rs_instance" / f"{frame.stem}.png")
     K = np.eye(4)
     K[:3, :3] = frames[0].camera.K.double().numpy()
+    K[:2, 2] -= 0.5  # pixel centres are on whole numbers
     np.savetxt(root / "intrinsic" / "intrinsic_color.txt", K)
     if test is not None:
         train = [frame.stem for frame in frames if frame.stem not in test]

@@ -11,10 +11,13 @@ from panoptic_lifting_layout import JPEG_LOSS, write_panoptic_lifting
 from PIL import Image
 from room_frames import HEIGHT, WIDTH, RoomFrame, assert_gives_back_the_room, render_frames, with_void
 
+from panoptic_gs import PanopticScene, Segment
 from panoptic_gs.cli.main import main
+from panoptic_gs.datasets.classes import REDUCED21
 from panoptic_gs.datasets.panoptic_lifting import PanopticLiftingScene
 from panoptic_gs.datasets.preparation import prepare_scene
 from panoptic_gs.errors import InputError
+from panoptic_gs.metrics import evaluate_scenes
 from panoptic_gs.scene import Scene
 
 K = np.array([[55.0, 0, WIDTH / 2 - 1.3], [0, 56.0, HEIGHT / 2 + 0.7], [0, 0, 1]])
@@ -43,6 +46,41 @@ def test_the_command_gives_back_the_room(shared: Path, frames: list[RoomFrame], 
     assert scene.splits == {"train": ("0", "100", "1000"), "test": ("20",)}
     np.testing.assert_allclose(scene.frame("20").camera.K, K, atol=1e-5)
     assert (tmp_path / "scene" / "images" / "20.jpg").read_bytes() == (shared / "color" / "20.jpg").read_bytes()
+
+
+def test_pixel_centres_of_the_layout_are_whole_numbers(shared: Path, tmp_path: Path) -> None:
+    """A ray through the centre of pixel (0, 0) of the layout is one through (0.5, 0.5) of a scene folder."""
+    stored = np.loadtxt(shared / "intrinsic" / "intrinsic_color.txt")[:3, :3]
+    camera = PanopticLiftingScene.open(shared).read("20").camera
+    np.testing.assert_allclose(camera.K[:2, 2], stored[:2, 2] + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(np.diag(camera.K), np.diag(stored), rtol=1e-6)
+    here = np.linalg.solve(camera.K.double().numpy(), [3.5, 7.5, 1])
+    np.testing.assert_allclose(here, np.linalg.solve(stored, [3, 7, 1]), atol=1e-6)
+
+
+def test_the_layouts_own_truth_scores_1(scene: Path, tmp_path: Path) -> None:
+    """An instance that two thing classes share stays two segments, as the benchmark counts (class, instance) pairs."""
+    bed, chair, sofa, wall = (REDUCED21.ids[name] for name in ("bed", "chair", "sofa", "wall"))
+    own: dict[str, np.ndarray] = {}
+    for stem in STEMS:
+        semantics = np.full((HEIGHT, WIDTH), wall, np.uint8)
+        instance = np.zeros((HEIGHT, WIDTH), np.uint16)
+        semantics[4:20, 4:20], semantics[4:9, 20:30] = chair, sofa
+        instance[4:20, 4:30] = 7  # a chair of which a fifth is called sofa
+        semantics[25:, 5:20], instance[25:, 5:20] = bed, 7  # and a bed of the same number
+        semantics[25:, 25:40], instance[25:, 25:40] = chair, 300
+        Image.fromarray(semantics).save(scene / "rs_semantics" / f"{stem}.png")
+        Image.fromarray(instance).save(scene / "rs_instance" / f"{stem}.png")
+        own[stem] = np.where(instance > 0, semantics * 1000 + instance, semantics).astype(np.int32)
+    prepare_scene(PanopticLiftingScene.open(scene), tmp_path / "scene")
+    truth = Scene.load(tmp_path / "scene").load_panoptic("panoptic_gt")
+    segments = [
+        Segment(number, number // 1000 or number) for number in np.unique(np.stack(list(own.values()))).tolist()
+    ]
+    layout = PanopticScene(REDUCED21.categories, segments, own)
+    for scores in evaluate_scenes(truth, layout).values():
+        assert (scores.panoptic.pq, scores.miou, scores.mcov) == (1.0, 1.0, 1.0)
+    assert len(truth.segments) == 5  # wall, bed 7, chair 7, chair 300, sofa 7
 
 
 def test_the_pickle_is_never_loaded(shared: Path, tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ from scannet_layout import SCENE, png, write_labels, write_scannet, write_sens
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.main import main
-from panoptic_gs.datasets.preparation import Preparation, prepare_scene
+from panoptic_gs.datasets.classes import NYU40, REDUCED21
+from panoptic_gs.datasets.preparation import Preparation, PrepareOptions, choose_views, prepare_scene
 from panoptic_gs.datasets.scannet import ScanNetScene, resample_depth
+from panoptic_gs.datasets.scannet_labels import find_label_table, read_label_table
 from panoptic_gs.datasets.scannet_recording import open_recording, sharpest
 from panoptic_gs.datasets.sens import SensStream
 from panoptic_gs.errors import InputError
@@ -34,6 +36,8 @@ from panoptic_gs.files import read_json
 from panoptic_gs.scene import Scene
 from panoptic_gs.synthetic import RoomRenderer
 
+SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "dataset_samples"
+SAMPLE = SAMPLES / "scannet_sens" / "written_by_sensreader.sens"
 JPEG_LOSS = 3.0  # mean absolute difference that the codec itself makes at quality 95
 
 
@@ -203,16 +207,49 @@ class TestSharpest:
         folder = write_scannet(tmp_path, frames, poses)
         with pytest.raises(SystemExit):
             main(["prepare", "scannet", str(folder), "--out", str(tmp_path / "scene"), "--jobs", "1"])
-        assert "5 frames: the sharpest 3 were kept" in capsys.readouterr().out
+        assert "6 frames: the sharpest 3 were kept" in capsys.readouterr().out
         stems = [frame.stem for frame in Scene.load(tmp_path / "scene").frames]
-        assert stems[0] in ("0001", "0002")
-        assert stems[1] in ("0003", "0004")
-        assert stems[2] == "0005"
+        # Windows are over all six; the sharpest of the first may be the frame without a pose.
+        assert all(any(stem in window for window in (("0001",), ("0002", "0003"), ("0004", "0005"))) for stem in stems)
+        assert len(stems) == len({int(stem) // 2 for stem in stems})
+        assert set(read_json(tmp_path / "scene" / "preparation.json")["dropped"]) == {"0000"}
+
+    def test_windows_are_over_all_frames_and_lost_poses_leave_afterwards(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """1,000 frames of which 130 in a row have no pose keep 435 and hold out 87 views."""
+        recording = TinyRecording(1000, lost=range(400, 530))
+        monkeypatch.setattr("panoptic_gs.datasets.scannet.open_recording", lambda root: recording)
+        scene = ScanNetScene.open(Path(__file__).parent)
+        assert len(scene.stems) == 435
+        assert len(scene.dropped) == 130
+        _, splits = choose_views(scene, PrepareOptions())
+        assert (len(splits["test"]), len(splits["train"])) == (87, 348)
+        assert "1000 frames: the sharpest 500 were kept" in scene.notes[0]
 
     def test_a_broken_photo_loses(self, frames: list[RoomFrame], tmp_path: Path) -> None:
         folder = write_scannet(tmp_path, frames, exported=True)
         (folder / "color" / "1.jpg").write_bytes(b"\xff\xd8 torn")
         assert sharpest(open_recording(folder), range(6), most=3)[0] == 0
+
+
+@pytest.mark.skipif(not SAMPLE.is_file(), reason="the sample is not here")
+def test_a_stream_that_scannets_own_class_wrote() -> None:
+    """Four frames of content that is known by formula; frame 2 has lost its pose, inertial records follow."""
+    stream = SensStream.open(SAMPLE)
+    assert (stream.color_compression, stream.depth_compression) == ("raw", "zlib_ushort")
+    assert (stream.color_size, stream.depth_size, len(stream.frames)) == ((40, 30), (64, 48), 4)
+    assert (stream.missing_frames, stream.depth_shift) == (0, 1000)
+    np.testing.assert_allclose(stream.intrinsic_color[:2, :3], [[1170.1876, 0, 647.75], [0, 1170.1876, 483.75]])
+    np.testing.assert_allclose(stream.intrinsic_depth[:2, 2], [319.5, 239.5])
+    for i, frame in enumerate(stream.frames):
+        assert (frame.timestamp_color, frame.timestamp_depth) == (33000 * i, 33000 * i + 5)
+        k = np.arange(64 * 48).reshape(48, 64)
+        np.testing.assert_allclose(stream.read_depth(i), ((1000 * i + k) % 65536) / 1000, rtol=1e-6)
+        k = np.arange(40 * 30).reshape(30, 40)
+        np.testing.assert_array_equal(stream.read_color(i), np.stack([k % 251, k // 40 % 251, 0 * k + 40 * i], -1))
+        if i == 2:
+            assert np.isinf(frame.camera_to_world).any()
+        else:
+            np.testing.assert_allclose(frame.camera_to_world[:3, 3], [0.25 * i, -0.5, 1.5])
 
 
 class TestBadInput:
@@ -283,13 +320,17 @@ class TestBadInput:
         assert {entry.stem for entry in done.dropped} == {"0001", "0003", "0004"}
         assert_same_labels(Scene.load(tmp_path / "scene").load_panoptic("panoptic_gt"), [frames[i] for i in (0, 2, 5)])
 
-    def test_a_label_that_the_table_does_not_list(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+    def test_a_label_that_the_table_does_not_list_is_other(self, frames: list[RoomFrame], tmp_path: Path) -> None:
         folder = write_scannet(tmp_path, frames)
         odd = np.full((48, 64), 5000, np.uint16)
         rewrite(folder / f"{SCENE}_2d-label-filt.zip", {"label-filt/2.png": png(odd)})
-        (dropped,) = prepare(folder, tmp_path / "scene").dropped
-        assert dropped.stem == "0002"
-        assert "label 5000" in dropped.reason
+        done = prepare(folder, tmp_path / "scene")
+        assert done.dropped == ()
+        assert "1 frame: labels that scannetv2-labels.combined.tsv does not list count as 'other'" in done.notes
+        truth = Scene.load(tmp_path / "scene").load_panoptic("panoptic_gt")
+        # What has an instance takes its majority class over all frames; the rest of the frame is "other".
+        assert done.frames == 6
+        assert (truth.maps["0002"] > 0).all()
 
     def test_an_instance_that_the_aggregation_does_not_list(self, frames: list[RoomFrame], tmp_path: Path) -> None:
         folder = write_scannet(tmp_path, frames)
@@ -334,6 +375,25 @@ class TestBadInput:
             with pytest.raises(InputError, match=found):
                 ScanNetScene.open(folder)
 
+    def test_the_first_table_comes_before_the_later_one(self, frames: list[RoomFrame], tmp_path: Path) -> None:
+        """A door frame is 'other' in the first table, and a door in the later one; --labels takes either."""
+        folder = write_scannet(tmp_path, frames[:1])
+        later, first = tmp_path / "scannetv2-labels.combined.tsv", tmp_path / "scannet-labels.combined.tsv"
+        later.write_text("id\traw_category\tcategory\tnyu40id\n1\twall\twall\t1\n161\tdoorframe\tdoor\t8\n")
+        rows = ["wall\t100\t1", *(f"thing {number}\t9\t40" for number in range(159)), "doorframe\t4\t38"]
+        first.write_text("category\tcount\tnyu40id\n" + "\n".join(rows) + "\n")
+        assert read_label_table(first)[161] == 38  # numbered by its rows
+        assert read_label_table(later) == {1: 1, 161: 8}
+        assert find_label_table(folder) == first
+        for table, expected in ((None, "other"), (first, "other"), (later, "door")):
+            labels = ScanNetScene.open(folder, table).labels
+            assert labels is not None
+            reduced = NYU40.to(REDUCED21)
+            assert REDUCED21.categories[reduced[int(labels.nyu40[161])] - 1].name == expected
+            assert REDUCED21.categories[reduced[int(labels.nyu40[999])] - 1].name == "other"  # beyond the table
+        first.write_text("id\tcategory\tnyu40id\n7\tgizmo\t\n")
+        assert read_label_table(first) == {7: 40}  # annotated, but none of the 40
+
     def test_without_labels_there_is_no_truth(self, frames: list[RoomFrame], tmp_path: Path) -> None:
         folder = write_scannet(tmp_path, frames)
         for path in (*folder.glob("*.zip"), *folder.glob("*.json")):
@@ -369,6 +429,25 @@ class TestBadInput:
         assert stopped.value.code == 2
         assert "Did you mean nyu40?" in capsys.readouterr().err
         assert not (tmp_path / "b").exists()
+
+
+class TinyRecording:
+    """A recording of grey photos that are all equally sharp."""
+
+    def __init__(self, frames: int, lost: range) -> None:
+        self.poses = {number: np.full((4, 4), -np.inf) if number in lost else np.eye(4) for number in range(frames)}
+        self.missing: dict[int, str] = {}
+        self.registered = True
+        self.intrinsic_color = self.intrinsic_depth = np.array([[8.0, 0, 3.5], [0, 8, 2.5], [0, 0, 1]])
+
+    def encoded(self, number: int) -> None:
+        return None
+
+    def color(self, number: int) -> np.ndarray:
+        return np.zeros((6, 8, 3), np.uint8)
+
+    def depth(self, number: int) -> None:
+        return None
 
 
 def rewrite(archive: Path, changes: dict[str, bytes | None]) -> None:

@@ -31,7 +31,7 @@ from scipy import ndimage
 from panoptic_gs.cli.main import main
 from panoptic_gs.datasets.preparation import Preparation, PrepareOptions, prepare_scene
 from panoptic_gs.datasets.scannetpp import ScanNetPPScene
-from panoptic_gs.datasets.scannetpp_annotation import AnnotatedMesh, Benchmark
+from panoptic_gs.datasets.scannetpp_annotation import AnnotatedMesh, Benchmark, claim_segments
 from panoptic_gs.datasets.scannetpp_capture import Capture
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_image, read_json, read_rgb
@@ -230,6 +230,42 @@ class TestAnnotation:
         np.testing.assert_array_equal(before.face_objects, after.face_objects)
         assert (after.face_objects == floor["objectId"] + 1).any()
         assert after.unlisted == ("split",)
+
+    def test_objects_without_a_class_do_not_erase_listed_ones(self, scene: Path) -> None:
+        """A small object that the benchmark skips lies on the floor: these vertices stay floor."""
+        benchmark = Benchmark.open(scene.parents[1] / "metadata" / "semantic_benchmark")
+        file = scene / "scans" / "segments_anno.json"
+        document = read_json(file)
+        before = AnnotatedMesh.open(scene / "scans", benchmark)
+        floor = next(group for group in document["segGroups"] if group["label"] == "floor")
+        document["segGroups"].append({"objectId": 902, "label": "gizmo", "segments": floor["segments"][:1]})
+        file.write_text(json.dumps(document))
+        after = AnnotatedMesh.open(scene / "scans", benchmark)
+        np.testing.assert_array_equal(before.face_objects, after.face_objects)
+        np.testing.assert_array_equal(before.face_classes, after.face_classes)
+        assert after.unlisted == (*before.unlisted, "gizmo")
+
+    def test_a_segment_is_claimed_three_times_at_most(self) -> None:
+        members = [np.array([0, 1, 2]), np.array([0, 1]), np.array([0, 1, 2]), np.array([0])]
+        assert claim_segments(members, np.array([5, 5, 5])).tolist() == [1, 1, 0]  # the fourth, of 5 vertices, is late
+        assert claim_segments(members[:2] + members[3:], np.array([5, 5, 5])).tolist() == [2, 1, 0]
+        assert claim_segments([], np.array([5])).tolist() == [-1]
+
+    def test_claims_equal_the_benchmarks_rule_vertex_by_vertex(self) -> None:
+        """300 random annotations; the rule as the benchmark's preparation states it, written with slots a vertex."""
+        for seed in range(300):
+            rng = np.random.default_rng(seed)
+            segment_of = rng.integers(0, 8, 40)
+            segment_of[:8] = np.arange(8)
+            groups = [rng.permutation(8)[: rng.integers(0, 8)] for _ in range(rng.integers(0, 9))]
+            slots: list[list[tuple[int, int]]] = [[] for _ in segment_of]
+            for number, members in enumerate(groups):
+                mine = [v for v, segment in enumerate(segment_of) if segment in members and len(slots[v]) < 3]
+                for vertex in mine:
+                    slots[vertex].append((len(mine), number))
+            expected = [min(slot, key=lambda entry: entry[0])[1] if slot else -1 for slot in slots]
+            sizes = np.bincount(segment_of, minlength=8)
+            assert claim_segments(groups, sizes)[segment_of].tolist() == expected
 
     def test_a_face_belongs_to_most_of_its_vertices(self, tmp_path: Path, scene: Path) -> None:
         benchmark = Benchmark.open(scene.parents[1] / "metadata" / "semantic_benchmark")
