@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from gsplat.strategy import DefaultStrategy
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.optimizers import Optimizers
@@ -28,6 +27,7 @@ from nerfstudio_plugin.dataparser import no_seed_points
 from nerfstudio_plugin.gaussians import initial_parameters
 from nerfstudio_plugin.ssim import SSIM
 from nerfstudio_plugin.trained_labels import TrainedLabels, UpliftedLabels, no_labels
+from panoptic_gs.backends.densification import default_strategy
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.losses import panoptic_color_loss
@@ -113,7 +113,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         """Called with the outputs and the batch of each evaluated view."""
         self.click_to_identify = ClickToIdentify(self._labelled, config.rasterize_mode)
 
-        self.strategy = DefaultStrategy(
+        self.strategy = default_strategy(
             prune_opa=config.cull_alpha_thresh,
             grow_grad2d=config.densify_grad_thresh,
             grow_scale3d=config.densify_size_thresh,

@@ -59,7 +59,7 @@ class CudaBackend:
         """See :class:`~panoptic_gs.backends.Backend`."""
         lists = tile_lists(splats, camera, blending)
         if sums.on_device is None:
-            sums.on_device = DeviceFeatures(*sums.sums.shape, sums.sums.device, sums.sums)
+            sums.on_device = DeviceFeatures(len(splats), features.shape[2], splats.means.device, sums.sums)
         sums.on_device.add(lists, features, weights)
 
     def render_labels(self, splats: Splats, camera: Camera, blending: Blending, labels: LabelRows) -> RenderedLabels:

@@ -125,10 +125,16 @@ class DeviceFeatures:
     A view's sums are taken as 64-bit integers, for some channels at a time so that they and their conversion fit into
     :data:`panoptic_gs.kernels.uplift.FEATURE_MEMORY`, and then added to float32 sums over views. The integers' unit is
     a power of two that the view's size and largest feature decide, so that no sum can leave its range.
+
+    Args:
+        num_gaussians: N.
+        channels: D.
+        device: where the sums are.
+        sums: ``[N, D]`` float32 to add to; zeros if not given.
     """
 
-    def __init__(self, num_gaussians: int, channels: int, device: torch.device) -> None:
-        self.sums = torch.zeros(num_gaussians, channels, device=device)
+    def __init__(self, num_gaussians: int, channels: int, device: torch.device, sums: Tensor | None = None) -> None:
+        self.sums = torch.zeros(num_gaussians, channels, device=device) if sums is None else sums
         self._totals = torch.zeros(num_gaussians, dtype=torch.int64, device=device)
 
     @property

@@ -27,7 +27,10 @@ from panoptic_gs.kernels.cuda import TILE_SIZE, TileLists
 from panoptic_gs.splats import Splats
 
 OLDEST, BELOW = (1, 4), (1, 7)
-"""Versions that were read and tried."""
+TRIED = "a version from 1.4 to 1.6"
+"""Versions that were read and tried; ``pyproject.toml`` has the same bounds."""
+
+INSTALL = "Run `pip install 'gsplat>=1.4,<1.7'`, or pass CPU tensors."
 
 ALPHA_MAX_BEFORE_1_6 = 0.999
 """The clamp that gsplat's kernels hold as a literal until 1.5; later ones name it ``MAX_ALPHA``."""
@@ -102,26 +105,36 @@ class Gsplat:
     def __init__(self, module: Any) -> None:
         self.module = module
         self.version = str(getattr(module, "__version__", "of unknown version"))
-        tried = f"gsplat {_text(OLDEST)} up to, not including, {_text(BELOW)}"
-        mend = f"Run `pip install 'gsplat>={_text(OLDEST)},<{_text(BELOW)}'`, or pass CPU tensors."
         if not OLDEST <= _parsed(self.version) < BELOW:
-            raise InputError("gsplat", f"gsplat {self.version}", tried, mend)
+            raise InputError("gsplat", f"gsplat {self.version}", TRIED, INSTALL)
         self._parameters = {name: _parameters(module, name) for name in _USED}
         for name, used in _USED.items():
             missing = sorted(used - self._parameters[name])
             if missing:
-                raise InputError(
-                    "gsplat", f"gsplat {self.version}, whose {name} has no {', '.join(missing)}", tried, mend
-                )
+                found = f"gsplat {self.version}, whose {name} has no {', '.join(missing)}"
+                raise InputError("gsplat", found, TRIED, INSTALL)
+
+    def part(self, name: str) -> Any:
+        """A module of the package, by its name in it.
+
+        Raises:
+            ImportError: it has none of this name.
+        """
+        return importlib.import_module(f"{self.module.__name__}.{name}")
 
     @functools.cached_property
     def alpha_max(self) -> float:
-        """The most that one Gaussian covers of a pixel."""
+        """The most that one Gaussian covers of a pixel.
+
+        Raises:
+            InputError: it does not say.
+        """
         try:
-            constants = importlib.import_module(f"{self.module.__name__}.cuda._constants")
-        except ImportError:
-            return ALPHA_MAX_BEFORE_1_6
-        return float(constants.MAX_ALPHA)
+            return float(self.part("cuda._constants").MAX_ALPHA)
+        except (ImportError, AttributeError):
+            if _parsed(self.version) < (1, 6):
+                return ALPHA_MAX_BEFORE_1_6
+        raise InputError("gsplat", f"gsplat {self.version}, which does not name MAX_ALPHA", TRIED, INSTALL)
 
     @property
     def renders_extra_signals(self) -> bool:
@@ -153,7 +166,7 @@ class Gsplat:
             colors, degree = self.seen_colors(job.means, job.viewmats, colors, degree), None
         if job.extra_signals is None:
             return self.module.rasterization(
-                colors=colors, sh_degree=degree, backgrounds=job.backgrounds, render_mode=job.render_mode, **given
+                colors=colors, sh_degree=degree, backgrounds=_behind(job, colors), render_mode=job.render_mode, **given
             )
         if native:
             return self.module.rasterization(
@@ -251,14 +264,12 @@ def _parameters(module: Any, name: str) -> set[str]:
     return set() if function is None else set(inspect.signature(function).parameters)
 
 
-def _text(version: tuple[int, int]) -> str:
-    return ".".join(map(str, version))
-
-
 def _behind(job: RasterJob, colors: Tensor) -> Tensor | None:
-    """Backgrounds of colours and extra signals: 0 behind signals that are given none."""
-    if job.backgrounds is None or job.extra_signals is None or not job.render_mode.startswith("RGB"):
-        return job.backgrounds if job.render_mode.startswith("RGB") else None
+    """Backgrounds of colours and extra signals: none behind depth, 0 behind signals that are given none."""
+    if job.backgrounds is None or not job.render_mode.startswith("RGB"):
+        return None
+    if job.extra_signals is None:
+        return job.backgrounds
     channels = 3 if job.sh_degree is not None else colors.shape[-1]
     if job.backgrounds.shape[-1] == channels:
         return torch.nn.functional.pad(job.backgrounds, (0, job.extra_signals.shape[-1]))

@@ -113,7 +113,8 @@ class FeatureVotes(ViewSum):
         Returns:
             These sums.
         """
-        self._sums = FeatureSums(*(sum_over_processes(total, group) for total in self._sums.drained()))
+        sums, totals = self._sums.drained()
+        self._sums = FeatureSums(sum_over_processes(sums, group), sum_over_processes(totals, group))
         return self
 
     def empty(self) -> FeatureVotes:

@@ -94,7 +94,7 @@ def weighted_views(views: Iterable[tuple[Camera, Map]], weights: Weights) -> Ite
     elif by_position is not None:
         positions = (by_position.get(position) for position in count())
     else:
-        positions = iter(weights)
+        positions = iter(cast("Iterable[Map | None]", weights))
     seen = 0
     for camera, values in views:
         try:
