@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from nerfstudio.viewer.viewer_elements import ViewerClick, ViewerControl
 
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.objects.picking import pick
 from panoptic_gs.objects.table import ObjectTable
@@ -36,9 +37,9 @@ class ClickToIdentify(ViewerControl):
         rasterize_mode: how the model renders them.
     """
 
-    def __init__(self, labelled: Labelled, rasterize_mode: Literal["classic", "antialiased"] = "classic") -> None:
+    def __init__(self, labelled: Labelled, rasterize_mode: RasterizeMode = "classic") -> None:
         self._labelled = labelled
-        self._rasterize_mode: Literal["classic", "antialiased"] = rasterize_mode
+        self._rasterize_mode: RasterizeMode = rasterize_mode
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nerfstudio_plugin.compat import label_device
+from panoptic_gs.backends import RasterizeMode, backend_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.palette import PanopticPalette
@@ -40,9 +41,9 @@ class TrainedLabels:
         rasterize_mode: how the splats are trained.
     """
 
-    def __init__(self, void: Literal["abstain", "label"], rasterize_mode: Literal["classic", "antialiased"]) -> None:
+    def __init__(self, void: Literal["abstain", "label"], rasterize_mode: RasterizeMode) -> None:
         self._void: Literal["abstain", "label"] = void
-        self._rasterize_mode: Literal["classic", "antialiased"] = rasterize_mode
+        self._rasterize_mode: RasterizeMode = rasterize_mode
         self._uplifted: UpliftedLabels | None = None
 
     def uplift(
@@ -69,6 +70,7 @@ class TrainedLabels:
             None if weights is None else [factors.to(device) for factors in weights],
             void=self._void,
             rasterize_mode=self._rasterize_mode,
+            alpha_max=backend_of(splats.means.device).alpha_max,  # of the forward pass, wherever labels are uplifted
         )
         self._take(labels, meaning, strategy_state, splats.means.device)
 
@@ -121,7 +123,11 @@ class TrainedLabels:
         if inside is not None:
             splats, labels = splats.subset(inside), labels.subset(inside.to(labels.device))
         ids, confidence, _ = render_panoptic(
-            splats.to(labels.device), labels, camera.to(labels.device), rasterize_mode=self._rasterize_mode
+            splats.to(labels.device),
+            labels,
+            camera.to(labels.device),
+            rasterize_mode=self._rasterize_mode,
+            alpha_max=backend_of(device).alpha_max,
         )
         ids, confidence = ids.to(device), confidence.to(device)
         category_of = torch.from_numpy(uplifted.meaning.category_of()).to(device)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,17 +81,43 @@ def rows_of_others(
     Yields:
         Blocks ``[n, ...]`` on the device of ``like``.
     """
-    device, rank = wire_device(group), torch.distributed.get_rank(group)
+    rank = torch.distributed.get_rank(group)
     for sender in range(torch.distributed.get_world_size(group)):
-        source = sender if group is None else torch.distributed.get_global_rank(group, sender)
-        announced = torch.tensor([count], device=device)
-        torch.distributed.broadcast(announced, source, group=group)
-        for first in range(0, int(announced), most):
-            last = min(first + most, int(announced))
-            if sender == rank:
-                block = rows(first, last).to(device).contiguous()
-            else:
-                block = like.new_empty((last - first, *like.shape[1:]), device=device)
-            torch.distributed.broadcast(block, source, group=group)
+        for block in _blocks_of(sender, count, rows, like, group, most):
             if sender != rank:
-                yield block.to(like.device)
+                yield block
+
+
+def arrays_of_others(arrays: Mapping[str, np.ndarray], group: Any = None) -> Iterator[dict[str, np.ndarray]]:
+    """The named arrays of all other processes of a group, one process after another, in order of ranks.
+
+    For sums that are no table. Every process calls this, and takes all that it yields. Arrays travel as an NPZ archive;
+    nothing is unpickled.
+    """
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType] (its named arguments are arrays, too)
+    own = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
+    rank = torch.distributed.get_rank(group)
+    for sender in range(torch.distributed.get_world_size(group)):
+        blocks = list(_blocks_of(sender, len(own), lambda first, last: own[first:last], own[:0], group, 1 << 24))
+        if sender != rank:
+            with np.load(BytesIO(torch.cat(blocks).numpy().tobytes()), allow_pickle=False) as received:
+                yield dict(received)
+
+
+def _blocks_of(
+    sender: int, count: int, rows: Callable[[int, int], Tensor], like: Tensor, group: Any, most: int
+) -> Iterator[Tensor]:
+    """The rows of one process, in every process."""
+    device = wire_device(group)
+    source = sender if group is None else torch.distributed.get_global_rank(group, sender)
+    announced = torch.tensor([count], device=device)
+    torch.distributed.broadcast(announced, source, group=group)
+    for first in range(0, int(announced), most):
+        last = min(first + most, int(announced))
+        if sender == torch.distributed.get_rank(group):
+            block = rows(first, last).to(device).contiguous()
+        else:
+            block = like.new_empty((last - first, *like.shape[1:]), device=device)
+        torch.distributed.broadcast(block, source, group=group)
+        yield block.to(like.device)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.metrics.points import back_project
@@ -114,7 +114,7 @@ def render_dense(
     dense: Tensor,
     ids: Tensor,
     camera: Camera,
-    rasterize_mode: Literal["classic", "antialiased"] = "classic",
+    rasterize_mode: RasterizeMode = "classic",
 ) -> Tensor:
     """The ids ``[H, W]`` int64 of the strongest channel of a dense label image; 0 where no label is rendered.
 

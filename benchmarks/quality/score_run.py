@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 # Before torch is imported: its idle threads would spin on the cores that the kernels need.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -38,6 +38,7 @@ from nerfstudio_plugin.datamanager import PanopticDataset, camera_of
 from nerfstudio_plugin.pipeline import PanopticPipeline
 from nerfstudio_plugin.report import EvaluationReport
 from nerfstudio_plugin.trainer import PanopticTrainerConfig, latest_checkpoint
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.evaluate_points import depth_truth, labelled_splats
 from panoptic_gs.errors import InputError, print_input_error
@@ -92,7 +93,7 @@ class TrainedRun:
         self.labels, self.meaning = uplifted.labels, uplifted.meaning
         self.device = label_device(self.model.device)
         self.splats = self.model.splats().to(self.device)
-        self.rasterize_mode: Literal["classic", "antialiased"] = self.model.config.rasterize_mode
+        self.rasterize_mode: RasterizeMode = self.model.config.rasterize_mode
         self.train, self.test = pipeline.datamanager.train_dataset, pipeline.datamanager.eval_dataset
         truth = self.test.metadata["panoptic_gt"]
         if truth is None:

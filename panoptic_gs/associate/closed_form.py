@@ -13,6 +13,7 @@ from panoptic_gs.associate.evidence import MaskEvidence, ViewEvidence
 from panoptic_gs.associate.linkage import affinities, link
 from panoptic_gs.associate.masks import ImageMasks, ViewMasks
 from panoptic_gs.associate.refinement import NONE, refine
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import Category
@@ -31,7 +32,7 @@ def associate(
     masks: Mapping[str, ViewMasks],
     categories: Collection[Category] | None = None,
     *,
-    rasterize_mode: str = "classic",
+    rasterize_mode: RasterizeMode = "classic",
     progress: Progress = silent,
 ) -> Association:
     """Give masks that are numbered image by image scene-wide objects, by the Gaussians that they saw.

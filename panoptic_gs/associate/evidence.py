@@ -12,9 +12,11 @@ from scipy import sparse
 from torch import Tensor
 
 from panoptic_gs.associate.masks import ViewMasks
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
+from panoptic_gs.sums import ViewSum, arrays_of_others
 from panoptic_gs.uplift import LabelVotes
 
 REFERENCE_AREA = 320 * 240
@@ -47,7 +49,7 @@ class ViewEvidence:
         return sum(array.nbytes for array in arrays)
 
 
-class MaskEvidence:
+class MaskEvidence(ViewSum):
     """The evidence of any number of views for the masks of a scene, a sum over views.
 
     Views are added one by one, in any order, or in several objects that are merged later; the association that comes
@@ -59,9 +61,9 @@ class MaskEvidence:
         rasterize_mode: how the splats were trained, ``classic`` or ``antialiased``.
     """
 
-    def __init__(self, num_gaussians: int, *, rasterize_mode: str = "classic") -> None:
+    def __init__(self, num_gaussians: int, *, rasterize_mode: RasterizeMode = "classic") -> None:
         self.num_gaussians = num_gaussians
-        self.rasterize_mode = rasterize_mode
+        self.rasterize_mode: RasterizeMode = rasterize_mode
         self._views: dict[str, ViewEvidence] = {}
         LabelVotes(num_gaussians, rasterize_mode=rasterize_mode)  # checks the mode
 
@@ -93,8 +95,11 @@ class MaskEvidence:
         state = votes.state_dict()
         self._views[stem] = _evidence(state, camera.width * camera.height, masks)
 
-    def merge(self, other: MaskEvidence) -> None:
+    def merge(self, other: MaskEvidence) -> MaskEvidence:
         """Add the views of another object.
+
+        Returns:
+            This one.
 
         Raises:
             InputError: it is about other Gaussians, or has views that are here already.
@@ -108,24 +113,23 @@ class MaskEvidence:
             )
         self._require_new(other._views)
         self._views |= other._views
+        return self
 
-    def __add__(self, other: MaskEvidence) -> MaskEvidence:
-        result = MaskEvidence(self.num_gaussians, rasterize_mode=self.rasterize_mode)
-        result.merge(self)
-        result.merge(other)
-        return result
+    def all_reduce(self, group: Any = None) -> MaskEvidence:
+        """Give every process of a ``torch.distributed`` group the views of all of them; every process calls this.
 
-    def all_reduce(self, group: Any = None) -> None:
-        """Give every process of a ``torch.distributed`` group the views of all of them."""
-        import torch.distributed as distributed
+        Returns:
+            This object.
+        """
+        for arrays in arrays_of_others(_packed(self._views), group):
+            views = _unpacked(arrays)
+            self._require_new(views)
+            self._views |= views
+        return self
 
-        gathered: list[Any] = [None] * distributed.get_world_size(group)
-        distributed.all_gather_object(gathered, self.state_dict(), group=group)
-        for rank, state in enumerate(gathered):
-            if rank != distributed.get_rank(group):
-                other = MaskEvidence(self.num_gaussians, rasterize_mode=self.rasterize_mode)
-                other.load_state_dict(state)
-                self.merge(other)
+    def empty(self) -> MaskEvidence:
+        """Evidence of no views for the same Gaussians, blended alike."""
+        return MaskEvidence(self.num_gaussians, rasterize_mode=self.rasterize_mode)
 
     def state_dict(self) -> dict[str, Any]:
         """The evidence as plain containers and arrays."""
@@ -155,6 +159,28 @@ class MaskEvidence:
                 raise InputError(
                     "evidence", f"view '{stem}' twice", "each view once", "Add every image once; names tell them apart."
                 )
+
+
+_ARRAYS = ("gaussians", "total", "ids", "category_ids", "scores", "areas", "labelled")
+_MATRIX = ("data", "indices", "indptr")
+
+
+def _packed(views: Mapping[str, ViewEvidence]) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {"stems": np.array(list(views), dtype=np.str_)}
+    for number, view in enumerate(views.values()):
+        arrays |= {f"{number}.{name}": getattr(view, name) for name in _ARRAYS}
+        arrays |= {f"{number}.votes.{name}": getattr(view.votes, name) for name in _MATRIX}
+        arrays[f"{number}.votes.shape"] = np.array(view.votes.shape)
+    return arrays
+
+
+def _unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, ViewEvidence]:
+    views = {}
+    for number, stem in enumerate(arrays["stems"].tolist()):
+        matrix = tuple(arrays[f"{number}.votes.{name}"] for name in _MATRIX)
+        votes = sparse.csr_matrix(matrix, tuple(arrays[f"{number}.votes.shape"]))
+        views[stem] = ViewEvidence(votes=votes, **{name: arrays[f"{number}.{name}"] for name in _ARRAYS})
+    return views
 
 
 def _evidence(state: Mapping[str, Tensor], pixels: int, masks: ViewMasks) -> ViewEvidence:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from panoptic_gs.backends.backend import Backend, FeatureSums, LabelSums, RasterJob, RenderedLabels, RenderMode
@@ -20,6 +22,7 @@ __all__ = [
     "RasterizeMode",
     "RenderMode",
     "RenderedLabels",
+    "as_on",
     "backend_of",
 ]
 
@@ -32,3 +35,8 @@ def backend_of(device: torch.device) -> Backend:
     checks, by name.
     """
     return _BACKENDS.get(device.type, _HOST)
+
+
+def as_on(device: torch.device, blending: Blending) -> Blending:
+    """``blending`` with the clamp of alpha that the rasterizer of ``device`` has, unless it says one."""
+    return blending if blending.alpha_max is not None else replace(blending, alpha_max=backend_of(device).alpha_max)

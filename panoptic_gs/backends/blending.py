@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from dataclasses import dataclass, replace
+from typing import TypedDict, get_args
 
 from panoptic_gs.errors import InputError
-
-RasterizeMode = Literal["classic", "antialiased"]
+from panoptic_gs.splats.gaussians import RasterizeMode
 
 ALPHA_MIN = 1.0 / 255.0
 """A Gaussian that covers less of a pixel is skipped there, as in every 3DGS rasterizer: 8-bit colour does not show it.
@@ -62,3 +61,10 @@ class Blending:
     def antialiased(self) -> bool:
         """Whether opacities make up for the low-pass filter."""
         return self.rasterize_mode == "antialiased"
+
+    def joined(self, other: Blending) -> Blending | None:
+        """The rules that both follow, a clamp that one leaves open being the other's; None where they differ."""
+        clamps = {clamp for clamp in (self.alpha_max, other.alpha_max) if clamp is not None}
+        if len(clamps) == 2 or replace(self, alpha_max=None) != replace(other, alpha_max=None):
+            return None
+        return replace(self, alpha_max=clamps.pop() if clamps else None)

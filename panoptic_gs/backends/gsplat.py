@@ -256,6 +256,7 @@ class Gsplat:
             means2d[0].contiguous(),
             conics[0].contiguous(),
             opacities.contiguous(),
+            self.alpha_max if blending.alpha_max is None else blending.alpha_max,
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from panoptic_gs import kernels
 from panoptic_gs.backends.backend import FeatureSums, LabelRows, LabelSums, RasterJob, RenderedLabels
 from panoptic_gs.backends.blending import Blending
-from panoptic_gs.backends.host_rasterization import ALPHA_MAX, projected_as, rasterize
+from panoptic_gs.backends.host_rasterization import projected_as, rasterize
 from panoptic_gs.camera import Camera
 from panoptic_gs.splats import Splats
 
@@ -21,7 +21,7 @@ class HostBackend:
     @property
     def alpha_max(self) -> float:
         """gsplat's until 1.5."""
-        return ALPHA_MAX
+        return kernels.ALPHA_MAX
 
     def rasterize(self, job: RasterJob) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """See :class:`~panoptic_gs.backends.Backend`."""

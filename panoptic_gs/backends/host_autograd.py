@@ -25,6 +25,7 @@ class ProjectionSettings:
     radius_clip: float
     eps2d: float
     antialiased: bool
+    alpha_max: float
 
 
 class Project(torch.autograd.Function):
@@ -45,7 +46,7 @@ class Project(torch.autograd.Function):
             kernels.project(
                 means, quats, scales, opacities, viewmat, K, settings.width, settings.height,
                 near_plane=settings.near_plane, far_plane=settings.far_plane, radius_clip=settings.radius_clip,
-                eps2d=settings.eps2d, antialiased=settings.antialiased,
+                eps2d=settings.eps2d, antialiased=settings.antialiased, alpha_max=settings.alpha_max,
             )
             for viewmat, K in zip(viewmats, Ks)
         ]  # fmt: skip

@@ -16,9 +16,6 @@ from panoptic_gs.backends.blending import Blending
 from panoptic_gs.backends.host_autograd import Harmonics, Paint, Project, ProjectionSettings, TakeRows, take_rows
 from panoptic_gs.errors import InputError
 
-ALPHA_MAX = 0.999
-"""The most that one Gaussian covers of a pixel: gsplat's until 1.5."""
-
 MOST_HARMONICS = 3
 """Highest degree of spherical harmonics on the host."""
 
@@ -93,17 +90,11 @@ def rasterize(job: RasterJob) -> tuple[Tensor, Tensor, dict[str, Any]]:
 
 
 def projected_as(blending: Blending) -> dict[str, Any]:
-    """The keyword arguments of the kernels' projection.
-
-    Raises:
-        InputError: an ``alpha_max`` that the kernels do not have.
-    """
-    if blending.alpha_max is not None and blending.alpha_max != ALPHA_MAX:
-        raise InputError("alpha_max", repr(blending.alpha_max), f"{ALPHA_MAX}, as the host kernels have it",
-                         "Leave it out.")  # fmt: skip
+    """The keyword arguments of the kernels' projection."""
     return {
         "near_plane": blending.near_plane, "far_plane": blending.far_plane, "radius_clip": blending.radius_clip,
         "eps2d": blending.eps2d, "antialiased": blending.antialiased,
+        "alpha_max": kernels.ALPHA_MAX if blending.alpha_max is None else blending.alpha_max,
     }  # fmt: skip
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.palette import PanopticPalette
@@ -30,7 +31,7 @@ class RenderedView(NamedTuple):
 
 
 def render_path(
-    scene: LabelledScene, path: Mapping[str, Camera], rasterize_mode: Literal["classic", "antialiased"] = "classic"
+    scene: LabelledScene, path: Mapping[str, Camera], rasterize_mode: RasterizeMode = "classic"
 ) -> Iterator[RenderedView]:
     """Render one view after the other."""
     splats = scene.splats

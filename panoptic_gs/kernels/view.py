@@ -16,7 +16,7 @@ from panoptic_gs.kernels.core import checked, num_threads
 TILE_SIZE: int = _kernels.tile_size
 """Pixels a side of the host kernels' tiles. No result depends on it."""
 
-ALPHA_MAX: float = _kernels.alpha_max
+ALPHA_MAX: float = float(f"{_kernels.alpha_max:.6g}")  # as it is written there, in float32
 """What a Gaussian's alpha at a pixel is clamped to unless asked otherwise; gsplat's until 1.5.3. Its 1.6 has 0.99."""
 
 

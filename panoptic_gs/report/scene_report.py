@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.errors import InputError
 from panoptic_gs.export import render_path
 from panoptic_gs.files import read_json, read_rgb
@@ -23,8 +23,6 @@ from panoptic_gs.report.training_log import TrainingLog
 from panoptic_gs.scene import Frame, Scene, has_cameras
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.checkpoint import is_run
-
-RasterizeMode = Literal["classic", "antialiased"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from panoptic_gs.backends import Blending, BlendingKeywords, FeatureSums, backend_of
+from panoptic_gs.backends import Blending, BlendingKeywords, FeatureSums, as_on, backend_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
@@ -39,9 +39,7 @@ class FeatureVotes(ViewSum):
         device: torch.device | str = "cpu",
         **blending: Unpack[BlendingKeywords],
     ) -> None:
-        rules = Blending(**blending)
-        clamp = backend_of(torch.device(device)).alpha_max
-        self.blending = rules if rules.alpha_max is not None else replace(rules, alpha_max=clamp)
+        self.blending = as_on(torch.device(device), Blending(**blending))
         self._sums = FeatureSums(
             torch.zeros(num_gaussians, channels, device=device), torch.zeros(num_gaussians, device=device)
         )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from panoptic_gs.backends import Blending, BlendingKeywords
+from panoptic_gs.backends import Blending, BlendingKeywords, as_on
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
-from panoptic_gs.sums import ViewSum
+from panoptic_gs.sums import ViewSum, arrays_of_others
 from panoptic_gs.uplift.sparse import SparseMatrix, side_by_side
 from panoptic_gs.uplift.votes import LabelVotes
 
@@ -59,8 +59,7 @@ class MaskVotes(ViewSum):
 
     Args:
         num_gaussians: N, the number of Gaussians.
-        blending: as in :func:`~panoptic_gs.rasterization`: ``near_plane``, ``far_plane``, ``radius_clip``, ``eps2d``,
-            ``rasterize_mode``, ``alpha_max``.
+        blending: as for :class:`~panoptic_gs.LabelVotes`.
 
     >>> import torch
     >>> from panoptic_gs import Camera, Splats
@@ -110,6 +109,7 @@ class MaskVotes(ViewSum):
         Raises:
             InputError: sizes that do not fit, ids or weights out of range.
         """
+        self.blending = as_on(splats.means.device, self.blending)
         votes = LabelVotes(self.num_gaussians, **asdict(self.blending))
         if masks.ndim == 3:
             regions, members = _regions_of(camera, masks)
@@ -133,12 +133,15 @@ class MaskVotes(ViewSum):
         Raises:
             InputError: the numbers of Gaussians or the rules of blending differ.
         """
-        # The rules of blending are compared where sums are: no views, no sums.
-        LabelVotes(self.num_gaussians, **asdict(self.blending)).merge(
-            LabelVotes(other.num_gaussians, **asdict(other.blending))
-        )
-        if self.blending.alpha_max is None:
-            self.blending = other.blending
+        blending = self.blending.joined(other.blending)
+        if other.num_gaussians != self.num_gaussians or blending is None:
+            raise InputError(
+                "votes",
+                f"votes for {other.num_gaussians} Gaussians, {other.blending}",
+                f"votes for {self.num_gaussians} Gaussians, {self.blending}",
+                "Merge votes for the same splats, blended alike.",
+            )
+        self.blending = blending
         self._views.extend(other._views)
         return self
 
@@ -148,12 +151,19 @@ class MaskVotes(ViewSum):
         Returns:
             These votes.
         """
-        gathered: list[Any] = [None] * torch.distributed.get_world_size(group)
-        torch.distributed.all_gather_object(gathered, (self.blending, self._views), group=group)
+        # A process without views does not know yet how alpha is clamped.
+        own = {"alpha_max": np.array([self.blending.alpha_max or 0.0]), "views": np.array([len(self._views)])}
+        for number, view in enumerate(self._views):
+            own |= {f"{number}.{name}": getattr(view, name).numpy() for name in _ViewMasks.tensors()}
+        parts = list(arrays_of_others(own, group))
+        parts.insert(torch.distributed.get_rank(group), own)
         self._views = []
-        for blending, views in gathered:
-            part = MaskVotes(self.num_gaussians, **asdict(blending))
-            part._views = views
+        for arrays in parts:
+            part = self.empty()
+            part.blending = replace(self.blending, alpha_max=float(arrays["alpha_max"][0]) or None)
+            for number in range(int(arrays["views"][0])):
+                tensors = {name: torch.from_numpy(arrays[f"{number}.{name}"]) for name in _ViewMasks.tensors()}
+                part._views.append(_ViewMasks(**tensors))
             self.merge(part)
         return self
 
@@ -187,9 +197,11 @@ class _ViewMasks:
 
     @property
     def num_bytes(self) -> int:
-        return sum(
-            getattr(self, name).nbytes for name in ("gaussians", "total", "lengths", "column", "weight", "names")
-        )
+        return sum(getattr(self, name).nbytes for name in self.tensors())
+
+    @classmethod
+    def tensors(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
 
     def votes(self, num_gaussians: int) -> SparseMatrix:
         return SparseMatrix(self._indptr(num_gaussians, self.lengths), self.column, self.weight, len(self.names))

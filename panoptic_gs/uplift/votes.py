@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from panoptic_gs import kernels
-from panoptic_gs.backends import Blending, BlendingKeywords, LabelSums, backend_of
+from panoptic_gs.backends import Blending, BlendingKeywords, LabelSums, as_on, backend_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import Splats
@@ -92,11 +92,8 @@ class LabelVotes(ViewSum):
         device = splats.means.device
         labels = label_map_of(camera, label_map, device)
         factors = None if weights is None else pixel_weights_of(camera, weights, device)
-        backend = backend_of(device)
-        if self.blending.alpha_max is None:
-            # From the first view on, so that views on other devices are blended alike.
-            self.blending = replace(self.blending, alpha_max=backend.alpha_max)
-        backend.add_votes(self._sums, splats, camera, self.blending, labels, factors)
+        self.blending = as_on(device, self.blending)  # from the first view on, wherever the others are
+        backend_of(device).add_votes(self._sums, splats, camera, self.blending, labels, factors)
 
     def merge(self, other: LabelVotes) -> LabelVotes:
         """Add the votes of other views for the same Gaussians.
@@ -107,17 +104,15 @@ class LabelVotes(ViewSum):
         Raises:
             InputError: the numbers of Gaussians or the rules of blending differ.
         """
-        ours, theirs = self.blending, other.blending
-        clamps = {clamp for clamp in (ours.alpha_max, theirs.alpha_max) if clamp is not None}
-        alike = len(clamps) < 2 and replace(ours, alpha_max=None) == replace(theirs, alpha_max=None)
-        if other.num_gaussians != self.num_gaussians or not alike:
+        blending = self.blending.joined(other.blending)
+        if other.num_gaussians != self.num_gaussians or blending is None:
             raise InputError(
                 "votes",
-                f"votes for {other.num_gaussians} Gaussians, {theirs}",
-                f"votes for {self.num_gaussians} Gaussians, {ours}",
+                f"votes for {other.num_gaussians} Gaussians, {other.blending}",
+                f"votes for {self.num_gaussians} Gaussians, {self.blending}",
                 "Merge votes for the same splats, blended alike.",
             )
-        self.blending = replace(ours, alpha_max=clamps.pop() if clamps else None)
+        self.blending = blending
         self._sums.store.add_sums(*_pairs(*other._sums.drained().sums()))
         return self
 

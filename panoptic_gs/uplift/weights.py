@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from panoptic_gs import kernels
-from panoptic_gs.backends import Blending, BlendingKeywords, backend_of
+from panoptic_gs.backends import Blending, BlendingKeywords, as_on
 from panoptic_gs.backends.host import view_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
@@ -66,15 +66,12 @@ class ViewWeights:
             camera: the view.
             pixels: ``[P]`` integers, row · width + column: the pixels to have rows, in this order, any pixel any number
                 of times; None: all of them, row by row. What no pixel asks for is not blended.
-            blending: as in :func:`~panoptic_gs.rasterization`: ``near_plane``, ``far_plane``, ``radius_clip``,
-                ``eps2d``, ``rasterize_mode``, ``alpha_max``.
+            blending: as for :class:`~panoptic_gs.LabelVotes`.
 
         Raises:
             InputError: pixels that are not integers of the image.
         """
-        rules = Blending(**blending)
-        if rules.alpha_max is None:  # as the forward pass on the splats' device
-            rules = replace(rules, alpha_max=backend_of(splats.means.device).alpha_max)
+        rules = as_on(splats.means.device, Blending(**blending))
         view = view_of(splats.to(torch.device("cpu")), camera, rules)
         size = camera.width * camera.height
         if pixels is None:

@@ -61,3 +61,10 @@ def test_bad_input_is_named():
         uplift_features(splats, [(camera, np.zeros((6, 8, 3))), (camera, np.zeros((6, 8, 4)))])
     with pytest.raises(InputError, match="NaN"):
         uplift_features(splats, [(camera, np.full((6, 8, 3), np.nan))])
+    view = (camera, np.zeros((6, 8, 3)))
+    with pytest.raises(InputError, match="weights: found 1 maps"):
+        uplift_features(splats, [view, view], [None])
+    with pytest.raises(InputError, match="weights: found more maps"):
+        uplift_features(splats, [view], [None, None])
+    with pytest.raises(InputError, match="weights: found a map for view 2"):
+        uplift_features(splats, [view], {0: np.ones((6, 8)), 2: np.ones((6, 8))})
