@@ -102,7 +102,8 @@ def content(total: ViewSum) -> dict[str, torch.Tensor]:
 def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], exact: bool) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], rtol=0 if exact else 1e-5, atol=0 if exact else 1e-6)
+        tolerance = {"rtol": 0, "atol": 0} if exact else {"rtol": 1e-5, "atol": 1e-6}
+        torch.testing.assert_close(found[name], expected[name], equal_nan=True, **tolerance)
 
 
 KINDS = {
