@@ -7,18 +7,13 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
-<<<<<<< HEAD
 from panoptic_gs.cli.placed_splats import PlacedSplats
-=======
-from panoptic_gs.backends import RasterizeMode
-from panoptic_gs.cli.output import Output
->>>>>>> 9257926 (What alpha is clamped to is a rule of blending; one type for modes; sums travel between processes without being pickled)
 from panoptic_gs.errors import InputError
 from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import require_replaceable
@@ -52,7 +47,7 @@ class Associate(PlacedSplats):
     """Folder for the labelled splats; by default 'labelled' beside --out."""
     split: str = "all"
     """Images to take masks of: a split of splits.json, or 'all'."""
-    rasterize_mode: RasterizeMode = "classic"
+    rasterize_mode: Literal["classic", "antialiased"] = "classic"
     """How the splats were trained."""
     overwrite: bool = False
     """Replace the output folders if they have content."""

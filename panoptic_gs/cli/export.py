@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import track
 from tyro.conf import Positional
 
-from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json
@@ -63,7 +62,7 @@ class Export(Output):
     """Size of the scene's unit, for boxes and graph."""
     contact: float = 0.05
     """Largest gap between objects that touch, in metres."""
-    rasterize_mode: RasterizeMode = "classic"
+    rasterize_mode: Literal["classic", "antialiased"] = "classic"
     """How the splats were trained."""
     overwrite: bool = False
     """Replace the output folder if it has content."""

@@ -5,17 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.progress import track
 from tyro.conf import Positional
 
-<<<<<<< HEAD
 from panoptic_gs.cli.placed_splats import PlacedSplats
-=======
-from panoptic_gs.backends import RasterizeMode
-from panoptic_gs.cli.output import Output
->>>>>>> 9257926 (What alpha is clamped to is a rule of blending; one type for modes; sums travel between processes without being pickled)
 from panoptic_gs.files import write_arrays, write_png
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.replacing import replacing_folder
@@ -34,7 +30,7 @@ class Render(PlacedSplats):
     """New folder; its panoptic/ can be given to 'panoptic-gs evaluate'."""
     split: str = "all"
     """Cameras: a split of splits.json, or 'all'."""
-    rasterize_mode: RasterizeMode = "classic"
+    rasterize_mode: Literal["classic", "antialiased"] = "classic"
     """How the splats were trained."""
     overwrite: bool = False
     """Replace the output folder if it has content."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.markup import escape
 from tyro.conf import Positional
 
-from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.progress import progress_bars
@@ -47,7 +46,7 @@ class Report(Output):
     """Width of the pictures in pixels, at most."""
     meters_per_unit: float = 1.0
     """Size of the scene's unit, for the sizes of objects."""
-    rasterize_mode: RasterizeMode | None = None
+    rasterize_mode: Literal["classic", "antialiased"] | None = None
     """How the splats were trained; by default as the training says, else classic."""
 
     def run(self) -> None:

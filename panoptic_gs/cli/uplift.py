@@ -12,7 +12,6 @@ import numpy as np
 from rich.progress import track
 from tyro.conf import Positional
 
-from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.errors import InputError
@@ -44,7 +43,7 @@ class Uplift(PlacedSplats):
     """Whether void pixels take no part, or count as a label of their own (the paper's literal normalisation)."""
     weight_by_confidence: bool = False
     """Let each pixel vote with the confidence of its label, from the maps in PANOPTIC/confidence."""
-    rasterize_mode: RasterizeMode | None = None
+    rasterize_mode: Literal["classic", "antialiased"] | None = None
     """How the splats were trained; by default as the PLY says, else classic."""
     strict: bool = False
     """Refuse a PLY with Gaussians that cannot be drawn (zeros, NaN) in place of leaving them out."""
