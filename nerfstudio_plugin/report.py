@@ -14,11 +14,12 @@ from torch import Tensor
 
 from nerfstudio_plugin.datamanager import camera_of
 from panoptic_gs.report.environment import command_line, environment
-from panoptic_gs.report.evaluation import Evaluator, View, evenly
+from panoptic_gs.report.evaluation import Evaluator, evenly
 from panoptic_gs.report.objects import labelled_objects
 from panoptic_gs.report.page import write_report
 from panoptic_gs.report.scene_report import SceneReport, scene_title, training_facts
 from panoptic_gs.report.training_log import TrainingLog
+from panoptic_gs.report.views import View
 from panoptic_gs.uplift import LabelledScene
 
 if TYPE_CHECKING:

@@ -40,10 +40,10 @@ from nerfstudio_plugin.report import EvaluationReport
 from nerfstudio_plugin.trainer import PanopticTrainerConfig, latest_checkpoint
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
-from panoptic_gs.cli.evaluate_points import depth_truth, labelled_splats
 from panoptic_gs.errors import InputError, print_input_error
 from panoptic_gs.files import write_json, write_png
 from panoptic_gs.metrics import Scorer, point_table, score_points
+from panoptic_gs.metrics.point_sources import depth_truth, labelled_splats
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.rasterize import rasterization
 from panoptic_gs.scene import Scene

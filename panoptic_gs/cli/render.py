@@ -36,34 +36,29 @@ class Render(PlacedSplats):
     """Replace the output folder if it has content."""
 
     def run(self) -> None:
-        from panoptic_gs.export.video import to_bytes
         from panoptic_gs.palette import PanopticPalette
-        from panoptic_gs.rasterize import rasterization
-        from panoptic_gs.uplift import load_labelled_scene, render_panoptic
+        from panoptic_gs.uplift import load_labelled_scene
+        from panoptic_gs.uplift.view import render_view, to_bytes
 
         console = self.console()
         scene = Scene.load(self.scene)
         frames = scene.split(self.split)
-        splats, labels, labelling = load_labelled_scene(self.labelled)
-        splats, said = self.place(splats, scene, self.labelled, console, mode=self.rasterize_mode)
+        labelled = load_labelled_scene(self.labelled)
+        labelling = labelled.labelling
+        splats, said = self.place(labelled.splats, scene, self.labelled, console, mode=self.rasterize_mode)
+        labelled = labelled._replace(splats=splats)
         palette = PanopticPalette(labelling.segment_ids)
         maps: dict[str, np.ndarray] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by="panoptic/panoptic.json") as folder:
             (folder / "depth").mkdir()
             for frame in track(frames, description="Rendering", console=console):
-                camera = frame.camera
-                colors, alphas, _ = rasterization(
-                    splats.means, splats.quats, splats.scales, splats.opacities, splats.sh, camera.viewmat[None],
-                    camera.K[None], camera.width, camera.height, sh_degree=splats.sh_degree, render_mode="RGB+ED",
-                    rasterize_mode=self.rasterize_mode,
-                )  # fmt: skip
-                panoptic = render_panoptic(splats, labels, camera, rasterize_mode=self.rasterize_mode)
-                maps[frame.stem] = panoptic.ids.numpy()
-                write_png(folder / "rgb" / f"{frame.stem}.png", to_bytes(colors[0, ..., :3]))
-                write_png(folder / "panoptic_color" / f"{frame.stem}.png", to_bytes(palette.colorize(panoptic.ids)))
-                write_png(folder / "confidence" / f"{frame.stem}.png", to_bytes(panoptic.confidence))
-                write_arrays(folder / "depth" / f"{frame.stem}.npz", depth=colors[0, ..., 3].numpy(),
-                             accumulation=alphas[0, ..., 0].numpy())  # fmt: skip
+                view = render_view(labelled, frame.camera, self.rasterize_mode)
+                maps[frame.stem] = view.ids.numpy()
+                write_png(folder / "rgb" / f"{frame.stem}.png", view.rgb_bytes)
+                write_png(folder / "panoptic_color" / f"{frame.stem}.png", to_bytes(palette.colorize(view.ids)))
+                write_png(folder / "confidence" / f"{frame.stem}.png", to_bytes(view.confidence))
+                write_arrays(folder / "depth" / f"{frame.stem}.npz", depth=view.depth.numpy(),
+                             accumulation=view.accumulation.numpy())  # fmt: skip
             source = f"rendered from {self.labelled.name}"
             PanopticScene(labelling.categories, labelling.segments, maps, source).save(folder / "panoptic")
         names = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")

@@ -10,15 +10,14 @@ from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.palette import PanopticPalette
-from panoptic_gs.rasterize import rasterization
 from panoptic_gs.replacing import replacing
-from panoptic_gs.uplift import LabelledScene, render_panoptic
+from panoptic_gs.uplift import LabelledScene
+from panoptic_gs.uplift.view import render_view, to_bytes
 
 
 class RenderedView(NamedTuple):
@@ -34,16 +33,11 @@ def render_path(
     scene: LabelledScene, path: Mapping[str, Camera], rasterize_mode: RasterizeMode = "classic"
 ) -> Iterator[RenderedView]:
     """Render one view after the other."""
-    splats = scene.splats
-    palette = PanopticPalette([segment.id for segment in scene.segments])
+    palette = PanopticPalette(scene.labelling.segment_ids)
     for name, camera in path.items():
-        with torch.no_grad():
-            colors, _, _ = rasterization(
-                splats.means, splats.quats, splats.scales, splats.opacities, splats.sh, camera.viewmat[None],
-                camera.K[None], camera.width, camera.height, sh_degree=splats.sh_degree, rasterize_mode=rasterize_mode,
-            )  # fmt: skip
-        ids = render_panoptic(splats, scene.labels, camera, rasterize_mode=rasterize_mode).ids
-        yield RenderedView(name, to_bytes(colors[0]), to_bytes(palette.colorize(ids)), ids.int().cpu().numpy())
+        view = render_view(scene, camera, rasterize_mode)
+        colors = to_bytes(palette.colorize(view.ids))
+        yield RenderedView(name, view.rgb_bytes, colors, view.ids.int().cpu().numpy())
 
 
 class VideoWriter:
@@ -98,8 +92,3 @@ class VideoWriter:
 def side_by_side(view: RenderedView) -> np.ndarray:
     """Colour on the left, panoptic colours on the right ``[H, 2W, 3]``."""
     return np.concatenate([view.rgb, view.panoptic], axis=1)
-
-
-def to_bytes(values: torch.Tensor) -> np.ndarray:
-    """Values in 0…1 of any shape as uint8 of that shape."""
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -14,38 +14,13 @@ from panoptic_gs.label_maps import resize_nearest
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.metrics import STRICT, ContingencyTable, SceneScores, Scorer
 from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.progress import Progress, silent
 from panoptic_gs.report.confusion import Confusion
 from panoptic_gs.report.contact_sheet import error_map, match_segments
+from panoptic_gs.report.views import SceneViews, View
 
 LAYERS = ("photo", "rendered", "panoptic", "truth", "errors")
 """The pictures of a view, in order."""
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One rendered view.
-
-    Args:
-        name: of its image.
-        ids: ``[H, W]`` predicted segment ids.
-        truth: ``[H', W']`` true segment ids, where there are any.
-        photo: ``[H, W, 3]`` uint8.
-        rendered: ``[H, W, 3]`` uint8, the rendered colours.
-    """
-
-    name: str
-    ids: np.ndarray
-    truth: np.ndarray | None = None
-    photo: np.ndarray | None = None
-    rendered: np.ndarray | None = None
-
-    @property
-    def psnr(self) -> float | None:
-        """Of the rendered colours, in dB; None without both pictures or for equal ones."""
-        if self.photo is None or self.rendered is None or self.photo.shape != self.rendered.shape:
-            return None
-        error = np.mean((self.photo.astype(np.float32) - self.rendered.astype(np.float32)) ** 2)
-        return float(10 * np.log10(255.0**2 / error)) if error > 0 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +59,25 @@ class Evaluation:
     true_colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     true_names: Mapping[int, str] = field(default_factory=dict)
     iou: Mapping[int, float] = field(default_factory=dict)
+
+
+def evaluate_views(views: SceneViews, most_shown: int, width: int, progress: Progress = silent) -> Evaluation:
+    """Score all views of a scene, and picture some.
+
+    Args:
+        views: rendered and read one after the other.
+        most_shown: how many are pictured, evenly spread.
+        width: of the pictures, at most.
+        progress: called after each view.
+
+    Raises:
+        InputError: a category id means another class on the two sides.
+    """
+    evaluator = Evaluator(views.meaning, views.truth, evenly(views.names, most_shown), width)
+    for number, view in enumerate(views, start=1):
+        evaluator.add(view)
+        progress("Views", number, len(views.names))
+    return evaluator.finish()
 
 
 class Evaluator:

@@ -6,22 +6,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.errors import InputError
-from panoptic_gs.export import render_path
-from panoptic_gs.files import read_json, read_rgb
 from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.panoptic import PanopticScene
-from panoptic_gs.progress import Progress
+from panoptic_gs.progress import Progress, silent
+from panoptic_gs.records import Array, read_record
 from panoptic_gs.report.environment import environment
-from panoptic_gs.report.evaluation import Evaluation, Evaluator, View, evenly
+from panoptic_gs.report.evaluation import Evaluation, evaluate_views
 from panoptic_gs.report.objects import ObjectRow, labelled_objects, mapped_objects
 from panoptic_gs.report.training_log import TrainingLog
+from panoptic_gs.report.views import mapped_views, rendered_views
 from panoptic_gs.scene import Frame, Scene, has_cameras
-from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.checkpoint import is_run
 
 
@@ -72,7 +72,7 @@ class ReportOptions:
 
 
 def make_report(
-    source: Path, options: ReportOptions | None = None, commands: Sequence[str] = (), progress: Progress | None = None
+    source: Path, options: ReportOptions | None = None, commands: Sequence[str] = (), progress: Progress = silent
 ) -> SceneReport:
     """Render (where there are Gaussians), score and picture the views of a scene.
 
@@ -96,20 +96,21 @@ def make_report(
     truth = data.load_panoptic(options.truth) if (data.root / options.truth / "panoptic.json").is_file() else None
     facts = {"source": str(source), "scene": str(data.root)}
     if maps is not None:
-        evaluation, objects = _of_maps(maps, source, data, truth, options, progress)
+        labelling = PanopticScene.load(maps, stems=[frame.stem for frame in data.frames])
+        views = mapped_views(labelling, maps, data, options.split or "all", source / "rgb", truth)
+        objects = mapped_objects(labelling)
     else:
         if run is not None:
             _require_unmoved(run, data.root)
         trained_as = None if training is None else training.origin.get("rasterize_mode")
         mode = options.rasterize_mode or ("antialiased" if trained_as == "antialiased" else "classic")
         scene = open_scene(source).scene
-        frames = _frames(data, options.split, training)
-        evaluation = _of_labelled(scene, frames, truth, options, mode, progress)
+        views = rendered_views(scene, _frames(data, options.split, training), truth, mode)
         objects = labelled_objects(scene, [frame.camera for frame in data.frames], options.meters_per_unit)
         facts |= {"Gaussians": f"{len(scene.splats):,}"}
     return SceneReport(
         scene_title(data.root),
-        evaluation,
+        evaluate_views(views, options.max_views, options.width, progress),
         objects,
         training,
         (*started, *commands),
@@ -124,56 +125,6 @@ def _frames(data: Scene, split: str | None, training: TrainingLog | None) -> dic
     if split is None and held_out and all(stem in known for stem in held_out):
         return {stem: known[stem] for stem in held_out}
     return {frame.stem: frame for frame in data.split(split or ("test" if data.splits.get("test") else "all"))}
-
-
-def frame_view(frame: Frame, ids: np.ndarray, rendered: np.ndarray | None, truth: PanopticScene | None) -> View:
-    """A view of a scene's photo, with its truth where there is some."""
-    true_ids = None if truth is None or frame.stem not in truth.maps else frame.fit_labels(truth.maps[frame.stem])
-    return View(frame.stem, ids, true_ids, frame.read_image(), rendered)
-
-
-def _of_labelled(
-    scene: LabelledScene,
-    frames: Mapping[str, Frame],
-    truth: PanopticScene | None,
-    options: ReportOptions,
-    mode: RasterizeMode,
-    progress: Progress | None,
-) -> Evaluation:
-    shown = evenly(frames, options.max_views)
-    evaluator = Evaluator(scene.labelling, truth, shown, options.width)
-    path = {stem: frame.camera for stem, frame in frames.items()}
-    for number, view in enumerate(render_path(scene, path, mode), start=1):
-        evaluator.add(frame_view(frames[view.name], view.ids, view.rgb, truth))
-        if progress is not None:
-            progress("Views", number, len(path))
-    return evaluator.finish()
-
-
-def _of_maps(
-    folder: Path, source: Path, data: Scene, truth: PanopticScene | None, options: ReportOptions,
-    progress: Progress | None,
-) -> tuple[Evaluation, tuple[ObjectRow, ...]]:  # fmt: skip
-    maps = PanopticScene.load(folder, stems=[frame.stem for frame in data.frames])
-    frames = {frame.stem: frame for frame in data.split(options.split or "all") if frame.stem in maps.maps}
-    if not frames:
-        raise InputError(
-            folder, f"no map of any view of split '{options.split}'", "maps of the views to report on",
-            "Choose another --split.",
-        )  # fmt: skip
-    evaluator = Evaluator(maps, truth, evenly(frames, options.max_views), options.width)
-    for number, (stem, frame) in enumerate(frames.items(), start=1):
-        file = source / "rgb" / f"{stem}.png"
-        rendered = read_rgb(file) if file.is_file() else None
-        evaluator.add(frame_view(frame, _fit(frame, maps.maps[stem], rendered), rendered, truth))
-        if progress is not None:
-            progress("Views", number, len(frames))
-    return evaluator.finish(), mapped_objects(maps)
-
-
-def _fit(frame: Frame, ids: np.ndarray, rendered: np.ndarray | None) -> np.ndarray:
-    """Maps of photos are on the photo's pixels, lens distortion included; rendered ones are on the ideal camera's."""
-    return frame.fit_labels(ids) if rendered is None else ids
 
 
 def _run_folder(source: Path) -> Path | None:
@@ -215,23 +166,31 @@ def _data_folder(source: Path, data: Path | None, training: TrainingLog | None, 
     )
 
 
+@dataclass(frozen=True)
+class _Moved:
+    transform: Annotated[np.ndarray, Array(None, 4)]
+    scale: float
+
+
+@dataclass(frozen=True)
+class _Applied:
+    applied_transform: Annotated[np.ndarray, Array(None, 4)] | None = None
+
+
 def _require_unmoved(run: Path, root: Path) -> None:
     """The Gaussians have to be where the scene folder's cameras are."""
     file = run / "dataparser_transforms.json"
     if not file.is_file():
         return
-    document = read_json(file)
+    mend = "Train again."
+    moved = read_record(file, _Moved, mend=mend)
     transforms = root / "transforms.json"
-    applied = read_json(transforms).get("applied_transform") if transforms.is_file() else None
-    try:
-        expected = np.eye(4)[:3] if applied is None else np.asarray(applied, dtype=np.float64)[:3]
-        moved = np.abs(np.asarray(document["transform"], dtype=np.float64)[:3] - expected).max() > 1e-4
-        if not moved and abs(float(document["scale"]) - 1) < 1e-4:
-            return
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            file, f"a missing or malformed field ({error})", "transform (3×4) and scale", "Train again."
-        ) from error
+    applied = read_record(transforms, _Applied).applied_transform if transforms.is_file() else None
+    expected = np.eye(4)[:3] if applied is None else applied[:3]
+    if moved.transform.shape != (3, 4) or expected.shape != (3, 4):
+        raise InputError(file, f"a transform of shape {list(moved.transform.shape)}", "3×4 numbers", mend)
+    if np.abs(moved.transform - expected).max() <= 1e-4 and abs(moved.scale - 1) < 1e-4:
+        return
     raise InputError(
         file,
         "a training that moved or scaled its cameras",

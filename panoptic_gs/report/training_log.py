@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
+from panoptic_gs.records import Name, Range, parse_record
 
 FILE = "training.json"
 POINTS = 150
@@ -82,19 +83,24 @@ class TrainingLog:
         if not file.is_file():
             return None
         document = read_json(file)
-        try:
-            every, columns, rows = int(document.pop("every")), document.pop("columns"), document.pop("rows")
-            read = [{str(n): float(v) for n, v in zip(columns, row) if v is not None} for row in rows]
-            if not all("step" in row for row in read):
-                raise KeyError("step")
-            for name, kind in (("commands", list), ("held_out", list), ("environment", dict)):
-                if not isinstance(document.get(name, kind()), kind):
-                    raise ValueError(name)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                file, f"a missing or malformed field ({error})", "a training's columns and rows", "Remove the file."
-            ) from error
-        return cls(document, every, read)
+        log = parse_record(document, _Stored, file, mend="Remove the file; the report does without it.")
+        rows = [{name: value for name, value in zip(log.columns, row) if value is not None} for row in log.rows]
+        if not all("step" in row for row in rows):
+            raise InputError(file, "a row without a step", "a training's columns and rows", "Remove the file.")
+        origin = {name: value for name, value in document.items() if name not in ("every", "columns", "rows")}
+        return cls(origin, log.every, rows)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What is read of the file; the rest of ``origin`` is told as it is."""
+
+    every: Annotated[int, Range(1)]
+    columns: tuple[Name, ...]
+    rows: tuple[tuple[float | None, ...], ...]
+    commands: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def _rounded(value: float | None) -> float | None:
