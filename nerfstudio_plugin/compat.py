@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
 from panoptic_gs import kernels
 from panoptic_gs.errors import InputError, print_input_error
+from panoptic_gs.replacing import replacing
+from panoptic_gs.splats.gaussians import MIP_COMMENT
 
 
 @contextmanager
@@ -29,6 +32,37 @@ def input_errors_exit() -> Iterator[None]:
     except InputError as error:
         print_input_error(error)
         raise SystemExit(2) from None
+
+
+def config_being_evaluated() -> Path | None:
+    """The ``config.yml`` that nerfstudio's ``eval_setup`` is reading, further up in this call; None outside of one.
+
+    ns-eval, ns-render, ns-export and ns-viewer load a checkpoint from where the training wrote it. A run that was
+    copied would be scored by its original, and the config that was read does not say from which file.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "eval_setup" and "config_path" in frame.f_locals:
+            return Path(frame.f_locals["config_path"])
+        frame = frame.f_back
+    return None
+
+
+def mark_exports_as_antialiased() -> None:
+    """Let ns-export, where this process is one, write into its PLYs that the Gaussians are antialiased."""
+    exporter = sys.modules.get("nerfstudio.scripts.exporter")
+    if exporter is None or getattr(exporter.ExportGaussianSplat, "marks_antialiased", False):
+        return
+    write = exporter.ExportGaussianSplat.write_ply
+
+    def write_ply(filename: str, *args: Any) -> None:
+        write(filename, *args)
+        data = Path(filename).read_bytes()
+        with replacing(Path(filename)) as temporary:
+            temporary.write_bytes(data.replace(b"element vertex", f"comment {MIP_COMMENT}\nelement vertex".encode(), 1))
+
+    exporter.ExportGaussianSplat.write_ply = staticmethod(write_ply)
+    exporter.ExportGaussianSplat.marks_antialiased = True
 
 
 def plain_python(value: Any) -> Any:

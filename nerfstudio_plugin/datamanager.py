@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -11,13 +11,14 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
-from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
 from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig, ReadConfidence, require_predictions
 from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
 from panoptic_gs.scene import Frame
 from panoptic_gs.scene.photo import resampled
@@ -130,11 +131,18 @@ class PanopticDatamanager(FullImageDatamanager):
                         item[kind] = item[kind].to(self.device)
         return items
 
-    def labelled_views(self) -> Iterator[tuple[Camera, Tensor]]:
-        """(camera, predicted segment ids ``[H, W]``) of every training view that has a label map."""
+    def labelled_views(self, refine: Callable[[Cameras], Tensor]) -> Iterator[tuple[Camera, Tensor]]:
+        """(camera, predicted segment ids ``[H, W]``) of every training view that has a label map.
+
+        Args:
+            refine: the pose ``[1, 3, 4]`` that training found for a camera, which knows its number as ``cam_idx``.
+        """
         for index, item in enumerate(self.cached_train):
             if "panoptic" in item:
-                yield camera_of(self.train_dataset.cameras[index : index + 1]).to(self.device), item["panoptic"]
+                camera = self.train_dataset.cameras[index : index + 1]
+                camera.metadata = {"cam_idx": index}
+                camera.camera_to_worlds = refine(camera).detach()
+                yield camera_of(camera).to(self.device), item["panoptic"]
 
     def vote_weights(self) -> list[Tensor] | None:
         """The factor ``[H, W]`` of each pixel's vote in :meth:`labelled_views`; None where all count the same.
@@ -153,7 +161,19 @@ class PanopticDatamanager(FullImageDatamanager):
 
 
 def camera_of(cameras: Cameras) -> Camera:
-    """The toolkit's camera of a nerfstudio batch of one."""
+    """The toolkit's camera of a nerfstudio batch of one.
+
+    Raises:
+        InputError: it is no perspective camera.
+    """
+    kind = CameraType(int(cameras.camera_type.reshape(-1)[0]))
+    if kind != CameraType.PERSPECTIVE:
+        raise InputError(
+            "camera",
+            f"a camera of type {kind.name.lower()}",
+            "a perspective camera",
+            "Choose Perspective in the viewer's render panel; Gaussians are drawn as a pinhole sees them.",
+        )
     return Camera.from_opengl(
         cameras.camera_to_worlds[0], cameras.get_intrinsics_matrices()[0], int(cameras.width[0]), int(cameras.height[0])
     )

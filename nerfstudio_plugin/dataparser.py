@@ -269,6 +269,7 @@ def _pinholes(frames: list[Frame], camera_to_worlds: torch.Tensor, downscale: fl
         height=torch.tensor([camera.height for camera in cameras]),
         camera_to_worlds=camera_to_worlds,
         camera_type=CameraType.PERSPECTIVE,
+        metadata={},  # where nerfstudio notes the number of a camera
     )
 
 

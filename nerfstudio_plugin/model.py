@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,7 +23,7 @@ from torch.nn import Parameter
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from nerfstudio_plugin.click_to_identify import ClickToIdentify
-from nerfstudio_plugin.compat import lpips_if_present
+from nerfstudio_plugin.compat import input_errors_exit, lpips_if_present
 from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.dataparser import no_seed_points
 from nerfstudio_plugin.gaussians import initial_parameters
@@ -198,7 +200,12 @@ class PanopticSplatfactoModel(SplatfactoModel):
         """Render one camera."""
         if not isinstance(camera, Cameras):
             return {}
-        return self._training_outputs(camera) if self.training else self._evaluation_outputs(camera)
+        if self.training:
+            return self._training_outputs(camera)
+        # nerfstudio's commands draw in the main thread; its viewer shows the error of another thread itself.
+        commands = threading.current_thread() is threading.main_thread()
+        with input_errors_exit() if commands else nullcontext():
+            return self._evaluation_outputs(camera)
 
     def _training_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         shrink = self._get_downscale_factor()

@@ -15,7 +15,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nerfstudio_plugin.compat import input_errors_exit
+from nerfstudio_plugin.compat import input_errors_exit, mark_exports_as_antialiased
 from nerfstudio_plugin.datamanager import PanopticDatamanager, PanopticDatamanagerConfig
 from nerfstudio_plugin.gaussians import count_visible
 from nerfstudio_plugin.model import PanopticSplatfactoModel, PanopticSplatfactoModelConfig
@@ -76,6 +76,8 @@ class PanopticPipeline(VanillaPipeline):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.model.config.rasterize_mode == "antialiased":
+            mark_exports_as_antialiased()
         dataset = self.datamanager.train_dataset
         if self.test_mode == "val" and not count_visible(self.model.means.detach().cpu(), dataset.cameras):
             raise InputError(
@@ -85,9 +87,26 @@ class PanopticPipeline(VanillaPipeline):
                 "Check that poses and points share one world frame and one axis convention.",
             )
 
+    def require_gaussians(self) -> None:
+        """Check that training left some Gaussians.
+
+        Raises:
+            InputError: all of them were pruned.
+        """
+        if self.model.num_points == 0:
+            raise InputError(
+                "training",
+                f"no Gaussians left at step {self.model.step}: all of them were pruned",
+                "Gaussians that the photos hold in place",
+                "Check poses, seed points and masks, or prune less: lower --pipeline.model.cull-alpha-thresh, raise "
+                "--pipeline.model.cull-scale-thresh.",
+            )
+
     def uplift(self) -> None:
-        """Give the Gaussians labels from the training views' maps."""
-        self.model.uplift(self.datamanager.labelled_views(), self.datamanager.vote_weights())
+        """Give the Gaussians labels from the training views' maps, seen from the poses that training refined."""
+        self.require_gaussians()
+        views = self.datamanager.labelled_views(self.model.camera_optimizer.apply_to_camera)
+        self.model.uplift(views, self.datamanager.vote_weights())
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes

@@ -18,7 +18,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from nerfstudio_plugin.compat import input_errors_exit, plain_python
+from nerfstudio_plugin.compat import config_being_evaluated, input_errors_exit, plain_python
 from nerfstudio_plugin.dataparser import no_seed_points, require_predictions, scene_root
 from nerfstudio_plugin.pipeline import PanopticPipeline, PanopticPipelineConfig
 from nerfstudio_plugin.report import start_log
@@ -70,6 +70,11 @@ class PanopticTrainerConfig(TrainerConfig):
                     "a writable folder",
                     "Choose another --output-dir.",
                 ) from error
+
+    def get_checkpoint_dir(self) -> Path:
+        """Where checkpoints are: beside the ``config.yml`` that is evaluated, also of a run that was copied."""
+        file = config_being_evaluated()
+        return super().get_checkpoint_dir() if file is None else file.parent / self.relative_model_dir
 
     def setup(self, **kwargs: Any) -> Any:
         """Make the trainer, with the schedules stretched to the length of the training."""
@@ -128,6 +133,7 @@ class PanopticTrainer(Trainer):
 
     def train_iteration(self, step: int) -> Any:
         """One step, noted in the log."""
+        self.pipeline.require_gaussians()
         loss, losses, metrics = super().train_iteration(step)
         self.log.add(step, {"loss": loss, **losses, **metrics})
         return loss, losses, metrics
@@ -135,10 +141,13 @@ class PanopticTrainer(Trainer):
     def train(self) -> None:
         """Train up to ``max_num_iterations`` in total."""
         remaining = max(0, self.config.max_num_iterations - self._start_step)
-        if remaining == 0:
+        if remaining == 0 and self._start_step > 0:
             CONSOLE.print(
-                f"The checkpoint has {self._start_step} iterations already; pass a larger --max-num-iterations."
+                f"The training is finished: its checkpoint has {self._start_step} of {self.config.max_num_iterations} "
+                "iterations. Pass a larger --max-num-iterations to go on.",
+                soft_wrap=True,
             )
+            return
         self.step = max(0, self._start_step - 1)
         self.config = replace(self.config, max_num_iterations=remaining)
         with input_errors_exit():

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json
+from panoptic_gs.records import MAX_SIDE, Array, Length, Range, read_record
 from panoptic_gs.scene import Scene
 
 
@@ -68,30 +69,41 @@ def _line(ends: np.ndarray, at: np.ndarray) -> np.ndarray:
     return ends[0] + at[:, None] * (ends[1] - ends[0])
 
 
+@dataclass(frozen=True)
+class _KeyFrame:
+    """A camera of the path; ``fov`` is the vertical one, in degrees."""
+
+    camera_to_world: Annotated[np.ndarray, Array(16)] | Annotated[np.ndarray, Array(4, 4)]
+    fov: Annotated[float, Range(above=0, below=180)]
+
+
+@dataclass(frozen=True)
+class _ViewerPath:
+    """What nerfstudio's viewer exports, as far as it is drawn."""
+
+    render_width: Annotated[int, Range(1, MAX_SIDE)]
+    render_height: Annotated[int, Range(1, MAX_SIDE)]
+    camera_path: Annotated[tuple[_KeyFrame, ...], Length(1)]
+    camera_type: str | None = "perspective"
+
+
 def _read_nerfstudio_path(path: Path) -> dict[str, Camera]:
-    document = read_json(path)
-    cameras = {}
-    try:
-        width, height = int(document["render_width"]), int(document["render_height"])
-        if document.get("camera_type", "perspective") != "perspective":
-            raise InputError(path, f"a path of {document['camera_type']} cameras", "perspective cameras",
-                             "Choose Perspective in the viewer's render panel.")  # fmt: skip
-        for number, entry in enumerate(document["camera_path"]):
-            pose = np.asarray(entry["camera_to_world"], dtype=np.float64).reshape(4, 4)
-            cameras[f"{number:05d}"] = Camera.from_opengl(pose, _intrinsics(entry, width, height), width, height)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    document = read_record(path, _ViewerPath, mend="Export it again from nerfstudio's viewer, or pass a scene folder.")
+    if (document.camera_type or "perspective").lower() != "perspective":
         raise InputError(
             path,
-            f"a missing or malformed field ({type(error).__name__}: {error})",
-            "a camera path of nerfstudio's viewer (render_width, render_height, camera_path)",
-            "Export it again from the viewer's render panel, or pass a scene folder.",
-        ) from error
-    if not cameras:
-        raise InputError(path, "an empty path", "at least one camera", "Add key frames in the viewer.")
+            f"a path of {document.camera_type} cameras",
+            "perspective cameras",
+            "Choose Perspective in the viewer's render panel; Gaussians are drawn as a pinhole sees them.",
+        )
+    width, height = document.render_width, document.render_height
+    cameras = {}
+    for number, key_frame in enumerate(document.camera_path):
+        focal = 0.5 * height / math.tan(math.radians(key_frame.fov) / 2)
+        K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+        pose = key_frame.camera_to_world.reshape(4, 4)
+        try:
+            cameras[f"{number:05d}"] = Camera.from_opengl(pose, K, width, height)
+        except InputError as error:
+            raise error.inside(f"{path}, camera_path[{number}]") from error
     return cameras
-
-
-def _intrinsics(entry: Mapping[str, float], width: int, height: int) -> np.ndarray:
-    """nerfstudio's ``fov`` is the vertical one, in degrees."""
-    focal = 0.5 * height / math.tan(math.radians(float(entry["fov"])) / 2)
-    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,7 +45,14 @@ def test_paths_of_nerfstudio_s_viewer(tmp_path: Path) -> None:
     torch.testing.assert_close(found.viewmat, camera.viewmat, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.K, camera.K, atol=1e-3, rtol=0)
     for change, message in (
-        ({"camera_type": "fisheye"}, "fisheye"), ({"camera_path": []}, "empty"), ({"render_width": None}, "malformed"),
+        ({"camera_type": "fisheye"}, "fisheye"), ({"camera_type": "equirectangular"}, "equirectangular"),
+        ({"camera_path": []}, "camera_path"), ({"render_width": None}, "malformed"),
+        ({"render_height": -math.inf}, "render_height"), ({"render_width": 0}, "render_width"),
+        ({"camera_path": [{"camera_to_world": np.eye(4).tolist(), "fov": 0}]}, "fov"),
+        ({"camera_path": [{"camera_to_world": np.eye(4).tolist(), "fov": 180}]}, "fov"),
+        ({"camera_path": [{"camera_to_world": np.zeros(16).tolist(), "fov": 60}]}, r"camera_path\[0\]"),
+        ({"camera_path": [{"camera_to_world": [1, 2], "fov": 60}]}, "camera_to_world"),
+        ({"camera_path": "all"}, "camera_path"),
     ):  # fmt: skip
         file.write_text(json.dumps(document | change))
         with pytest.raises(InputError, match=message):
