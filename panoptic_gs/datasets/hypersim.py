@@ -22,6 +22,10 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_rgb
 
 PARAMETERS_FILE = "metadata_camera_parameters.csv"
+MAX_FRAMES = 100_000
+"""Poses of a trajectory; Hypersim's have 100."""
+MOST_VALUES = 3 << 23
+"""Values of an array: those of a colour image of eight megapixels, ten times the dataset's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +104,11 @@ class HypersimScene:
         return scene._check_lens(row)
 
     def _check_lens(self, row: CameraParameters) -> HypersimScene:
-        width = round(row.number("settings_output_img_width"))
-        height = round(row.number("settings_output_img_height"))
-        lens = HypersimLens.from_opengl(self.m_proj, width, height)
+        width, height = row.pixels("settings_output_img_width"), row.pixels("settings_output_img_height")
+        try:
+            lens = HypersimLens.from_opengl(self.m_proj, width, height)
+        except InputError as error:
+            raise error.inside(row.file) from error
         pinhole = lens.pinhole()
         if not pinhole.is_turned:
             return self
@@ -142,8 +148,10 @@ class HypersimScene:
         z = np.einsum("i,ihw->hw", pinhole.rotation[2], lens.rays)
         depth = np.where(np.isfinite(distance), distance, 0) * z
         labels = geometry / f"frame.{number}.semantic.hdf5"
-        classes = read_hdf5(labels, (height, width)).astype(np.int64)
-        instances = read_hdf5(geometry / f"frame.{number}.semantic_instance.hdf5", (height, width)).astype(np.int64)
+        classes = read_hdf5(labels, (height, width), "iu").astype(np.int64)
+        instances = read_hdf5(geometry / f"frame.{number}.semantic_instance.hdf5", (height, width), "iu").astype(
+            np.int64
+        )
         turn = np.eye(4)
         turn[:3, :3] = np.diag([1.0, -1.0, -1.0]) @ pinhole.rotation.T @ np.diag([1.0, -1.0, -1.0])
         return RawFrame(
@@ -156,7 +164,7 @@ class HypersimScene:
         color = images / f"scene_{camera}_final_hdf5" / f"{frame}.color.hdf5"
         preview = images / f"scene_{camera}_final_preview" / f"{frame}.tonemap.jpg"
         if color.is_file() or not preview.is_file():
-            return tone_map(read_hdf5(color)), None, ()
+            return tone_map(read_hdf5(color, (None, None, 3))), None, ()
         return read_rgb(preview), preview.read_bytes(), ("the photo is the JPEG preview: color.hdf5 is missing",)
 
     def seed_points(self, count: int) -> Points | None:
@@ -170,15 +178,18 @@ def tone_map(color: np.ndarray) -> np.ndarray:
     return np.rint(255 * np.clip(linear ** (1 / 2.2), 0, 1)).astype(np.uint8)
 
 
-def read_hdf5(path: Path, size: tuple[int, ...] | None = None) -> np.ndarray:
+def read_hdf5(path: Path, size: tuple[int | None, ...], kinds: str = "f") -> np.ndarray:
     """The ``dataset`` of an HDF5 file of Hypersim.
+
+    What it holds is looked at before it is read: a file of two kilobytes may announce any number of values.
 
     Args:
         path: the file.
-        size: the shape that it must have.
+        size: the shape that it must have; None for an extent that may be any.
+        kinds: the kinds of numbers that it may hold, as in ``numpy.dtype.kind``.
 
     Raises:
-        InputError: it is missing, corrupt or of another shape.
+        InputError: it is missing, corrupt, of another shape or kind, or too large.
     """
     import h5py
 
@@ -186,16 +197,31 @@ def read_hdf5(path: Path, size: tuple[int, ...] | None = None) -> np.ndarray:
         raise InputError(path, "no such file", "a file of Hypersim", "Download the rest of the scene.")
     try:
         with h5py.File(path, "r") as file:
-            values = np.asarray(file["dataset"])
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+            if not isinstance(file.get("dataset", getlink=True), h5py.HardLink):
+                raise KeyError("'dataset' is not in this file")
+            dataset = file["dataset"]
+            if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+                raise KeyError("'dataset' is no array of this file")
+            shape, kind = tuple(dataset.shape or ()), dataset.dtype.kind
+            fits = len(shape) == len(size) and all(a > 0 and b in (None, a) for a, b in zip(shape, size))
+            if not fits:
+                wanted = [extent or "any" for extent in size]
+                raise InputError(
+                    path, f"an array of shape {list(shape)}", f"shape {wanted}", "Download the frame again."
+                )
+            if kind not in kinds or dataset.size > MOST_VALUES:
+                raise InputError(
+                    path, f"{dataset.size:,} values of type {dataset.dtype}",
+                    f"{'whole' if kinds == 'iu' else 'floating point'} numbers, at most {MOST_VALUES:,}",
+                    "Download it again.",
+                )  # fmt: skip
+            if dataset.size and not dataset.id.get_storage_size():
+                raise InputError(path, "an array of which no value is stored", "values", "Download it again.")
+            return np.asarray(dataset)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise InputError(
             path, f"a corrupt file ({error})", "an HDF5 file with 'dataset'", "Download it again."
         ) from error
-    if size is not None and values.shape != size:
-        raise InputError(
-            path, f"an array of shape {list(values.shape)}", f"shape {list(size)}", "Download the frame again."
-        )
-    return values
 
 
 def find_parameters(root: Path) -> Path:
@@ -235,14 +261,14 @@ def _list_frames(root: Path, camera: str, scale: float, poses: dict[str, np.ndar
     files = [*(images / f"scene_{camera}_final_hdf5").glob("frame.*"),
              *(images / f"scene_{camera}_final_preview").glob("frame.*.tonemap.jpg"),
              *(images / f"scene_{camera}_geometry_hdf5").glob("frame.*.hdf5")]  # fmt: skip
-    present = {int(match[1]) for path in files if (match := re.match(r"frame\.(\d+)\.", path.name))}
+    present = {int(match[1]) for path in files if (match := re.match(r"frame\.(\d{1,9})\.", path.name, re.ASCII))}
     detail = root / "_detail" / camera
-    positions = read_hdf5(detail / "camera_keyframe_positions.hdf5").astype(np.float64)
-    orientations = read_hdf5(detail / "camera_keyframe_orientations.hdf5").astype(np.float64)
-    if positions.shape[1:] != (3,) or orientations.shape != (len(positions), 3, 3):
+    positions = read_hdf5(detail / "camera_keyframe_positions.hdf5", (None, 3)).astype(np.float64)
+    orientations = read_hdf5(detail / "camera_keyframe_orientations.hdf5", (None, 3, 3)).astype(np.float64)
+    if len(orientations) != len(positions) or len(positions) > MAX_FRAMES:
         raise InputError(
             detail, f"positions of shape {list(positions.shape)}, orientations of shape {list(orientations.shape)}",
-            "[N, 3] and [N, 3, 3]", "Download the scene again.",
+            f"[N, 3] and [N, 3, 3] of at most {MAX_FRAMES:,} frames", "Download the scene again.",
         )  # fmt: skip
     dropped = []
     for number in sorted(present | set(range(len(positions)))):

@@ -19,9 +19,13 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.records import MAX_SIDE
 
 TOLERANCE = 0.05
 """Pixels that a pinhole may miss the true projection by and still count as exact."""
+
+MOST_CONDITION = 1e6
+"""Condition number of a projection above which it is taken for singular; that of a lens of 0.1° is 1e3."""
 
 _OPENGL_AXES = np.diag([1.0, -1.0, -1.0])
 
@@ -51,7 +55,9 @@ class HypersimLens:
         to_clip = np.asarray(m_proj, dtype=np.float64)[[0, 1, 3]]
         to_pixels = np.array([[width / 2, 0, width / 2], [0, -height / 2, height / 2], [0, 0, 1]])
         projection = to_pixels @ to_clip[:, :3] @ _OPENGL_AXES
-        if not np.isfinite(to_clip).all() or np.abs(to_clip[:, 3]).max() > 1e-9 or projection[2, 2] <= 0:
+        perspective = np.isfinite(to_clip).all() and np.abs(to_clip[:, 3]).max() <= 1e-9 and projection[2, 2] > 0
+        # Singular, or a field of view so narrow or so wide that no pixel has a ray of its own.
+        if not perspective or not np.linalg.cond(to_clip[:, :3]) < MOST_CONDITION:
             raise InputError(
                 "M_proj", f"{np.array2string(to_clip, precision=3)} in rows 0, 1 and 3", "a perspective projection",
                 "Download metadata_camera_parameters.csv again.",
@@ -170,10 +176,25 @@ class CameraParameters:
             InputError: it is missing or no number.
         """
         try:
-            return float(self.row[column])
+            value = float(self.row[column])
+            if not math.isfinite(value):
+                raise ValueError(f"{value} is not finite")
+            return value
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 self.file, f"no number in column {column} for scene '{self.scene}'",
                 "metadata_camera_parameters.csv with M_proj_00 … M_proj_33",
                 "Download it from contrib/mikeroberts3000 of apple/ml-hypersim.",
             ) from error  # fmt: skip
+
+    def pixels(self, column: str) -> int:
+        """A number of pixels on an image's side.
+
+        Raises:
+            InputError: it is missing or no such number.
+        """
+        value = self.number(column)
+        if not 1 <= round(value) <= MAX_SIDE:
+            raise InputError(self.file, f"{column} = {value:g} for scene '{self.scene}'", f"1 to {MAX_SIDE} pixels",
+                             "Download it from contrib/mikeroberts3000 of apple/ml-hypersim.")  # fmt: skip
+        return round(value)

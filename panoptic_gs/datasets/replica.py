@@ -7,17 +7,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from panoptic_gs.datasets.classes import ClassList
 from panoptic_gs.datasets.pose_files import posed_camera
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
-from panoptic_gs.datasets.replica_classes import replica_classes
+from panoptic_gs.datasets.replica_classes import REPLICA_TO_REDUCED21, replica_classes
 from panoptic_gs.datasets.seed_points import Points
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_grey, read_json, read_rgb
+from panoptic_gs.records import Name, Range, parse_record
+
+MAX_FRAMES = 100_000
+"""Frames of a sequence; Replica's have 900."""
+UNDEFINED = "undefined"
+_PHOTO = re.compile(r"rgb_(\d{1,9})\.png", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,10 @@ class ReplicaScene:
     classes: ClassList
     trajectory: Mapping[str, np.ndarray | None] = field(repr=False)
     """Stem → ``[4, 4]`` camera to world; None where the trajectory has no matrix."""
+    undefined: int = 0
+    """The class of objects that have none; their pixels are stored as 0, like those of no object."""
+    undefined_objects: tuple[int, ...] = ()
+    """Their ids."""
     first_instance: int = 1
     """0 where the scene has an object of id 0; ids are then shifted by one, since 0 means none."""
     dropped: tuple[Dropped, ...] = ()
@@ -75,13 +85,20 @@ class ReplicaScene:
                     root / name, f"no {name}_*.png", "rgb/, depth/, semantic_class/ and semantic_instance/",
                     "Download the rest of the sequence; semantic_instance is an archive of its own.",
                 )  # fmt: skip
-        photos = {int(m[1]) for p in (root / "rgb").iterdir() if (m := re.fullmatch(r"rgb_(\d+)\.png", p.name))}
-        count = max(len(poses), max(photos) + 1)
+        photos = [int(m[1]) for p in (root / "rgb").iterdir() if (m := _PHOTO.fullmatch(p.name))]
+        count = max(len(poses), max(photos, default=0) + 1)
+        if count > MAX_FRAMES:
+            raise InputError(root, f"frame {count - 1}", f"at most {MAX_FRAMES:,} frames", "Remove what is no frame.")
         digits = max(4, len(str(count)))
         trajectory = {f"{i:0{digits}d}": poses[i] if i < len(poses) else None for i in range(count)}
         file = find_semantic_info(root) if semantic_info is None else Path(semantic_info)
-        classes, has_object_0 = _read_semantic_info(file)
-        return cls(root, file, classes, trajectory, 0 if has_object_0 else 1)
+        info = _SemanticInfo.read(file)
+        unknown = {number for number, name in info.names.items() if number > 0 and name not in REPLICA_TO_REDUCED21}
+        used = _ids_of_pixels(root / "semantic_class", unknown) if unknown else set()
+        classes = replica_classes(info.names | {info.undefined: UNDEFINED}, str(file), used)
+        first = 0 if any(entry.id == 0 for entry in info.objects) else 1
+        nameless = tuple(entry.id for entry in info.objects if entry.class_name == UNDEFINED)
+        return cls(root, file, classes, trajectory, info.undefined, nameless, first)
 
     def read(self, stem: str) -> RawFrame:
         """Read one frame.
@@ -99,8 +116,14 @@ class ReplicaScene:
             raise InputError(where, "no pose", "16 numbers", "Download the trajectory again.")
         depth = read_grey(self.root / "depth" / f"depth_{number}.png").astype(np.float32) / 1000
         labels = self.root / "semantic_class" / f"semantic_class_{number}.png"
-        classes = read_grey(labels)
-        instances = read_grey(self.root / "semantic_instance" / f"semantic_instance_{number}.png").astype(np.int64)
+        classes = read_grey(labels).astype(np.int64)
+        file = self.root / "semantic_instance" / f"semantic_instance_{number}.png"
+        instances = read_grey(file).astype(np.int64)
+        if instances.shape != classes.shape:
+            raise InputError(
+                file, f"shape {list(instances.shape)}", f"{list(classes.shape)} as the classes", "Download it again."
+            )
+        classes[(classes == 0) & np.isin(instances, self.undefined_objects)] = self.undefined
         return RawFrame(
             posed_camera(pose, K, width, height, where), rgb, depth, classes, instances + (1 - self.first_instance),
             encoded=photo.read_bytes(), labels=str(labels),
@@ -147,14 +170,51 @@ def _read_poses(file: Path) -> list[np.ndarray | None]:
     return poses
 
 
-def _read_semantic_info(file: Path) -> tuple[ClassList, bool]:
-    """The classes, and whether an object has the id 0."""
-    info = read_json(file)
-    try:
-        names = {int(entry["id"]): str(entry["name"]) for entry in info["classes"]}
-        has_object_0 = any(int(entry["id"]) == 0 for entry in info.get("objects", ()))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            file, f"a missing or malformed field ({error})", "'classes' with id and name", "Download it again."
-        ) from error
-    return replica_classes(names, str(file)), has_object_0
+@dataclass(frozen=True)
+class _Class:
+    id: Annotated[int, Range(-(2**31), 65535)]
+    name: Name
+
+
+@dataclass(frozen=True)
+class _Object:
+    id: Annotated[int, Range(-(2**31), 2**31 - 1)]
+    class_name: Name | None = None
+
+
+@dataclass(frozen=True)
+class _SemanticInfo:
+    classes: tuple[_Class, ...]
+    objects: tuple[_Object, ...] = ()
+
+    @classmethod
+    def read(cls, file: Path) -> _SemanticInfo:
+        document = read_json(file)
+        try:
+            return parse_record(document, cls, file, mend="Download it again.")
+        except InputError as error:
+            found = f"a missing or malformed field ({error.found})"
+            raise InputError(file, found, error.expected, error.mend) from error
+
+    @property
+    def names(self) -> dict[int, str]:
+        return {entry.id: entry.name for entry in self.classes}
+
+    @property
+    def undefined(self) -> int:
+        """The id of the class "undefined", one of its own where the file gives it none above 0."""
+        own = [number for number, name in self.names.items() if number > 0 and name == UNDEFINED]
+        return own[0] if own else max(0, *self.names, 0) + 1
+
+
+def _ids_of_pixels(folder: Path, wanted: set[int]) -> set[int]:
+    """Which of some class ids any pixel of the label images has; images that cannot be read have none."""
+    found: set[int] = set()
+    for path in sorted(folder.glob("semantic_class_*.png")):
+        try:
+            found |= wanted & set(np.unique(read_grey(path)).tolist())
+        except InputError:  # its frame will be dropped
+            continue
+        if found == wanted:
+            break
+    return found

@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The classes of the Replica dataset (Straub et al., 2019), reduced as NYU40 would name them."""
+"""The classes of the Replica dataset (Straub et al., 2019), and how the PanLift benchmark reduces them.
+
+The reduction is the benchmark's own, ``replica_to_scannet_reduced.csv``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from panoptic_gs.datasets.classes import VOID, ClassList, look_up
 from panoptic_gs.panoptic import Category
 
 _REDUCED = {
-    "wall": ("wall",),
+    "wall": ("wall", "pillar", "switch", "wall-plug"),
     "floor": ("floor", "mat", "rug"),
-    "cabinet": ("base-cabinet", "cabinet", "wall-cabinet", "wardrobe"),
-    "bed": ("bed",),
-    "chair": ("chair", "beanbag"),
+    "cabinet": ("base-cabinet", "cabinet", "nightstand", "tv-stand", "wall-cabinet", "wardrobe"),
+    "bed": ("bed", "blanket", "comforter", "pillow"),
+    "chair": ("chair", "beanbag", "stool"),
     "sofa": ("sofa",),
-    "table": ("table", "desk"),
+    "table": ("table", "bench", "desk"),
     "door": ("door",),
-    "window": ("window",),
+    "window": ("window", "blinds"),
     "counter": ("countertop",),
     "shelves": ("shelf",),
     "curtain": ("curtain",),
-    "ceiling": ("ceiling",),
+    "ceiling": ("ceiling", "vent"),
     "refrigerator": ("refrigerator",),
     "television": ("tv-screen",),
     "toilet": ("toilet",),
@@ -29,16 +32,14 @@ _REDUCED = {
     "lamp": ("lamp",),
     "bag": ("backpack", "bag", "handbag"),
     "other": (
-        "basket", "bathtub", "beam", "bench", "bike", "bin", "blanket", "blinds", "book", "bottle", "bowl", "box",
-        "camera", "candle", "chopping-board", "clock", "cloth", "clothing", "coaster", "comforter", "computer-keyboard",
-        "cooktop", "cup", "cushion", "desk-organizer", "desktop-computer", "exercise-ball", "faucet", "hair-dryer",
-        "handrail", "indoor-plant", "kitchen-utensil", "knife-block", "laptop", "logo", "major-appliance", "microwave",
-        "monitor", "mouse", "nightstand", "pan", "panel", "paper-towel", "phone", "picture", "pillar", "pillow", "pipe",
-        "plant-stand", "plate", "pot", "rack", "remote-control", "scarf", "sculpture", "set-of-clothing", "shoe",
-        "shower-stall", "small-appliance", "stair", "stool", "switch", "table-runner", "tablet", "tissue-paper",
-        "toothbrush", "towel", "tv-stand", "umbrella", "utensil-holder", "vase", "vent", "wall-plug",
+        "basket", "bathtub", "beam", "bike", "bin", "book", "bottle", "bowl", "box", "camera", "candle",
+        "chopping-board", "clock", "cloth", "clothing", "coaster", "computer-keyboard", "cooktop", "cup", "cushion",
+        "desk-organizer", "desktop-computer", "exercise-ball", "faucet", "hair-dryer", "handrail", "indoor-plant",
+        "kitchen-utensil", "knife-block", "laptop", "logo", "major-appliance", "microwave", "monitor", "mouse", "pan",
+        "panel", "paper-towel", "phone", "picture", "pipe", "plant-stand", "plate", "pot", "rack", "remote-control",
+        "scarf", "sculpture", "set-of-clothing", "shoe", "shower-stall", "small-appliance", "stair", "table-runner",
+        "tablet", "tissue-paper", "toothbrush", "towel", "umbrella", "undefined", "utensil-holder", "vase",
     ),
-    VOID: ("undefined",),
 }  # fmt: skip
 
 REPLICA_TO_REDUCED21: Mapping[str, str] = {name: reduced for reduced, names in _REDUCED.items() for name in names}
@@ -46,17 +47,24 @@ REPLICA_TO_REDUCED21: Mapping[str, str] = {name: reduced for reduced, names in _
 _STUFF = frozenset({"wall", "floor", "ceiling", "beam", "pillar", "stair", "undefined"})
 
 
-def replica_classes(names: Mapping[int, str], source: str) -> ClassList:
+def replica_classes(names: Mapping[int, str], source: str, used: Collection[int] | None = None) -> ClassList:
     """The class list of ``info_semantic.json``.
+
+    Scenes list names that Replica's classes do not have and no pixel shows (``other-leaf``, ``anonymize_picture``,
+    ``non-plane`` …): they are in the list, and reduced to void.
 
     Args:
         names: class id → name; ids below 1 are void.
         source: the file, for messages.
+        used: ids of classes that pixels have; None where all may be.
 
     Raises:
-        InputError: a name that Replica does not have.
+        InputError: pixels of a class whose name Replica does not have.
     """
-    for name in names.values():
-        look_up(REPLICA_TO_REDUCED21, name, source)
+    reduced = dict(REPLICA_TO_REDUCED21)
+    for number, name in names.items():
+        if used is None or number in used:
+            look_up(REPLICA_TO_REDUCED21, name, source)
+        reduced.setdefault(name, VOID)
     categories = tuple(Category(i, name, name not in _STUFF) for i, name in sorted(names.items()) if i > 0)
-    return ClassList("replica", categories, {"reduced21": REPLICA_TO_REDUCED21})
+    return ClassList("replica", categories, {"reduced21": reduced})

@@ -51,6 +51,20 @@ def test_every_replica_class_is_reduced() -> None:
     assert names(classes, REDUCED21) == {"wall-cabinet": "cabinet", "rug": "floor"}
 
 
+@pytest.mark.parametrize(
+    ("reduced", "names"),
+    [
+        ("table", "bench"), ("bed", "blanket comforter pillow"), ("window", "blinds"),
+        ("cabinet", "nightstand tv-stand"), ("wall", "pillar switch wall-plug"), ("chair", "stool"),
+        ("ceiling", "vent"), ("other", "undefined"), ("floor", "rug mat"), ("shelves", "shelf"),
+        ("counter", "countertop"), ("television", "tv-screen"), ("other", "monitor cushion picture book"),
+    ],
+)  # fmt: skip
+def test_replica_reduces_as_the_benchmarks_own_table(reduced: str, names: str) -> None:
+    for name in names.split():
+        assert REPLICA_TO_REDUCED21[name] == reduced
+
+
 def test_unknown_names_suggest_known_ones() -> None:
     own = ClassList("mine", (Category(4, "chair", True),))
     assert class_list("own", own) is class_list("mine", own) is own

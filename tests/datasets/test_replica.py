@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from replica_layout import intrinsics, write_replica
 from room_frames import HEIGHT, WIDTH, RoomFrame, assert_gives_back_the_room, render_frames, with_void
 
@@ -111,9 +112,43 @@ def test_the_class_names_may_lie_where_the_downloads_have_them(sequence: Path) -
 
 def test_an_unknown_class_name(sequence: Path) -> None:
     file = sequence.parent / "info_semantic.json"
-    file.write_text(file.read_text().replace('"countertop"', '"contertop"'))
-    with pytest.raises(InputError, match=r"unknown class 'contertop'.*Did you mean countertop"):
+    file.write_text(file.read_text().replace('"floor"', '"flor"'))
+    with pytest.raises(InputError, match=r"unknown class 'flor'.*Did you mean floor"):
         ReplicaScene.open(sequence)
+
+
+def test_names_that_no_pixel_has_do_not_refuse_a_scene(sequence: Path, frames: list[RoomFrame], tmp_path: Path) -> None:
+    file = sequence.parent / "info_semantic.json"
+    info = json.loads(file.read_text())
+    names = ("other-leaf", "anonymize_picture", "anonymize_text", "non-plane", "gizmo")
+    info["classes"] += [{"id": 200 + number, "name": name} for number, name in enumerate(names)]
+    file.write_text(json.dumps(info))
+    prepare_scene(ReplicaScene.open(sequence), tmp_path / "scene")
+    assert_gives_back_the_room(tmp_path / "scene", frames)
+
+
+def test_objects_without_a_class_are_other(sequence: Path, frames: list[RoomFrame], tmp_path: Path) -> None:
+    """They are stored as class 0, as pixels of no object are, which stay void."""
+    file = sequence.parent / "info_semantic.json"
+    info = json.loads(file.read_text())
+    info["classes"].append({"id": 0, "name": "undefined"})
+    path = sequence / "semantic_instance" / "semantic_instance_0.png"
+    instances, classes = np.array(Image.open(path)), sequence / "semantic_class" / "semantic_class_0.png"
+    number = int(np.bincount(instances[instances > 0]).argmax())
+    next(entry for entry in info["objects"] if entry["id"] == number)["class_name"] = "undefined"
+    file.write_text(json.dumps(info))
+    stored = np.array(Image.open(classes))
+    stored[instances == number] = 0
+    Image.fromarray(stored).save(classes)
+    scene = ReplicaScene.open(sequence)
+    frame = scene.read("0000")
+    assert frame.classes is not None
+    reduced = np.array([0] * 300)
+    for own, target in scene.classes.to(REDUCED21).items():
+        reduced[own] = target
+    assert (reduced[frame.classes][instances == number] == REDUCED21.ids["other"]).all()
+    assert (frame.classes[(stored == 0) & (instances != number)] == 0).all()
+    assert (frame.classes == 0).any()
 
 
 @pytest.mark.parametrize(
