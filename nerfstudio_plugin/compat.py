@@ -16,6 +16,7 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
 from panoptic_gs import kernels
 from panoptic_gs.errors import InputError, print_input_error
+from panoptic_gs.optimizers import Adam
 from panoptic_gs.replacing import replacing
 from panoptic_gs.splats.gaussians import MIP_COMMENT
 
@@ -87,9 +88,9 @@ def default_device() -> str:
 
 @dataclass
 class FusedAdamOptimizerConfig(AdamOptimizerConfig):
-    """Adam in one kernel for each parameter, which is several times faster on the CPU."""
+    """Adam in one pass over memory: our own kernel on the CPU, torch's fused one on a GPU."""
 
-    _target: type = field(default_factory=lambda: torch.optim.Adam)
+    _target: type = field(default_factory=lambda: Adam)
     """The optimizer class to use."""
     fused: bool = True
     """Use the fused implementation."""

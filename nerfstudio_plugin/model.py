@@ -29,6 +29,7 @@ from nerfstudio_plugin.dataparser import no_seed_points
 from nerfstudio_plugin.gaussians import initial_parameters
 from nerfstudio_plugin.ssim import SSIM
 from nerfstudio_plugin.trained_labels import TrainedLabels, UpliftedLabels, no_labels
+from panoptic_gs import kernels
 from panoptic_gs.backends.densification import default_strategy
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
@@ -204,7 +205,8 @@ class PanopticSplatfactoModel(SplatfactoModel):
             return self._training_outputs(camera)
         # nerfstudio's commands draw in the main thread; its viewer shows the error of another thread itself.
         commands = threading.current_thread() is threading.main_thread()
-        with input_errors_exit() if commands else nullcontext():
+        alone = kernels.one_torch_thread() if self.device.type == "cpu" else nullcontext()
+        with input_errors_exit() if commands else nullcontext(), alone:
             return self._evaluation_outputs(camera)
 
     def _training_outputs(self, camera: Cameras) -> dict[str, Tensor]:

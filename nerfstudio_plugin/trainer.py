@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import zipfile
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from nerfstudio_plugin.compat import config_being_evaluated, input_errors_exit, 
 from nerfstudio_plugin.dataparser import no_seed_points, require_predictions, scene_root
 from nerfstudio_plugin.pipeline import PanopticPipeline, PanopticPipelineConfig
 from nerfstudio_plugin.report import start_log
+from panoptic_gs import kernels
 from panoptic_gs.errors import InputError
 from panoptic_gs.report.training_log import TrainingLog
 from panoptic_gs.scene import Scene
@@ -150,7 +152,8 @@ class PanopticTrainer(Trainer):
             return
         self.step = max(0, self._start_step - 1)
         self.config = replace(self.config, max_num_iterations=remaining)
-        with input_errors_exit():
+        on_host = self.device == "cpu"
+        with input_errors_exit(), kernels.one_torch_thread() if on_host else nullcontext():
             super().train()
 
     @check_main_thread

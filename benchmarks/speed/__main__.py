@@ -2,26 +2,26 @@
 from __future__ import annotations
 
 import json
-import os
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-# Before torch is imported: its idle threads would spin on the cores that the kernels need.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 import tyro
 from rich.console import Console
 
 from benchmarks.speed import device, workloads
+from benchmarks.speed.beside import beside_rows
 from benchmarks.speed.host_table import host_goals, host_table
-from benchmarks.speed.rasterize import rasterizer_rows, training_rows
+from benchmarks.speed.plugin import demo_iteration
+from benchmarks.speed.rasterize import rasterizer_rows, training_iteration, training_rows
 from benchmarks.speed.table import speed_table
 from benchmarks.speed.timing import machine
-from benchmarks.speed.uplift import uplift_rows
+from benchmarks.speed.uplift import uplift_rows, voronoi
 from benchmarks.speed.workloads import Workload
-from panoptic_gs import Camera, InputError, Splats
+from panoptic_gs import Camera, InputError, LabelVotes, Splats, rasterization, render_panoptic
 from panoptic_gs.backends import gsplat
 
 
@@ -39,6 +39,9 @@ class Speed:
     """Timed calls of each row; the median is printed."""
     threads: int | None = None
     """torch's number of threads; by default as torch decides."""
+    beside: int = 0
+    """Measure beside up to this many processes that keep a core busy each, instead: how much longer calls take then.
+    With nerfstudio, one of them is an iteration of ns-train on the demo's scene."""
 
 
 def main(config: Speed) -> None:
@@ -48,9 +51,15 @@ def main(config: Speed) -> None:
     found = machine(config.device)
     scene = workloads.load(config.garden)
     room = workloads.room()
-    rows = _on_cuda(scene, room, config) if config.device == "cuda" else _on_cpu(scene, room, config, found)
+    goals: list[dict[str, Any]] = []
+    if config.beside:
+        rows = _beside(scene, room, config)
+    elif config.device == "cuda":
+        rows = _on_cuda(scene, room, config)
+    else:
+        rows = _on_cpu(scene, room, config, found)
+        goals = host_goals(rows, scene.name, room.name)
     tables = [speed_table(rows, found)]
-    goals = host_goals(rows, scene.name, room.name) if config.device == "cpu" else []
     if goals:
         tables.append(host_table(goals))
     Console(width=None if Console().is_terminal else 150).print(*tables)
@@ -62,6 +71,34 @@ def main(config: Speed) -> None:
         )
         with config.out.with_suffix(".txt").open("w") as file:
             Console(file=file, width=150).print(*tables)
+
+
+def _beside(scene: Workload, room: Workload, config: Speed) -> list[dict[str, Any]]:
+    """Training, and what is seen of a trained scene, while other processes run."""
+    splats = Splats(scene.means, scene.quats, scene.scales, scene.opacities, scene.colors[:, None])
+    camera = Camera(scene.viewmat, scene.K, scene.width, scene.height)
+    label_map = voronoi(200, scene.width, scene.height)
+    votes = LabelVotes(len(splats))
+    votes.add(splats, camera, label_map)
+    labels = votes.finish()
+    calls: dict[str, Callable[[], object]] = {
+        "RGB forward": lambda: rasterization(
+            splats.means, splats.quats, splats.scales, splats.opacities, scene.colors, camera.viewmat[None],
+            camera.K[None], camera.width, camera.height,
+        ),
+        "uplift one more view, 200 labels": lambda: votes.add(splats, camera, label_map),
+        "render panoptic, 200 labels": lambda: render_panoptic(splats, labels, camera),
+    }  # fmt: skip
+    training = {"training iteration (SH 3, L1 + SSIM, Adam)": training_iteration(room, "cpu")}
+    rows = beside_rows(room.name, training, config.beside, config.repeat)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            demo = {"training iteration, ns-train": demo_iteration(Path(folder))}
+        except ImportError:
+            print("nerfstudio is not installed: its training loop is left out.")
+        else:
+            rows += beside_rows("demo", demo, config.beside, config.repeat)
+    return rows + beside_rows(scene.name, calls, config.beside, config.repeat)
 
 
 def _on_cpu(scene: Workload, room: Workload, config: Speed, found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -235,5 +235,8 @@ def host_lists(workload: Workload, device: str) -> TileLists:
     order = torch.argsort(projected.depths[seen][owner], stable=True)
     order = order[torch.argsort(tile[order], stable=True)]
     offsets = torch.searchsorted(tile[order], torch.arange(rows * columns)).int().reshape(rows, columns)
-    tensors = (offsets, seen[owner[order]].int(), projected.means2d, projected.conics, workload.opacities)
-    return TileLists(workload.width, workload.height, *(tensor.contiguous().to(device) for tensor in tensors))
+    sorted_ids = seen[owner[order]].int()
+    return TileLists(
+        workload.width, workload.height, offsets, sorted_ids, projected.means2d, projected.conics,
+        workload.opacities.contiguous(),
+    ).to(device)  # fmt: skip

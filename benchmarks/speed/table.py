@@ -26,7 +26,7 @@ def speed_table(rows: Sequence[Row], found: dict[str, Any]) -> Table:
 
 
 def _milliseconds(key: str) -> Callable[[Row], str]:
-    return lambda row: f"{row[key]:.{1 if row[key] >= 2 else 3}f}"
+    return lambda row: f"{row[key]:.{1 if row[key] >= 2 else 3}f}" if key in row else ""
 
 
 def _billions(key: str) -> Callable[[Row], str]:
@@ -43,6 +43,7 @@ def _goal(row: Row) -> str:
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "ms": _milliseconds("median_ms"),
+    "mean": _milliseconds("mean_ms"),
     "least": _milliseconds("least_ms"),
     "blended/s": _billions("blended_pairs_per_s"),
     "evaluated/s": _billions("evaluated_pairs_per_s"),

@@ -8,7 +8,7 @@ DLPack. Functions ending in ``_gradient`` are the vector-Jacobian products of th
 
 from panoptic_gs import _kernels
 from panoptic_gs._kernels import PixelState, View  # pyright: ignore[reportMissingImports] (built by CMake, installed elsewhere)
-from panoptic_gs.kernels.core import active_isa, checked, multiply_add, num_threads, require_cuda
+from panoptic_gs.kernels.core import active_isa, checked, multiply_add, num_threads, one_torch_thread, require_cuda
 from panoptic_gs.kernels.image import ssim
 from panoptic_gs.kernels.merge import add_overlaps
 from panoptic_gs.kernels.rasterize import (
@@ -44,6 +44,7 @@ __all__ = [
     "multiply_add",
     "multiply_sparse",
     "num_threads",
+    "one_torch_thread",
     "paint",
     "paint_gradient",
     "project",

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -18,14 +20,46 @@ def active_isa() -> str:
     return _kernels.active_isa()
 
 
+class _OneThread(threading.local):
+    threads = 0  # that torch had in this thread before one_torch_thread; 0: outside of it
+
+
+_here = _OneThread()
+_scopes: list[int] = []
+"""The same of all threads that are inside: a thread that torch meets first meanwhile gets one thread for good."""
+
+
 def num_threads() -> int:
     """Threads that the kernels use: PANOPTIC_GS_NUM_THREADS from the environment, else as many as torch.
 
-    torch's own threads spin for a while after each operation (unless OMP_WAIT_POLICY=PASSIVE was set before it was
-    imported), at the cost of whoever needs the cores then. On few cores ``torch.set_num_threads(1)`` with
-    PANOPTIC_GS_NUM_THREADS set to the number of cores avoids that.
+    Within :func:`one_torch_thread` as many as torch had before.
     """
-    return int(os.environ.get("PANOPTIC_GS_NUM_THREADS") or 0) or torch.get_num_threads()
+    fixed = int(os.environ.get("PANOPTIC_GS_NUM_THREADS") or 0)
+    return fixed or _here.threads or max([torch.get_num_threads(), *_scopes])
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch compute on the calling thread alone, and the kernels on as many threads as torch had.
+
+    torch starts its threads for every operation on some ten thousand numbers, gives each an equal part, and waits,
+    spinning, for the last: hundreds of times in a training step. Where another process keeps one core busy, each wait
+    may take as long as that process's turn, and a step ten times as long. Our kernels start theirs some dozen times,
+    hand out small pieces, and do without helpers that are late. For loops that spend most of their time in kernels.
+    May be nested, and entered by several threads at once.
+    """
+    if _here.threads:
+        yield
+        return
+    _here.threads = max([torch.get_num_threads(), *_scopes])
+    _scopes.append(_here.threads)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(_here.threads)
+        _scopes.remove(_here.threads)
+        _here.threads = 0
 
 
 def multiply_add(rounds: int) -> float:

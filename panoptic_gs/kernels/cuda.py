@@ -41,6 +41,11 @@ class TileLists(NamedTuple):
         """The fields that are tensors, in order."""
         return self.offsets, self.flatten_ids, self.means2d, self.conics, self.opacities
 
+    def to(self, device: torch.device | str) -> TileLists:
+        """The lists on a device."""
+        names = "offsets", "flatten_ids", "means2d", "conics", "opacities"
+        return self._replace(**{name: getattr(self, name).to(device) for name in names})
+
 
 class VoteSlots(NamedTuple):
     """Where label votes go; see :class:`panoptic_gs.backends.cuda_sums.DeviceVotes`."""

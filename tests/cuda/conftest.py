@@ -81,9 +81,7 @@ class Machine:
 
     def lists(self, lists: TileLists) -> TileLists:
         """The lists on this machine's device."""
-        return TileLists(
-            lists.width, lists.height, *(tensor.to(self.device) for tensor in lists.tensors), lists.alpha_max
-        )
+        return lists.to(self.device)
 
 
 class Emulated(Machine):

@@ -9,7 +9,6 @@ from cuda_scenes import host_lists, label_scene
 from panoptic_gs import kernels
 from panoptic_gs.backends.cuda_sums import DeviceFeatures, DeviceVotes
 from panoptic_gs.kernels import cuda as cuda_kernels
-from panoptic_gs.kernels.cuda import TileLists
 
 
 def run(device: torch.device, count: int) -> None:
@@ -21,7 +20,7 @@ def run(device: torch.device, count: int) -> None:
     counted = kernels.VoteStore(count)
     for camera, labels in zip(cameras, maps):
         host = host_lists(splats, camera)
-        lists = TileLists(host.width, host.height, *(tensor.to(device) for tensor in host.tensors))
+        lists = host.to(device)
         votes.add(lists, labels.to(device), None)
         votes.add(lists, noise.to(device), weights)
         sums.add(lists, features, None)
