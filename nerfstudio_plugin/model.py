@@ -315,7 +315,11 @@ class PanopticSplatfactoModel(SplatfactoModel):
         """PSNR of the view and the number of Gaussians."""
         truth = self.composite_with_background(self.get_gt_img(batch["image"]), outputs["background"])
         with torch.no_grad():
-            error = torch.nn.functional.mse_loss(outputs["rgb"], truth)
+            squares = (outputs["rgb"] - truth) ** 2
+            mask = batch.get("mask")
+            if mask is not None:
+                squares = squares[self._downscale_if_required(mask)[..., 0].to(squares.device) > 0]
+            error = squares.mean()
         metrics: dict[str, Any] = {"psnr": -10 * torch.log10(error), "gaussian_count": self.num_points}
         self.camera_optimizer.get_metrics_dict(metrics)
         return metrics
@@ -341,8 +345,18 @@ class PanopticSplatfactoModel(SplatfactoModel):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Splatfacto's metrics (LPIPS where its weights are present), colour and panoptic beside their truth."""
-        metrics, images = super().get_image_metrics_and_images(outputs, batch)
+        """Splatfacto's metrics (LPIPS where its weights are present), colour and panoptic beside their truth.
+
+        Pixels that a mask hides are left out of PSNR; for SSIM and LPIPS, which look at neighbourhoods, they are equal.
+        """
+        compared, hidden = outputs, 0.0
+        if "mask" in batch:
+            mask = self._downscale_if_required(batch["mask"]).to(self.device) > 0
+            photo = self.composite_with_background(self.get_gt_img(batch["image"]), outputs["background"])
+            compared = {**outputs, "rgb": torch.where(mask, outputs["rgb"], photo)}
+            hidden = 1 - float(mask.float().mean())
+        metrics, images = super().get_image_metrics_and_images(compared, batch)
+        metrics["psnr"] += 10 * math.log10(max(1 - hidden, 1e-6))  # its mean error is one over all pixels
         if math.isnan(metrics["lpips"]):
             metrics = {name: value for name, value in metrics.items() if "lpips" not in name}
         if "panoptic_gt" in batch:

@@ -71,17 +71,18 @@ class EvaluationReport:
 
     def add(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
         """Count one view; what ``PanopticSplatfactoModel.on_evaluated`` is called with."""
-        photo = batch["image"][..., :3].cpu()
-        if photo.is_floating_point():
-            photo = (255 * photo).round().to(torch.uint8)
+        model = self._pipeline.model
+        shown = model.composite_with_background(model.get_gt_img(batch["image"]), outputs["background"])
+        photo = (255 * shown).round().to(torch.uint8).cpu()
         rgb = (255 * outputs["rgb"].detach().clamp(0, 1)).round().to(torch.uint8).cpu()
-        truth = batch.get("panoptic_gt")
+        truth, mask = batch.get("panoptic_gt"), batch.get("mask")
         self._evaluator.add(View(
             self._frames[int(batch["image_idx"])].stem,
             outputs["segment_id"][..., 0].to(torch.int64).cpu().numpy(),
             None if truth is None else truth.cpu().numpy(),
             photo.numpy(),
             rgb.numpy(),
+            None if mask is None else mask[..., 0].cpu().numpy(),
         ))  # fmt: skip
 
     def write(

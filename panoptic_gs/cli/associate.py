@@ -61,7 +61,8 @@ class Associate(PlacedSplats):
         labelled = self.labelled or self.out.absolute().parent / "labelled"
         self._require_outputs(labelled)
         scene = Scene.load(self.data)
-        masks = _on_cameras(read_masks(self.masks, _photo_sizes(scene)), scene, self.split)
+        masks_of_photos = read_masks(self.masks, _photo_sizes(scene))
+        masks = _on_cameras(masks_of_photos, scene, self.split)
         splats, said = self._splats(scene, console)
         with progress_bars(console) as show:
             cameras = {frame.stem: frame.camera for frame in scene.frames}
@@ -70,7 +71,9 @@ class Associate(PlacedSplats):
             labels = uplift_labels(
                 splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), rasterize_mode=self.rasterize_mode
             )
-        _save(self.out, labelled, splats, labels, maps, overwrite=self.overwrite)
+        # Uplifting takes maps on the ideal cameras' pixels; a folder of maps holds those of the photos, lens and all.
+        of_photos = association.scene(masks_of_photos)
+        _save(self.out, labelled, splats, labels, of_photos, overwrite=self.overwrite)
         _print_summary(console, association, masks)
         written = [self.out, labelled]
         console.print(f"Written: {escape(str(self.out))} (panoptic maps), {escape(str(labelled))} (labelled splats)")
@@ -102,9 +105,7 @@ class Associate(PlacedSplats):
 
 
 def _photo_sizes(scene: Scene) -> dict[str, tuple[int, int]]:
-    from panoptic_gs.files import image_size
-
-    return {frame.stem: image_size(frame.image_path) for frame in scene.frames}
+    return {frame.stem: (frame.sensor.width, frame.sensor.height) for frame in scene.frames}
 
 
 def _on_cameras(masks: ImageMasks, scene: Scene, split: str) -> ImageMasks:

@@ -54,7 +54,10 @@ class Evaluate(Output):
         console = self.console()
         rules = [Protocol.parse(name) for name in self.protocols]
         pred, gt = _load(self.pred, "panoptic"), _load(self.gt, "panoptic_gt")
-        document: dict = {"prediction": pred.source, "truth": gt.source, "splits": {}}
+        pred, gt, notes = _on_the_same_pixels(pred, gt, (self.gt, self.pred))
+        for note in notes:
+            console.print(f"[yellow]{escape(note)}")
+        document: dict = {"prediction": pred.source, "truth": gt.source, "notes": notes, "splits": {}}
         for split, stems in self._views(gt).items():
             views = sorted(stems, key=view_order)
             missing = [stem for stem in views if stem not in pred.maps]
@@ -110,6 +113,33 @@ def _load(folder: Path, subfolder: str) -> PanopticScene:
         f"a folder of COCO panoptic maps, or a scene folder with {subfolder}/",
         "Check the path; panoptic.json lists the maps, their segments and the categories.",
     )
+
+
+def _on_the_same_pixels(
+    pred: PanopticScene, gt: PanopticScene, folders: tuple[Path, Path]
+) -> tuple[PanopticScene, PanopticScene, list[str]]:
+    """Both as the scene's photos see them, void where masks hide them; the truth of renders on the renders' pixels.
+
+    Without a scene folder around the maps, and where its photos are plain, they stay as they are.
+    """
+    from panoptic_gs.scene import Scene, has_cameras
+    from panoptic_gs.scene.maps import folder_of_renders
+
+    root = next((f for given in folders for f in (given, given.resolve().parent) if has_cameras(f)), None)
+    if root is None:
+        return pred, gt, []
+    try:
+        scene = Scene.load(root)
+        if not scene.photos_differ:
+            return pred, gt, []
+        gt = scene.of_photos(gt, Path(gt.source).name)
+        if folder_of_renders(Path(pred.source)) is not None:
+            return pred, scene.on_cameras(gt), scene.notes
+        return scene.of_photos(pred, Path(pred.source).name), gt, scene.notes
+    except InputError as error:
+        if any(Path(part.source) in Path(error.source).parents for part in (pred, gt)):
+            raise
+        return pred, gt, [f"the photos' lenses and masks are not looked at: {error}"]
 
 
 def _find_splits(*folders: Path) -> Path:

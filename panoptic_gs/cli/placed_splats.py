@@ -41,7 +41,7 @@ class PlacedSplats(Output):
         has_colors: bool = True,
         notes: Sequence[str] = (),
     ) -> tuple[Splats, dict[str, Any]]:
-        """The Gaussians in the scene's frame, and what ``--json`` says of it; notes are printed.
+        """The Gaussians in the scene's frame, and what ``--json`` says of it; notes, the scene's too, are printed.
 
         Args:
             splats, scene, source, has_colors: see :func:`panoptic_gs.uplift.placement.place`.
@@ -57,11 +57,13 @@ class PlacedSplats(Output):
         placed = place(splats, scene, source, frame=self.frame, has_colors=has_colors, rasterize_mode=mode,
                        check=self.check_photos)  # fmt: skip
         said = [*notes, *placed.notes]
+        for note in scene.notes:
+            console.print(f"[yellow]{escape(str(scene.root))}: {escape(note)}")
         for note in said:
             console.print(f"[yellow]{escape(source.name)}: {escape(note)}")
         if placed.placement is not None:
             console.print(f"[dim]Renders and photos: {_figures(placed)}")
-        return placed.splats, {"notes": said, "placement": as_json(placed)}
+        return placed.splats, {"notes": [*scene.notes, *said], "placement": as_json(placed)}
 
 
 def as_json(placed: Placed) -> dict[str, float] | None:

@@ -16,7 +16,8 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.errors import InputError
 from panoptic_gs.replacing import require_replaceable
-from panoptic_gs.scene import Scene
+from panoptic_gs.scene import Frame, Scene
+from panoptic_gs.scene.confidence import ConfidenceMaps
 from panoptic_gs.splats import read_splats
 
 
@@ -75,10 +76,10 @@ class Uplift(PlacedSplats):
             for frame in track(frames, description="Uplifting", console=console):
                 yield frame.camera, frame.fit_labels(labelling.maps[frame.stem])
 
+        confidences = scene.load_confidence(self.panoptic) if self.weight_by_confidence else None
         weights = None
-        if self.weight_by_confidence:
-            confidences = scene.load_confidence(self.panoptic)
-            weights = (frame.fit_labels(confidences.read(frame.stem)) for frame in frames)
+        if confidences is not None or any(frame.mask_path or frame.has_alpha for frame in frames):
+            weights = (_weights(frame, confidences) for frame in frames)
         labels = uplift_labels(splats, views(), weights, void=self.void, rasterize_mode=mode)
         segment_ids, confidence = labels.best()
         if not (segment_ids > 0).any():
@@ -98,3 +99,12 @@ class Uplift(PlacedSplats):
         console.print(f"Written: {written[0]}, labels.safetensors, segments.json", markup=False)
         self.finish(written, gaussians=len(splats), labelled=int(labelled.sum()), segments=len(labelling.segments),
                     **said)  # fmt: skip
+
+
+def _weights(frame: Frame, confidences: ConfidenceMaps | None) -> np.ndarray:
+    """What each pixel's vote counts, ``[H, W]`` float32: its confidence, nothing under the photo's mask."""
+    weights = np.ones((frame.camera.height, frame.camera.width), np.float32)
+    if confidences is not None:
+        weights = frame.fit_labels(confidences.read(frame.stem))
+    counting = frame.counting()
+    return weights if counting is None else weights * counting

@@ -22,6 +22,7 @@ from panoptic_gs.report.objects import ObjectRow, labelled_objects, mapped_objec
 from panoptic_gs.report.training_log import TrainingLog
 from panoptic_gs.report.views import mapped_views, rendered_views
 from panoptic_gs.scene import Frame, Scene, has_cameras
+from panoptic_gs.scene.maps import unposed
 from panoptic_gs.uplift.checkpoint import is_run
 
 
@@ -96,18 +97,22 @@ def make_report(
     truth = data.load_panoptic(options.truth) if (data.root / options.truth / "panoptic.json").is_file() else None
     facts = {"source": str(source), "scene": str(data.root)}
     if maps is not None:
-        labelling = PanopticScene.load(maps, stems=[frame.stem for frame in data.frames])
+        labelling = PanopticScene.load(maps, [*(frame.stem for frame in data.frames), *unposed(data.frames)])
+        if not (source / "rgb").is_dir():
+            labelling = data.of_photos(labelling, maps.name)
         views = mapped_views(labelling, maps, data, options.split or "all", source / "rgb", truth)
         objects = mapped_objects(labelling)
     else:
         if run is not None:
-            _require_unmoved(run, data.root)
+            _require_unmoved(run, data)
         trained_as = None if training is None else training.origin.get("rasterize_mode")
         mode = options.rasterize_mode or ("antialiased" if trained_as == "antialiased" else "classic")
         scene = open_scene(source).scene
         views = rendered_views(scene, _frames(data, options.split, training), truth, mode)
         objects = labelled_objects(scene, [frame.camera for frame in data.frames], options.meters_per_unit)
         facts |= {"Gaussians": f"{len(scene.splats):,}"}
+    if data.notes:
+        facts["notes"] = "; ".join(data.notes)
     return SceneReport(
         scene_title(data.root),
         evaluate_views(views, options.max_views, options.width, progress),
@@ -172,22 +177,15 @@ class _Moved:
     scale: float
 
 
-@dataclass(frozen=True)
-class _Applied:
-    applied_transform: Annotated[np.ndarray, Array(None, 4)] | None = None
-
-
-def _require_unmoved(run: Path, root: Path) -> None:
+def _require_unmoved(run: Path, data: Scene) -> None:
     """The Gaussians have to be where the scene folder's cameras are."""
     file = run / "dataparser_transforms.json"
     if not file.is_file():
         return
     mend = "Train again."
     moved = read_record(file, _Moved, mend=mend)
-    transforms = root / "transforms.json"
-    applied = read_record(transforms, _Applied).applied_transform if transforms.is_file() else None
-    expected = np.eye(4)[:3] if applied is None else applied[:3]
-    if moved.transform.shape != (3, 4) or expected.shape != (3, 4):
+    expected = data.applied[:3]
+    if moved.transform.shape != (3, 4):
         raise InputError(file, f"a transform of shape {list(moved.transform.shape)}", "3×4 numbers", mend)
     if np.abs(moved.transform - expected).max() <= 1e-4 and abs(moved.scale - 1) < 1e-4:
         return

@@ -29,6 +29,7 @@ class View:
         truth: ``[H', W']`` true segment ids, where there are any.
         photo: ``[H, W, 3]`` uint8.
         rendered: ``[H, W, 3]`` uint8, the rendered colours.
+        counting: ``[H, W]`` bool, which pixels of the photo count; None where all do.
     """
 
     name: str
@@ -36,13 +37,17 @@ class View:
     truth: np.ndarray | None = None
     photo: np.ndarray | None = None
     rendered: np.ndarray | None = None
+    counting: np.ndarray | None = None
 
     @property
     def psnr(self) -> float | None:
         """Of the rendered colours, in dB; None without both pictures or for equal ones."""
         if self.photo is None or self.rendered is None or self.photo.shape != self.rendered.shape:
             return None
-        error = np.mean((self.photo.astype(np.float32) - self.rendered.astype(np.float32)) ** 2)
+        squares = (self.photo.astype(np.float32) - self.rendered.astype(np.float32)) ** 2
+        if self.counting is not None:
+            squares = squares[self.counting]
+        error = squares.mean() if squares.size else 0
         return float(10 * np.log10(255.0**2 / error)) if error > 0 else None
 
 
@@ -84,7 +89,7 @@ def mapped_views(
     """The views of photos as panoptic maps show them.
 
     Args:
-        maps: the maps.
+        maps: the maps; of photos as :meth:`Scene.of_photos` gives them, rendered ones as they are.
         folder: where they are from, for errors.
         data: the photos.
         split: of ``splits.json``, or ``all``.
@@ -115,4 +120,4 @@ def mapped_views(
 
 def _beside_photo(frame: Frame, ids: np.ndarray, rendered: np.ndarray | None, truth: PanopticScene | None) -> View:
     true_ids = None if truth is None or frame.stem not in truth.maps else frame.fit_labels(truth.maps[frame.stem])
-    return View(frame.stem, ids, true_ids, frame.read_image(), rendered)
+    return View(frame.stem, ids, true_ids, frame.read_image(), rendered, frame.counting())

@@ -22,7 +22,7 @@ from panoptic_gs.scene.colmap import read_colmap
 from panoptic_gs.scene.confidence import FOLDER as CONFIDENCE
 from panoptic_gs.scene.confidence import ConfidenceMaps
 from panoptic_gs.scene.frame import Frame
-from panoptic_gs.scene.maps import PhotoMaps, require_masks, unposed
+from panoptic_gs.scene.maps import CameraMaps, PhotoMaps, require_masks, unposed
 from panoptic_gs.scene.orientation import exif_orientation
 from panoptic_gs.scene.photo_paths import find_file, is_outside, require_unique, stems
 from panoptic_gs.scene.rectification import MAX_FOV
@@ -114,6 +114,20 @@ class Scene:
                 f"maps of {name}/ are taken to be of the pixels as they are stored"
             )
         return PanopticScene(panoptic.categories, panoptic.segments, maps, panoptic.source)
+
+    def on_cameras(self, panoptic: PanopticScene) -> PanopticScene:
+        """Maps of the scene's photos on the pixels of their ideal cameras, as they are rendered."""
+        return PanopticScene(
+            panoptic.categories, panoptic.segments, CameraMaps(self.frames, panoptic.maps), panoptic.source
+        )
+
+    @property
+    def photos_differ(self) -> bool:
+        """Whether the photos' own pixels are not simply the ideal cameras': for lenses, masks, alpha, EXIF."""
+        return any(
+            frame.distortion or frame.mask_path or frame.has_alpha or exif_orientation(frame.image_path) > 1
+            for frame in self.frames
+        )
 
     def load_confidence(self, folder: str = "panoptic") -> ConfidenceMaps:
         """The confidence maps beside the panoptic maps of a subfolder.

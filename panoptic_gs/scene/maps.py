@@ -62,6 +62,36 @@ class PhotoMaps(Mapping[str, np.ndarray]):
         return turned, stretched
 
 
+class CameraMaps(Mapping[str, np.ndarray]):
+    """Maps of photos on the pixels of their ideal cameras, made at each access; maps of other photos stay out."""
+
+    def __init__(self, frames: Sequence[Frame], maps: Mapping[str, np.ndarray]) -> None:
+        self._frames, self._maps = {frame.stem: frame for frame in frames if frame.stem in maps}, maps
+
+    def __getitem__(self, stem: str) -> np.ndarray:
+        return self._frames[stem].fit_labels(self._maps[stem])
+
+    def __contains__(self, stem: object) -> bool:
+        return stem in self._frames
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+
+def folder_of_renders(folder: Path) -> Path | None:
+    """The folder that ``panoptic-gs render`` wrote these maps into, with ``rgb/`` beside them; None for other maps.
+
+    Rendered maps are on the ideal cameras' pixels, those of a scene folder on the photos', lens and all.
+    """
+    for candidate in (folder, folder.absolute().parent):
+        if (candidate / "rgb").is_dir() and not (candidate / "transforms.json").is_file():
+            return candidate
+    return None
+
+
 def require_masks(frames: Sequence[Frame]) -> list[str]:
     """Look into every mask once.
 

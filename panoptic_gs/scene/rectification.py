@@ -41,7 +41,7 @@ class Rectification:
         """Rectify colours ``[H, W, C]`` uint8 by bilinear interpolation; beyond the border they go on as it is."""
         height, width = pixels.shape[:2]
         grid = np.stack([(2 * self.columns + 1) / width - 1, (2 * self.rows + 1) / height - 1], axis=-1)
-        photo = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+        photo = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
         result = F.grid_sample(photo, torch.from_numpy(grid)[None], padding_mode="border", align_corners=False)
         return result[0].permute(1, 2, 0).round_().clamp_(0, 255).to(torch.uint8).numpy()
 

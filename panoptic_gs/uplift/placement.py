@@ -16,6 +16,7 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
+from panoptic_gs.label_maps import resize_nearest
 from panoptic_gs.rasterize import rasterization
 from panoptic_gs.scene import Frame, Scene
 from panoptic_gs.splats import Splats
@@ -230,6 +231,9 @@ def placement_of(splats: Splats, frames: Sequence[Frame], rasterize_mode: Raster
         seen = np.asarray(photo.resize((camera.width, camera.height), Image.Resampling.BOX), dtype=np.float64) / 255
         # Holes between the Gaussians say nothing of where they are, so pixels count as far as they are covered.
         weight = alphas[0, ..., 0].double().cpu().numpy()
+        counting = frame.counting()
+        if counting is not None:
+            weight = weight * resize_nearest(counting, camera.width, camera.height)
         drawn = (colors[0, ..., :3] / alphas[0].clamp_min(1e-6)).clamp(0, 1).double().cpu().numpy()
         total = max(float(weight.sum()), 1e-12)
         errors.append(float((weight[..., None] * (drawn - seen) ** 2).sum()) / (3 * total))

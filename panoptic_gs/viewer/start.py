@@ -58,6 +58,8 @@ def start_viewer(
     opened = open_scene(scene, max_gaussians)
     photos = None if data is None else Scene.load(data)
     if photos is not None:
+        for note in photos.notes:
+            say(note)
         placed = place(opened.scene.splats, photos, scene, refuse=False)
         opened = replace(opened, scene=opened.scene._replace(splats=placed.splats))
         for note in placed.notes:
