@@ -132,15 +132,21 @@ def _images_binary(file: Path) -> Iterator[_Image]:
         yield name, values[1:5], values[5:8], values[8]
 
 
+def _single(positions: np.ndarray) -> np.ndarray:
+    """As float32; what is beyond it becomes infinite, which the caller refuses."""
+    with np.errstate(over="ignore"):
+        return positions.astype(np.float32)
+
+
 def _points_binary(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
     data = file.read_bytes()
     count, offset = _count(data, 51, file), 8
-    positions, colors = np.empty((count, 3), np.float32), np.empty((count, 3), np.uint8)
+    positions, colors = np.empty((count, 3)), np.empty((count, 3), np.uint8)
     for index in range(count):
         values = struct.unpack_from("<Q3d3BdQ", data, offset)
         positions[index], colors[index] = values[1:4], values[4:7]
         offset += 51 + 8 * values[8]
-    return (positions, colors) if count else None
+    return (_single(positions), colors) if count else None
 
 
 def _lines(file: Path) -> list[str]:
@@ -158,6 +164,8 @@ def _images_text(file: Path) -> Iterator[_Image]:
     for line in _lines(file)[::2]:
         if line.strip():
             _, *pose, camera_id, name = line.split(maxsplit=9)
+            if len(pose) != 7:
+                raise ValueError(f"a line of {len(pose) + 3} fields, where an image has 10: '{line[:60]}'")
             yield name, tuple(map(float, pose[:4])), tuple(map(float, pose[4:7])), int(camera_id)
 
 
@@ -169,4 +177,4 @@ def _points_text(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
     colors = values[:, 3:]
     if not ((colors >= 0) & (colors <= 255)).all():
         raise ValueError("a colour that is not 0 … 255")
-    return values[:, :3].astype(np.float32), colors.astype(np.uint8)
+    return _single(values[:, :3]), colors.astype(np.uint8)

@@ -331,3 +331,35 @@ def test_a_photo_of_200_megapixels_is_refused_by_name(tmp_path: Path) -> None:
     Image.new("1", (16320, 12240)).save(root / "images" / "0001.png")
     with pytest.raises(InputError, match=r"0001\.png.*too many pixels"):
         Scene.load(root)
+
+
+SMALL = Lens("OPENCV", 12, 8, 7.0, more=(("k1", -0.1),))
+
+
+@pytest.mark.parametrize("source", ["transforms", "colmap text", "colmap binary"])
+def test_random_mutations_are_read_or_refused_and_nothing_else(tmp_path: Path, source: str) -> None:
+    root = write_capture(tmp_path, capture(SMALL, 2), source)  # type: ignore[arg-type]
+    folder = root if source == "transforms" else root / "colmap" / "sparse" / "0"
+    names = ["transforms.json"] if source == "transforms" else sorted(path.name for path in folder.iterdir())
+    rng = np.random.default_rng(0)
+    tokens = [b"-1", b"1e400", b"NaN", b"null", b"[]", b'"x"', b"9" * 30, b"\xff", b"", b"0", b"{", b"\0", b"1e308"]
+    refused = 0
+    for _ in range(150):
+        file = folder / names[rng.integers(len(names))]
+        before = file.read_bytes()
+        data = bytearray(before)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(len(data) + 1))
+            if source == "colmap binary" and rng.random() < 0.7:
+                data[at : at + 8] = rng.bytes(8)
+            else:
+                data[at : at + int(rng.integers(0, 12))] = tokens[rng.integers(len(tokens))]
+        file.write_bytes(bytes(data[: int(rng.integers(len(data) + 1))] if rng.random() < 0.1 else data))
+        try:
+            scene = Scene.load(root)
+            for frame in scene.frames:
+                frame.read_image()
+        except InputError:
+            refused += 1
+        file.write_bytes(before)
+    assert refused > 50
