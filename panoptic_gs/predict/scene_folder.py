@@ -135,7 +135,8 @@ def write_known_scene(folder: Path, known: Scene, points: Points | None, progres
     for number, frame in enumerate(known.frames, 1):
         photo = Photo.open(frame.image_path, upright=frame.orientation != 1)
         name = _copy_photo(photo, folder / "images", frame.stem, keep_alpha=True)
-        entries.append(PosedPhoto(f"images/{name}", frame.sensor, frame.distortion, _copy_mask(frame, folder)))
+        camera = frame.sensor.resized(photo.width, photo.height)  # which may have been shrunk
+        entries.append(PosedPhoto(f"images/{name}", camera, frame.distortion, _copy_mask(frame, folder)))
         progress("Writing photos", number, len(known.frames))
     _write_transforms(folder, entries, known.points if points is None else points)
     if known.splits:

@@ -29,6 +29,9 @@ from panoptic_gs.scene.rectification import MAX_FOV
 from panoptic_gs.scene.splits import read_splits
 from panoptic_gs.scene.transforms import PosedPhoto, read_transforms, write_transforms
 
+MOST_PIXELS = 1 << 26
+"""Photos of more pixels are shrunk while they are read."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -241,6 +244,7 @@ def _of_transforms(root: Path, max_fov: float) -> tuple[Scene, _Named]:
             camera = entry.camera(*size)
         except InputError as error:
             raise error.inside(source) from error
+        camera = _bounded(camera, path, notes)
         mask = None if entry.mask_path is None else find_file(root, entry.mask_path, source)
         frames.append(Frame(stem, path, camera, entry.lens, mask, orientation, max_fov))
         if entry.lens_note is not None and entry.lens_note not in notes:
@@ -263,17 +267,29 @@ def _of_transforms(root: Path, max_fov: float) -> tuple[Scene, _Named]:
 def _of_colmap(root: Path, max_fov: float) -> tuple[Scene, _Named]:
     model = read_colmap(_colmap_model(root))
     paths = [find_file(root / "images", name, _colmap_model(root)) for name, _, _ in model.images]
-    frames = []
+    frames: list[Frame] = []
+    notes: list[str] = []
     for (_, camera, lens), path, stem in zip(model.images, paths, stems(paths)):
         orientation = _orientation(path, image_size(path), (camera.width, camera.height), "COLMAP")
-        frames.append(Frame(stem, path, camera, lens, None, orientation, max_fov))
-    return _sorted(root, frames, model.points, np.eye(4), []), {}
+        frames.append(Frame(stem, path, _bounded(camera, path, notes), lens, None, orientation, max_fov))
+    return _sorted(root, frames, model.points, np.eye(4), notes), {}
 
 
 def _sorted(
     root: Path, frames: list[Frame], points: Points | None, applied: np.ndarray, notes: list[str]
 ) -> Scene:  # fmt: skip
     return Scene(root, tuple(sorted(frames, key=lambda frame: frame.stem)), points, {}, applied, notes)
+
+
+def _bounded(camera: Camera, path: Path, notes: list[str]) -> Camera:
+    """The camera of a photo, halved until it is one that every view of a scene can be rendered and kept as."""
+    divisor = 1
+    while camera.width * camera.height > MOST_PIXELS * divisor**2:
+        divisor *= 2
+    if divisor == 1:
+        return camera
+    notes.append(f"{path.name} has {camera.width}×{camera.height} pixels and is read at 1/{divisor} of its sides")
+    return camera.resized(camera.width // divisor, camera.height // divisor)
 
 
 def _orientation(path: Path, stored: tuple[int, int], size: tuple[int, int], by: str) -> int:

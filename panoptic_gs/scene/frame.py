@@ -29,7 +29,7 @@ class Frame:
     Args:
         stem: what maps, masks and splits call it.
         image_path: the photo's file.
-        sensor: the camera of the photo's own pixels, lens and all.
+        sensor: the camera of the photo's own pixels, lens and all; photos of another size are shrunk to it when read.
         distortion: the lens.
         mask_path: file that says which pixels count; all where there is none.
         orientation: EXIF's, where the stored pixels have to be turned to be those of ``sensor``; else 1.
@@ -62,7 +62,10 @@ class Frame:
 
     def read_photo(self) -> np.ndarray:
         """The photo's own pixels, ``[H, W, 3]`` uint8, or ``[H, W, 4]`` where some are transparent."""
-        return turned(read_photo(self.image_path), self.orientation)
+        size = (self.sensor.width, self.sensor.height)
+        return turned(
+            read_photo(self.image_path, size[::-1] if self.orientation >= _TURNED else size), self.orientation
+        )
 
     def read_pixels(self) -> np.ndarray:
         """The photo ``[H, W, 3]`` or ``[H, W, 4]`` as the ideal camera sees it (bilinear)."""

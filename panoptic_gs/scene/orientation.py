@@ -6,8 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import opened_image
 from panoptic_gs.label_maps import same_shape
 
 _TAG = 0x0112
@@ -19,11 +20,11 @@ _PATCHES = (32, 16, 14, 8)  # what networks round sides to multiples of
 def exif_orientation(path: Path) -> int:
     """How an image is to be turned, 1 … 8, from its header; 1 where it does not say."""
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             # Pillow turns TIFFs by itself, and would decode a whole PNG in search of EXIF that it does not have.
             stated = "exif" in image.info and image.format != "TIFF"
             orientation = int(image.getexif().get(_TAG, 1)) if stated else 1
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+    except (InputError, TypeError):
         return 1
     return orientation if orientation in _TURNS else 1
 

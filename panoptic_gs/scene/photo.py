@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from panoptic_gs.errors import InputError
 from panoptic_gs.files import opened_image, read_rgb
 
 _OPAQUE = 128  # alpha from which a pixel belongs to what was cut out
@@ -16,24 +18,30 @@ _OPAQUE = 128  # alpha from which a pixel belongs to what was cut out
 
 def has_alpha(path: Path) -> bool:
     """Whether a photo's header says that pixels may be transparent."""
-    try:
-        with Image.open(path) as image:
-            return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False  # reading it says what is wrong
+    with suppress(InputError), opened_image(path) as image:  # reading the pixels says what is wrong
+        return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return False
 
 
-def read_photo(path: Path) -> np.ndarray:
+def read_photo(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """A photo as it is stored: ``[H, W, 4]`` uint8 where some pixel is transparent, else ``[H, W, 3]``.
+
+    Args:
+        path: its file.
+        size: (width, height) to shrink it to while it is decoded; its own by default.
 
     Raises:
         InputError: it is missing, truncated or no image.
     """
     if not has_alpha(path):
-        return read_rgb(path)
+        return read_rgb(path, size)
     with opened_image(path) as image:
         pixels = np.array(image.convert("RGBA"))
-    return pixels[..., :3].copy() if (pixels[..., 3] == 255).all() else pixels
+    if (pixels[..., 3] == 255).all():
+        pixels = pixels[..., :3].copy()
+    if size is None or size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
+    return resampled(pixels, lambda colors: np.asarray(Image.fromarray(colors).resize(size, Image.Resampling.BOX)))
 
 
 def composited(pixels: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:

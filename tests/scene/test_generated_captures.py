@@ -326,11 +326,16 @@ def test_counts_of_colmap_are_held_against_the_file(tmp_path: Path, file: str) -
         Scene.load(root)
 
 
-def test_a_photo_of_200_megapixels_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_photo_of_200_megapixels_is_shrunk_while_it_is_read(tmp_path: Path) -> None:
     root = write_capture(tmp_path, capture(PINHOLE, 2))
-    Image.new("1", (16320, 12240)).save(root / "images" / "0001.png")
-    with pytest.raises(InputError, match=r"0001\.png.*too many pixels"):
-        Scene.load(root)
+    file = root / "images" / "0001.png"
+    Image.open(file).convert("1").resize((16320, 10880)).save(file)
+    edit(root, lambda d: d["frames"][1].update(w=16320, h=10880, fl_x=75 * 136, fl_y=75 * 136, cx=8160, cy=5440))
+    scene = Scene.load(root)
+    assert scene.notes == ["0001.png has 16320×10880 pixels and is read at 1/2 of its sides"]
+    frame = scene.frames[1]
+    assert (frame.camera.width, frame.camera.height, float(frame.camera.K[0, 0])) == (8160, 5440, 75 * 68)
+    assert frame.read_image().shape == (5440, 8160, 3)
 
 
 SMALL = Lens("OPENCV", 12, 8, 7.0, more=(("k1", -0.1),))

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from random_lenses import brute_force_area, most_outside, random_lens
 
+from benchmarks.captures.random_lenses import brute_force_area, most_outside, random_lens
 from panoptic_gs import InputError
 from panoptic_gs.scene.lens import Distortion
 from panoptic_gs.scene.rectification import rectification, rectified_intrinsics
