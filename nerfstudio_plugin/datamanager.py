@@ -131,17 +131,19 @@ class PanopticDatamanager(FullImageDatamanager):
                         item[kind] = item[kind].to(self.device)
         return items
 
-    def labelled_views(self, refine: Callable[[Cameras], Tensor]) -> Iterator[tuple[Camera, Tensor]]:
+    def labelled_views(self, refine: Callable[[Cameras], Tensor] | None = None) -> Iterator[tuple[Camera, Tensor]]:
         """(camera, predicted segment ids ``[H, W]``) of every training view that has a label map.
 
         Args:
-            refine: the pose ``[1, 3, 4]`` that training found for a camera, which knows its number as ``cam_idx``.
+            refine: the pose ``[1, 3, 4]`` that training found for a camera, which knows its number as ``cam_idx``; by
+                default the scene's own.
         """
         for index, item in enumerate(self.cached_train):
             if "panoptic" in item:
                 camera = self.train_dataset.cameras[index : index + 1]
                 camera.metadata = {"cam_idx": index}
-                camera.camera_to_worlds = refine(camera).detach()
+                if refine is not None:
+                    camera.camera_to_worlds = refine(camera).detach()
                 yield camera_of(camera).to(self.device), item["panoptic"]
 
     def vote_weights(self) -> list[Tensor] | None:
