@@ -23,6 +23,9 @@ from panoptic_gs.labelling import MAX_CATEGORY_ID, MAX_SEGMENT_ID, Category, Seg
 from panoptic_gs.records import MAX_SIDE, Name, Range, read_record
 
 FILE = "panoptic.json"
+_LEAST_REPEATED, _ENOUGH_THINGS = 0.05, 10
+"""Share of things that views of one scene have in common at least, where there are that many. COCO derives ids from the
+class's colour, so images have some in common by chance: most stuff classes, and 1 of 42 things of its own examples."""
 _MEND = (
     "Associate the objects over the images first, so that one object keeps one id: track the masks, project them "
     "through the depth, or predict with a multi-view network."
@@ -88,8 +91,8 @@ class PanopticImages:
     def per_image(self) -> str | None:
         """What shows that ids mean another object in each image, in words; None where they can be scene-wide.
 
-        It shows where the file says so, where an id has two categories, or where no id occurs in two of several images
-        and the file does not say that ids are scene-wide. A file of one image is never per image.
+        It shows where the file says so, where an id has two categories, or where no id, or hardly any of many things,
+        occurs in two images and the file does not say that ids are scene-wide. A file of one image is never per image.
         """
         category: dict[int, tuple[int, str]] = {}
         seen: Counter[int] = Counter()
@@ -105,8 +108,15 @@ class PanopticImages:
         if self.declared is False and len(self.images) > 1:
             return '"scene_wide_ids": false: ids are per image'
         labelled = sum(bool(image.segments) for image in self.images)
-        if not self.declared and labelled > 1 and seen and max(seen.values()) == 1:
+        if self.declared or labelled < 2 or not seen:
+            return None
+        isthing = {entry.id: entry.isthing for entry in self.categories}
+        things = [count for segment, count in seen.items() if isthing[category[segment][0]]]
+        repeated = sum(count > 1 for count in things)
+        if max(seen.values()) == 1:
             return "no id that occurs in two images: ids are per image"
+        if len(things) >= _ENOUGH_THINGS and repeated < _LEAST_REPEATED * len(things):
+            return f"only {repeated} of {len(things)} things in two images: ids are per image"
         return None
 
     def scene_segments(self) -> tuple[Segment, ...]:

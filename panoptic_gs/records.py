@@ -255,7 +255,8 @@ def _record(kind: type, text: bool) -> Check:
         if not checks:  # made at first use, so that a record may hold others of its own kind
             checks.extend((name, key, _checker(hint, text), hint, required) for name, key, hint, required in fields)
         if not isinstance(value, Mapping):
-            raise _Misfit(_shown(value), f"an object with {', '.join(key for _, key, _, needed in fields if needed)}")
+            needed = ", ".join(key for _, key, _, needed in fields if needed)
+            raise _Misfit(_shown(value), f"an object with {needed}" if needed else "an object")
         given = {}
         for name, key, checked, hint, required in checks:
             if key in value:

@@ -114,13 +114,13 @@ def labels_from_state(state: Mapping[str, Any], file: Path | str) -> tuple[Gauss
     Raises:
         InputError: a field is missing or malformed, a label is no segment, or the state is of a newer version.
     """
-    version = state.get("version", 1)
+    version = parse_record(state, _Form, file).version
     if version == 1:
         labelling = _first_labelling(state, file)
     elif version == STATE_VERSION:
         labelling = Labelling.from_json(state.get("labelling"), file)
     else:
-        raise InputError(file, f"labels in the form {version!r:.20}", f"form 1 or {STATE_VERSION}",
+        raise InputError(file, f"labels in the form {version}", f"form 1 or {STATE_VERSION}",
                          "Update panoptic_gs, or train again with this version.")  # fmt: skip
     tensors = state["labels"]
     if not isinstance(tensors, Mapping) or not all(_is_stored(tensors.get(name)) for name in LABEL_TENSORS):
@@ -131,6 +131,11 @@ def labels_from_state(state: Mapping[str, Any], file: Path | str) -> tuple[Gauss
         raise error.inside(file) from error
     labelling.require_known(labels.label.cpu().numpy(), file, "Copy the checkpoint again; it may be damaged.")
     return labels, labelling
+
+
+@dataclass(frozen=True)
+class _Form:
+    version: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The objects of a labelled scene: rows, boxes, which way is up"""
+
+import numpy as np
+import pytest
+import torch
+from small_rooms import FAR, FLOOR, NASTY, NEAR, small_room
+
+from panoptic_gs.camera import Camera
+from panoptic_gs.objects.boxes import fit_box, upright_axes
+from panoptic_gs.objects.orientation import first_standpoint, up_direction
+from panoptic_gs.objects.table import ObjectTable
+from panoptic_gs.uplift import render_panoptic
+from panoptic_gs.viewer import edits
+
+
+class TestObjects:
+    def test_rows(self):
+        table = ObjectTable(small_room())
+        assert [row.id for row in table][:2] == [NEAR, FAR]
+        assert (table[NEAR].count, table[NEAR].confidence) == (600, pytest.approx(0.7))
+        assert (table[FLOOR].title, table[FLOOR].count) == ("floor · 1", 1600)
+        assert table.get(99) is None
+
+    @pytest.mark.parametrize(
+        ("text", "found"), [("CHAIR", [NEAR, FAR]), ("9", [FAR]), ("ann", [NEAR]), ("ann far", [])]
+    )
+    def test_search(self, text, found):
+        table = ObjectTable(edits.rename(small_room(), NEAR, "Ann's chair"))
+        assert sorted(row.id for row in table.search(text)) == found
+
+    def test_boxes_are_upright_turned_and_blind_to_strays(self):
+        rng = np.random.default_rng(1)
+        turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+        points = rng.uniform(-0.5, 0.5, (4000, 3)) * [2.0, 1.0, 0.5] @ turn.T + [1, 2, 3]
+        stray = rng.uniform(8.9, 9.1, (150, 3))
+        box = fit_box(np.concatenate([points, stray]), np.array([0.0, 0.0, 1.0]))
+        assert box is not None
+        assert np.sort(box.size) == pytest.approx([0.5, 1.0, 2.0], abs=0.06)
+        assert box.size[2] == pytest.approx(0.5, abs=0.03)
+        assert box.center == pytest.approx([1, 2, 3], abs=0.05)
+        assert abs(box.axes[:, int(box.size.argmax())] @ turn[:, 0]) == pytest.approx(1, abs=1e-3)
+        assert box.contains(points).mean() > 0.93
+
+    @pytest.mark.parametrize("points", [np.zeros((1, 3)), np.ones((5, 3)), np.arange(6.0).reshape(2, 3)])
+    def test_boxes_of_points_and_lines(self, points):
+        box = fit_box(points, np.array([0.0, 1.0, 0.0]))
+        assert box is not None
+        assert np.isfinite(box.corners()).all()
+
+    def test_corners_span_the_box(self):
+        box = fit_box(np.random.default_rng(0).normal(size=(500, 3)), np.array([0.0, 0.0, 1.0]))
+        assert box is not None
+        local = (box.corners() - box.center) @ box.axes
+        assert np.abs(local) == pytest.approx(np.tile(box.size / 2, (8, 1)))
+
+
+class TestUp:
+    def test_the_floor_tells(self):
+        room = small_room()
+        for axes in (np.eye(3), np.diag([1.0, -1.0, -1.0]), upright_axes(np.array([1.0, 2.0, 3.0]))):
+            means = room.splats.means.numpy() @ axes.T
+            assert up_direction(ObjectTable(room), means, []) == pytest.approx(axes[:, 2], abs=1e-6)
+
+    def test_cameras_tell_more_than_the_floor(self):
+        camera = Camera.look_at((4, 0, 1), (0, 0, 0), (0, 0, -1), 1.0, 8, 8)
+        room = small_room()
+        up = up_direction(ObjectTable(room), room.splats.means.numpy(), [camera])
+        assert up[2] < -0.9
+
+    def test_cameras_that_all_look_down_do_not_tilt_the_floor(self):
+        camera = Camera.look_at((4, 0, 3), (0, 0, 0), (0, 0, 1), 1.0, 8, 8)
+        room = small_room()
+        up = up_direction(ObjectTable(room), room.splats.means.numpy(), [camera])
+        assert up == pytest.approx([0, 0, 1], abs=1e-6)
+
+    def test_a_wall_called_floor_does_not_tilt_the_cameras(self):
+        camera = Camera.look_at((4, 0, 0), (0, 0, 0), (0, 0, 1), 1.0, 8, 8)
+        room = small_room()
+        upended = room.splats.means.numpy()[:, [2, 0, 1]]
+        assert up_direction(ObjectTable(room), upended, [camera]) == pytest.approx([0, 0, 1], abs=1e-6)
+
+    def test_the_first_view_sees_the_scene(self):
+        room = small_room()
+        table, means, up = ObjectTable(room), room.splats.means.numpy(), np.array([0.0, 0.0, 1.0])
+        eye, target = first_standpoint(table, means, up, [])
+        camera = Camera.look_at(torch.tensor(eye), torch.tensor(target), torch.tensor(up), 1.2, 60, 40)
+        ids = render_panoptic(room.splats, room.labels, camera).ids
+        assert {FLOOR, NEAR, FAR, NASTY} <= set(ids.unique().tolist())
