@@ -11,9 +11,9 @@
 
 namespace panoptic_gs::device {
 
-constexpr int kChannels = 32;      // of a block, one a lane
-constexpr int kFeatureBatch = 64;  // Gaussians in shared memory
-constexpr int kTogether = 4;       // pixels that are skipped or summed together
+constexpr int kChannels = 32;                 // of a block, one a lane
+constexpr int kFeatureBatch = 64;             // Gaussians in shared memory
+constexpr int kTogether = 4;                  // pixels that are skipped or summed together
 constexpr float kVoteUnits = 17179869184.0f;  // 2^34, of a sum of weights
 
 // Blocks of a launch: tiles, and groups of channels.
@@ -100,7 +100,8 @@ __global__ void __launch_bounds__(kThreads)
         for (int start = 0; start < count; start += kWarps) {
             const int some = min(kWarps, count - start);
             for (int slot = 0; slot < some; ++slot) {
-                const float blended = blend(batch[start + slot], place.px(), place.py(), lists.alpha_max, transmittance, done);
+                const float blended =
+                    blend(batch[start + slot], place.px(), place.py(), lists.alpha_max, transmittance, done);
                 const float weight = kWeighted ? blended * factor : blended;
                 const unsigned hit = __ballot_sync(kFullWarp, weight > 0.0f);
                 if (hit != 0u) shared.weight[slot][thread] = weight;

@@ -60,7 +60,8 @@ __global__ void __launch_bounds__(kThreads)
     // Lanes outside the image take the label of one inside, so that they form no group of their own.
     int32_t label = inside ? label_map[at] : 0;
     const unsigned lanes_inside = __ballot_sync(kFullWarp, inside);
-    const int32_t stand_in = __shfl_sync(kFullWarp, label, lanes_inside ? __ffs(static_cast<int>(lanes_inside)) - 1 : 0);
+    const int32_t stand_in =
+        __shfl_sync(kFullWarp, label, lanes_inside ? __ffs(static_cast<int>(lanes_inside)) - 1 : 0);
     if (!inside) label = stand_in;
     const unsigned group = __match_any_sync(kFullWarp, label);
     int largest = __popc(group) << 5 | (31 - lane);

@@ -31,12 +31,12 @@ struct TileLists {
 // appended to the overflow list. `overflow_count` counts on when the list is full, and the view's overflow is then
 // collected again into a longer one with `overflow_only`: slots never change hands, so it meets exactly the same pairs.
 struct VoteSlots {
-    int slots;                // per Gaussian
-    int32_t* labels;          // [N, slots], -1 = free
-    unsigned long long* sums; // [N, slots], units of 2^-34
-    int64_t* overflow_keys;   // [capacity] Gaussian << 32 | label
-    int64_t* overflow_sums;   // [capacity]
-    unsigned* overflow_count; // [1]
+    int slots;                 // per Gaussian
+    int32_t* labels;           // [N, slots], -1 = free
+    unsigned long long* sums;  // [N, slots], units of 2^-34
+    int64_t* overflow_keys;    // [capacity] Gaussian << 32 | label
+    int64_t* overflow_sums;    // [capacity]
+    unsigned* overflow_count;  // [1]
     unsigned overflow_capacity;
     bool overflow_only;
 };

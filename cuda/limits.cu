@@ -5,8 +5,7 @@
 
 namespace panoptic_gs::device {
 
-const char* atomic_adds(unsigned long long* counters, unsigned num_counters, int64_t threads, int rounds,
-                        Queue queue) {
+const char* atomic_adds(unsigned long long* counters, unsigned num_counters, int64_t threads, int rounds, Queue queue) {
     if (threads <= 0) return nullptr;
     const auto blocks = static_cast<unsigned>((threads + kThreads - 1) / kThreads);
     return launch_on(queue, [&](cudaStream_t stream) {

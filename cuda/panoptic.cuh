@@ -3,8 +3,8 @@
 //
 // A tile's labels are found first: a bit for each label of its Gaussians, numbered by counting bits, so that numbers
 // ascend with labels. The tile is then blended once for every kPlanes of them, each thread adding to its own column of
-// the planes in shared memory. Most tiles hold few labels and are blended once. The first entries of the Gaussians' rows
-// that fall into the planes are put into shared memory with them, so that threads seldom look at rows themselves.
+// the planes in shared memory. Most tiles hold few labels and are blended once. The first entries of the Gaussians'
+// rows that fall into the planes are put into shared memory with them, so that threads seldom look at rows themselves.
 #pragma once
 
 #include "traverse.cuh"
@@ -23,8 +23,8 @@ struct TileRanks {
     int total;
 };
 
-__device__ inline void find_ranks(const TileLists& lists, const LabelRows& labels, const TileOfBlock& place,
-                                  int window, int words, int thread, TileRanks& ranks) {
+__device__ inline void find_ranks(const TileLists& lists, const LabelRows& labels, const TileOfBlock& place, int window,
+                                  int words, int thread, TileRanks& ranks) {
     __shared__ int sums[kThreads];
     for (int word = thread; word < words; word += kThreads) ranks.present[word] = 0;
     __syncthreads();

@@ -14,9 +14,9 @@
 //     T = 1
 //     for every Gaussian in depth order:
 //         power = pair_power(footprint, pixel)        skip if power < kLog2AlphaMin
-//         alpha = min(exp2(power), alpha_max)            a parameter: gsplat's changed from 0.999 to 0.99 with 1.6
-//         next  = T - alpha * T                       if next <= kTransmittanceMin: the pixel ends WITHOUT this Gaussian
-//         weight = alpha * T                          the blending weight w_i(u); colour += weight * colour_i
+//         alpha = min(exp2(power), alpha_max)    a parameter: gsplat's changed from 0.999 to 0.99 with 1.6
+//         next  = T - alpha * T                  if next <= kTransmittanceMin: the pixel ends WITHOUT this Gaussian
+//         weight = alpha * T                     the blending weight w_i(u); colour += weight * colour_i
 //         T = next
 //
 // Every traversal, on the host (traverse.h) or on a device, follows this. The functions are templates over the number
@@ -35,12 +35,12 @@
 
 namespace panoptic_gs {
 
-constexpr float kAlphaMin = 1.0f / 255.0f;          // a Gaussian is skipped at a pixel where alpha is below
-constexpr float kLog2AlphaMin = -7.994353436858858f; // log2(kAlphaMin)
-constexpr float kAlphaMax = 0.999f;                 // what alpha is clamped to, without gradient, unless asked otherwise
-constexpr float kTransmittanceMin = 1e-4f;          // a pixel ends before it would fall to this
-constexpr float kExtentMax = 3.33f;                 // standard deviations, of the bounding box in `radii`
-constexpr float kHalfLog2e = 0.7213475204444817f;   // log2(e) / 2: scales a conic to powers of two
+constexpr float kAlphaMin = 1.0f / 255.0f;            // a Gaussian is skipped at a pixel where alpha is below
+constexpr float kLog2AlphaMin = -7.994353436858858f;  // log2(kAlphaMin)
+constexpr float kAlphaMax = 0.999f;                // what alpha is clamped to, without gradient, unless asked otherwise
+constexpr float kTransmittanceMin = 1e-4f;         // a pixel ends before it would fall to this
+constexpr float kExtentMax = 3.33f;                // standard deviations, of the bounding box in `radii`
+constexpr float kHalfLog2e = 0.7213475204444817f;  // log2(e) / 2: scales a conic to powers of two
 constexpr float kPixelCentre = 0.5f;
 
 // A Gaussian on the image plane. 32 bytes.

@@ -43,7 +43,8 @@ void* acquire_memory(size_t bytes, bool tight, size_t* capacity) {
         size_t best = all.free.size();
         for (size_t i = 0; i < all.free.size(); ++i) {
             const size_t offered = all.free[i].capacity;
-            if (offered < bytes || (tight ? offered - bytes > bytes / 16 + kLine : offered / 4 > bytes + 65536)) continue;
+            if (offered < bytes || (tight ? offered - bytes > bytes / 16 + kLine : offered / 4 > bytes + 65536))
+                continue;
             if (best == all.free.size() || offered < all.free[best].capacity) best = i;
         }
         if (best < all.free.size()) {

@@ -35,13 +35,13 @@ PGS_INLINE Float log2(Float x) {
 }
 
 struct Projected {
-    Float x, y, z;                      // camera space
-    Float inverse_z, tx, ty;            // tx, ty: x / z and y / z, clamped for the Jacobian
-    Float qw, qx, qy, qz, inverse_norm; // quaternion, normalised
-    Float rotation[3][3];               // of the Gaussian
-    Float frame[3][3];                  // camera rotation * rotation * scales
-    Float half[2][3];                   // Jacobian * frame: covariance = half * half^T
-    Float xx, xy, yy;                   // covariance, low-pass included
+    Float x, y, z;                         // camera space
+    Float inverse_z, tx, ty;               // tx, ty: x / z and y / z, clamped for the Jacobian
+    Float qw, qx, qy, qz, inverse_norm;    // quaternion, normalised
+    Float rotation[3][3];                  // of the Gaussian
+    Float frame[3][3];                     // camera rotation * rotation * scales
+    Float half[2][3];                      // Jacobian * frame: covariance = half * half^T
+    Float xx, xy, yy;                      // covariance, low-pass included
     Float sharp_determinant, determinant;  // without and with the low-pass
     Float inputs;                          // their sum: finite if they are
 };

@@ -26,9 +26,9 @@
 
 #if defined(PANOPTIC_GS_X86_DISPATCH)
 #define PGS_FOR_EACH_ISA(X) X(baseline) X(avx2) X(avx512)
-#define PGS_DISPATCH(function, ...)                                                              \
-    (::panoptic_gs::active_isa() == ::panoptic_gs::Isa::avx512                                   \
-         ? ::panoptic_gs::avx512::function(__VA_ARGS__)                                          \
+#define PGS_DISPATCH(function, ...)                                                                              \
+    (::panoptic_gs::active_isa() == ::panoptic_gs::Isa::avx512                                                   \
+         ? ::panoptic_gs::avx512::function(__VA_ARGS__)                                                          \
          : (::panoptic_gs::active_isa() == ::panoptic_gs::Isa::avx2 ? ::panoptic_gs::avx2::function(__VA_ARGS__) \
                                                                     : ::panoptic_gs::baseline::function(__VA_ARGS__)))
 #else

@@ -37,8 +37,7 @@ ProjectionConstants projection_constants(const PinholeCamera& camera, const Proj
     void find_rows(const Footprint* footprints, int64_t count, int height, TileRows* rows);                           \
     /* The spans of those rows, and the number of tiles of each footprint. `tile_counts` is incremented. */           \
     void find_spans(const Footprint* footprints, const TileRows* rows, const uint32_t* row_offsets, int64_t begin,    \
-                    int64_t end, int width, int tiles_x, TileSpan* spans, uint32_t* tiles_of,                         \
-                    uint32_t* tile_counts);                                                                           \
+                    int64_t end, int width, int tiles_x, TileSpan* spans, uint32_t* tiles_of, uint32_t* tile_counts); \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE)
 #undef PGS_DECLARE

@@ -36,7 +36,8 @@ PGS_INLINE Int first_pixel(Float low, int size) {
     return to_int(min(max(ceil(low - (kPixelCentre + kPixelMargin)), splat(0.0f)), splat(static_cast<float>(size))));
 }
 PGS_INLINE Int last_pixel(Float high, int size) {
-    return to_int(max(min(floor(high - (kPixelCentre - kPixelMargin)), splat(static_cast<float>(size - 1))), splat(-1.0f)));
+    return to_int(
+        max(min(floor(high - (kPixelCentre - kPixelMargin)), splat(static_cast<float>(size - 1))), splat(-1.0f)));
 }
 
 }  // namespace
@@ -104,8 +105,10 @@ ChunkCounts project_chunk(const Gaussians& gaussians, const ProjectionConstants&
         }
         for (uint32_t lanes = bits(seen); lanes != 0; lanes &= lanes - 1) {
             const int lane = __builtin_ctz(lanes);
-            out[visible++] = {x[lane],  y[lane],            ux[lane],  uy[lane],
-                              vy[lane], log2_opacity[lane], p.z[lane], static_cast<uint32_t>(first + lane)};
+            out[visible++] = {x[lane],   y[lane],
+                              ux[lane],  uy[lane],
+                              vy[lane],  log2_opacity[lane],
+                              p.z[lane], static_cast<uint32_t>(first + lane)};
         }
     }
     return {visible, invalid};

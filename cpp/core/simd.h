@@ -69,7 +69,7 @@ struct Mask {
 PGS_INLINE Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.m, b.m)}; }
 PGS_INLINE Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.m, b.m)}; }
 PGS_INLINE Mask and_not(Mask a, Mask b) { return {_kandn_mask16(b.m, a.m)}; }  // a & ~b
-// By hand, since GCC 12 may read 32 bits from where it spilled the 16 of a mask.
+// In assembly, since GCC 12 may reload 32 bits from where it spilled the 16 of a mask.
 PGS_INLINE uint32_t mask_bits(__mmask16 m) {
     uint32_t b;
     asm("kmovw %1, %0" : "=r"(b) : "k"(m));
@@ -126,9 +126,7 @@ PGS_INLINE Mask less_equal(Float a, Float b) { return {(Int)_mm256_cmp_ps(a, b, 
 PGS_INLINE Mask less_equal(Int a, Int b) { return {a <= b}; }
 PGS_INLINE Mask equal(Int a, Int b) { return {a == b}; }
 PGS_INLINE Float select(Mask m, Float a, Float b) { return _mm256_blendv_ps(b, a, (__m256)m.m); }
-PGS_INLINE Int select(Mask m, Int a, Int b) {
-    return (Int)_mm256_blendv_epi8((__m256i)b, (__m256i)a, (__m256i)m.m);
-}
+PGS_INLINE Int select(Mask m, Int a, Int b) { return (Int)_mm256_blendv_epi8((__m256i)b, (__m256i)a, (__m256i)m.m); }
 PGS_INLINE Float zero_unless(Mask m, Float a) { return _mm256_and_ps((__m256)m.m, a); }
 PGS_INLINE Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 PGS_INLINE Float fnma(Float a, Float b, Float c) { return _mm256_fnmadd_ps(a, b, c); }
@@ -138,9 +136,7 @@ PGS_INLINE Float abs(Float a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a
 PGS_INLINE Float sqrt(Float a) { return _mm256_sqrt_ps(a); }
 PGS_INLINE Float ceil(Float a) { return _mm256_ceil_ps(a); }
 PGS_INLINE Int to_int(Float a) { return (Int)_mm256_cvttps_epi32(a); }
-PGS_INLINE Float reciprocal(Float a) {
-    return splat(1.0f) / a;
-}
+PGS_INLINE Float reciprocal(Float a) { return splat(1.0f) / a; }
 
 #else
 
@@ -232,8 +228,8 @@ template <int kCount>
 PGS_INLINE void exp2(const Float* x, Float* result) {
 #if defined(__AVX512F__)
     // Minimax on [0, 1): the remainder of rounding down, which is what scalef puts back.
-    constexpr float kCoefficients[] = {1.8775767e-3f,  8.9893397e-3f,  5.5826318e-2f,
-                                       2.4015361e-1f,  6.9315308e-1f,  9.9999994e-1f};
+    constexpr float kCoefficients[] = {1.8775767e-3f, 8.9893397e-3f, 5.5826318e-2f,
+                                       2.4015361e-1f, 6.9315308e-1f, 9.9999994e-1f};
     Float f[kCount];
     for (int i = 0; i < kCount; ++i) f[i] = _mm512_reduce_ps(x[i], _MM_FROUND_TO_NEG_INF);
 #else

@@ -54,7 +54,7 @@ PGS_INLINE Float block_row(int i) {
 struct alignas(64) Batch {
     float x[kBatch], y[kBatch];  // mean, relative to the centre of the tile's first pixel
     float ux[kBatch], uy[kBatch], vy[kBatch], log2_opacity[kBatch];
-    float u_step[kBatch], v_step[kBatch];  // of u and v from one vector of a block to the next
+    float u_step[kBatch], v_step[kBatch];                        // of u and v from one vector of a block to the next
     float u_origin[kBlocks][kBatch], v_origin[kBlocks][kBatch];  // u and v at the block's first pixel
     uint32_t rank[kBatch];
     int32_t slots[kBlocks][kBatch];  // of the Gaussians that reach the block, ascending
@@ -128,8 +128,7 @@ PGS_INLINE void select_blocks(Batch& batch, uint32_t alive) {
             const Float x0 = splat(static_cast<float>(block % kBlocksPerSide * kBlock)) - x;
             const Float y0 = splat(static_cast<float>(block / kBlocksPerSide * kBlock)) - y;
             const Float span = splat(static_cast<float>(kBlock - 1));
-            const Float power =
-                greatest_power(x0, x0 + span, y0, y0 + span, ux, uy, vy, tilt_x, tilt_y, log2_opacity);
+            const Float power = greatest_power(x0, x0 + span, y0, y0 + span, ux, uy, vy, tilt_x, tilt_y, log2_opacity);
             store(batch.u_origin[block] + i, fma(ux, x0, uy * y0));
             store(batch.v_origin[block] + i, vy * y0);
             uint32_t reached = bits(greater_equal(power, splat(kLog2AlphaMin)));
@@ -160,8 +159,8 @@ struct PairPowers {
 PGS_INLINE PairPowers pair_powers(const Batch& batch, int slot, int block) {
     const Float u = fma(splat(batch.uy[slot]), block_row(0), splat(batch.u_origin[block][slot]));
     return {fma(splat(batch.ux[slot]), block_column(0), u),
-            fma(splat(batch.vy[slot]), block_row(0), splat(batch.v_origin[block][slot])),
-            splat(batch.u_step[slot]), splat(batch.v_step[slot]), splat(batch.log2_opacity[slot])};
+            fma(splat(batch.vy[slot]), block_row(0), splat(batch.v_origin[block][slot])), splat(batch.u_step[slot]),
+            splat(batch.v_step[slot]), splat(batch.log2_opacity[slot])};
 }
 
 // The whitened offsets at vector i.

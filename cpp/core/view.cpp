@@ -111,9 +111,9 @@ void distribute(int threads, View& view) {
     Buffer<TileRows> rows(static_cast<size_t>(visible));
     Buffer<uint32_t> row_offsets(static_cast<size_t>(visible) + 1);
     parallel_for(parts, threads, [&](int64_t p, int) {
-        const int64_t begin = part(visible, static_cast<int>(p), parts), end = part(visible, static_cast<int>(p) + 1, parts);
-        PGS_DISPATCH(find_rows, view.footprints.data() + begin, end - begin, view.height,
-                     rows.data() + begin);
+        const int64_t begin = part(visible, static_cast<int>(p), parts),
+                      end = part(visible, static_cast<int>(p) + 1, parts);
+        PGS_DISPATCH(find_rows, view.footprints.data() + begin, end - begin, view.height, rows.data() + begin);
     });
     uint32_t sum = 0;
     for (int64_t i = 0; i < visible; ++i) {
@@ -154,7 +154,8 @@ void distribute(int threads, View& view) {
     view.rank_entries.allocate(total);
     parallel_for(parts, threads, [&](int64_t p, int) {
         uint32_t* cursor = cursors.data() + p * tiles;
-        for (int64_t i = part(visible, static_cast<int>(p), parts); i < part(visible, static_cast<int>(p) + 1, parts); ++i) {
+        for (int64_t i = part(visible, static_cast<int>(p), parts); i < part(visible, static_cast<int>(p) + 1, parts);
+             ++i) {
             uint32_t entry = view.rank_offsets[i];
             for (int r = 0; r < rows[i].count; ++r) {
                 const TileSpan span = spans[row_offsets[i] + r];
@@ -196,9 +197,9 @@ void make_view(const Gaussians& gaussians, const PinholeCamera& camera, const Pr
     std::vector<int64_t> counts(static_cast<size_t>(chunks)), invalid(static_cast<size_t>(chunks));
     parallel_for(chunks, threads, [&](int64_t c, int) {
         const int64_t begin = c * kProjectionChunk;
-        const ChunkCounts found = PGS_DISPATCH(project_chunk, gaussians, constants, results, begin,
-                                               std::min(begin + kProjectionChunk, gaussians.count),
-                                               scattered.data() + begin);
+        const ChunkCounts found =
+            PGS_DISPATCH(project_chunk, gaussians, constants, results, begin,
+                         std::min(begin + kProjectionChunk, gaussians.count), scattered.data() + begin);
         counts[c] = found.visible;
         invalid[c] = found.invalid;
     });

@@ -11,14 +11,14 @@
 
 namespace panoptic_gs {
 
-constexpr int kTile = 32;   // pixels a side; no result depends on it
-constexpr int kBlock = 8;   // pixels a side of the blocks that a tile is blended in
+constexpr int kTile = 32;  // pixels a side; no result depends on it
+constexpr int kBlock = 8;  // pixels a side of the blocks that a tile is blended in
 constexpr int kBlocksPerSide = kTile / kBlock;
 constexpr int kBlocks = kBlocksPerSide * kBlocksPerSide;  // block b: column b % kBlocksPerSide, row b / kBlocksPerSide
 constexpr int kBlockPixels = kBlock * kBlock;             // pixel k of a block: column k % kBlock, row k / kBlock
 
 struct PinholeCamera {
-    float rotation[9];     // world to camera, row major, OpenCV axes
+    float rotation[9];  // world to camera, row major, OpenCV axes
     float translation[3];
     float fx, fy, cx, cy;  // pixels
     int width, height;

@@ -73,8 +73,8 @@ void similarity_gradient(const ConstFloatArray& x, const ConstFloatArray& y, Sim
     SimilarityJob job = job_of(x, y);
     set_slopes(job, slopes.values.data());
     job.v_x = v_x.data();
-    job.v_scale = static_cast<float>(v_similarity / (static_cast<double>(job.height - kWindow + 1) *
-                                                     static_cast<double>(job.inner_row())));
+    job.v_scale = static_cast<float>(
+        v_similarity / (static_cast<double>(job.height - kWindow + 1) * static_cast<double>(job.inner_row())));
     const nb::gil_scoped_release unlocked;
     parallel_for((job.height + kRows - 1) / kRows, threads, [&](int64_t task, int) {
         const int64_t padded = job.row() + (kWindow - 1) * job.channels;

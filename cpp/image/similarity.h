@@ -30,12 +30,12 @@ struct SimilarityJob {
     int64_t inner_row() const { return static_cast<int64_t>(width - kWindow + 1) * channels; }
 };
 
-#define PGS_DECLARE(isa)                                                                                \
-    namespace isa {                                                                                     \
-    /* Sum of S over rows [begin, end) of the inner image. `scratch`: 5 rows of the image for each. */  \
-    double similarity_rows(const SimilarityJob& job, int begin, int end, float* scratch);               \
-    /* Rows [begin, end) of v_x. `scratch`: for each, 3 rows of the image and 10 pixels more. */        \
-    void similarity_gradient_rows(const SimilarityJob& job, int begin, int end, float* scratch);        \
+#define PGS_DECLARE(isa)                                                                               \
+    namespace isa {                                                                                    \
+    /* Sum of S over rows [begin, end) of the inner image. `scratch`: 5 rows of the image for each. */ \
+    double similarity_rows(const SimilarityJob& job, int begin, int end, float* scratch);              \
+    /* Rows [begin, end) of v_x. `scratch`: for each, 3 rows of the image and 10 pixels more. */       \
+    void similarity_gradient_rows(const SimilarityJob& job, int begin, int end, float* scratch);       \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE)
 #undef PGS_DECLARE

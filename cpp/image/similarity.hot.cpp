@@ -54,51 +54,52 @@ double similarity_rows(const SimilarityJob& job, int begin, int end, float* scra
     for (int64_t strip = 0; strip < row; strip += kStrip)
         for (int r = begin; r < end; ++r) {
             float* blurred = scratch + 5 * (r - begin) * row;
-            for_each_vector(strip, strip + kStrip < row ? strip + kStrip : row, [&](int64_t j, auto lanes)
-                                                                                    __attribute__((always_inline)) {
-                const float* x = job.x + r * row + j;
-                const float* y = job.y + r * row + j;
-                Float m[5] = {};
+            for_each_vector(
+                strip,
+                strip + kStrip < row ? strip + kStrip : row, [&](int64_t j, auto lanes) __attribute__((always_inline)) {
+                    const float* x = job.x + r * row + j;
+                    const float* y = job.y + r * row + j;
+                    Float m[5] = {};
 #pragma GCC unroll 11
-                for (int k = 0; k < kWindow; ++k) {
-                    const Float a = lanes.get(x + k * row), b = lanes.get(y + k * row);
-                    const Float wa = window.weights[k] * a, wb = window.weights[k] * b;
-                    m[0] += wa;
-                    m[1] += wb;
-                    m[2] = fma(wa, a, m[2]);
-                    m[3] = fma(wb, b, m[3]);
-                    m[4] = fma(wa, b, m[4]);
-                }
-                for (int q = 0; q < 5; ++q) lanes.put(blurred + q * row + j, m[q]);
-            });
+                    for (int k = 0; k < kWindow; ++k) {
+                        const Float a = lanes.get(x + k * row), b = lanes.get(y + k * row);
+                        const Float wa = window.weights[k] * a, wb = window.weights[k] * b;
+                        m[0] += wa;
+                        m[1] += wb;
+                        m[2] = fma(wa, a, m[2]);
+                        m[3] = fma(wb, b, m[3]);
+                        m[4] = fma(wa, b, m[4]);
+                    }
+                    for (int q = 0; q < 5; ++q) lanes.put(blurred + q * row + j, m[q]);
+                });
         }
     double total = 0.0;
     for (int r = begin; r < end; ++r) {
         const float* blurred = scratch + 5 * (r - begin) * row;
         Float sums{};
-        for_each_vector(0, inner_row, [&](int64_t j, auto lanes) __attribute__((always_inline)) {
-            Float m[5] = {};
+        for_each_vector(
+            0, inner_row, [&](int64_t j, auto lanes) __attribute__((always_inline)) {
+                Float m[5] = {};
 #pragma GCC unroll 11
-            for (int k = 0; k < kWindow; ++k)
-                for (int q = 0; q < 5; ++q)
-                    m[q] = fma(window.weights[k], lanes.get(blurred + q * row + j + k * job.channels), m[q]);
-            const Float m1 = m[0], m2 = m[1];
-            const Float s11 = fnma(m1, m1, m[2]), s22 = fnma(m2, m2, m[3]), s12 = fnma(m1, m2, m[4]);
-            const Float a1 = 2.0f * m1 * m2 + kC1, a2 = 2.0f * s12 + kC2;
-            const Float b1 = fma(m1, m1, m2 * m2) + kC1, b2 = s11 + s22 + kC2;
-            const Float inverse1 = 1.0f / b1, inverse2 = 1.0f / b2;
-            const Float contrast = a2 * inverse2, value = a1 * inverse1 * contrast;
-            float kept[kLanes] = {};
-            lanes.put(kept, value);
-            sums += load(kept);
-            if (job.slopes[0] == nullptr) return;
-            const Float by_e11 = -value * inverse2, by_e12 = 2.0f * a1 * inverse1 * inverse2;
-            const Float by_m1 =
-                2.0f * inverse1 * (m2 * contrast - m1 * value) - (2.0f * m1 * by_e11 + m2 * by_e12);
-            lanes.put(job.slopes[0] + r * inner_row + j, by_m1);
-            lanes.put(job.slopes[1] + r * inner_row + j, by_e11);
-            lanes.put(job.slopes[2] + r * inner_row + j, by_e12);
-        });
+                for (int k = 0; k < kWindow; ++k)
+                    for (int q = 0; q < 5; ++q)
+                        m[q] = fma(window.weights[k], lanes.get(blurred + q * row + j + k * job.channels), m[q]);
+                const Float m1 = m[0], m2 = m[1];
+                const Float s11 = fnma(m1, m1, m[2]), s22 = fnma(m2, m2, m[3]), s12 = fnma(m1, m2, m[4]);
+                const Float a1 = 2.0f * m1 * m2 + kC1, a2 = 2.0f * s12 + kC2;
+                const Float b1 = fma(m1, m1, m2 * m2) + kC1, b2 = s11 + s22 + kC2;
+                const Float inverse1 = 1.0f / b1, inverse2 = 1.0f / b2;
+                const Float contrast = a2 * inverse2, value = a1 * inverse1 * contrast;
+                float kept[kLanes] = {};
+                lanes.put(kept, value);
+                sums += load(kept);
+                if (job.slopes[0] == nullptr) return;
+                const Float by_e11 = -value * inverse2, by_e12 = 2.0f * a1 * inverse1 * inverse2;
+                const Float by_m1 = 2.0f * inverse1 * (m2 * contrast - m1 * value) - (2.0f * m1 * by_e11 + m2 * by_e12);
+                lanes.put(job.slopes[0] + r * inner_row + j, by_m1);
+                lanes.put(job.slopes[1] + r * inner_row + j, by_e11);
+                lanes.put(job.slopes[2] + r * inner_row + j, by_e12);
+            });
         for (int i = 0; i < kLanes; ++i) total += sums[i];
     }
     return total;
@@ -117,27 +118,28 @@ void similarity_gradient_rows(const SimilarityJob& job, int begin, int end, floa
             float* blurred = scratch + 3 * (r - begin) * padded + margin;
             const int first = r - kWindow + 1 > 0 ? r - kWindow + 1 : 0;
             const int last = r < inner_height - 1 ? r : inner_height - 1;
-            for_each_vector(strip, strip + kStrip < inner_row ? strip + kStrip : inner_row,
-                            [&](int64_t j, auto lanes) __attribute__((always_inline)) {
-                                Float m[3] = {};
-                                for (int i = first; i <= last; ++i)
-                                    for (int q = 0; q < 3; ++q)
-                                        m[q] = fma(splat(job.weights[r - i]),
-                                                   lanes.get(job.slopes[q] + i * inner_row + j), m[q]);
-                                for (int q = 0; q < 3; ++q) lanes.put(blurred + q * padded + j, m[q]);
-                            });
+            for_each_vector(
+                strip, strip + kStrip < inner_row ? strip + kStrip : inner_row,
+                [&](int64_t j, auto lanes) __attribute__((always_inline)) {
+                    Float m[3] = {};
+                    for (int i = first; i <= last; ++i)
+                        for (int q = 0; q < 3; ++q)
+                            m[q] = fma(splat(job.weights[r - i]), lanes.get(job.slopes[q] + i * inner_row + j), m[q]);
+                    for (int q = 0; q < 3; ++q) lanes.put(blurred + q * padded + j, m[q]);
+                });
         }
     for (int r = begin; r < end; ++r) {
         const float* blurred = scratch + 3 * (r - begin) * padded;
-        for_each_vector(0, row, [&](int64_t j, auto lanes) __attribute__((always_inline)) {
-            Float m[3] = {};
+        for_each_vector(
+            0, row, [&](int64_t j, auto lanes) __attribute__((always_inline)) {
+                Float m[3] = {};
 #pragma GCC unroll 11
-            for (int k = 0; k < kWindow; ++k)
-                for (int q = 0; q < 3; ++q)
-                    m[q] = fma(window.weights[k], lanes.get(blurred + q * padded + j + k * job.channels), m[q]);
-            const Float x = lanes.get(job.x + r * row + j), y = lanes.get(job.y + r * row + j);
-            lanes.put(job.v_x + r * row + j, (m[0] + 2.0f * x * m[1] + y * m[2]) * splat(job.v_scale));
-        });
+                for (int k = 0; k < kWindow; ++k)
+                    for (int q = 0; q < 3; ++q)
+                        m[q] = fma(window.weights[k], lanes.get(blurred + q * padded + j + k * job.channels), m[q]);
+                const Float x = lanes.get(job.x + r * row + j), y = lanes.get(job.y + r * row + j);
+                lanes.put(job.v_x + r * row + j, (m[0] + 2.0f * x * m[1] + y * m[2]) * splat(job.v_scale));
+            });
     }
 }
 

@@ -32,12 +32,12 @@ struct OverlapJob {
     int64_t sums_size() const { return tiles() * tiles() * kOverlapTile * kOverlapTile; }
 };
 
-#define PGS_DECLARE(isa)                                                                                             \
-    namespace isa {                                                                                                  \
+#define PGS_DECLARE(isa)                                                                                              \
+    namespace isa {                                                                                                   \
     /* Adds the sums over pixels [begin, end) to `totals` [Q, Q], upper triangle, in units of 2^-34. `scratch` and */ \
-    /* `sums`, 64-byte aligned, are overwritten. */                                                                  \
-    void add_overlaps(const OverlapJob& job, int64_t begin, int64_t end, float* scratch, double* sums,               \
-                      int64_t* totals);                                                                              \
+    /* `sums`, 64-byte aligned, are overwritten. */                                                                   \
+    void add_overlaps(const OverlapJob& job, int64_t begin, int64_t end, float* scratch, double* sums,                \
+                      int64_t* totals);                                                                               \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE)
 #undef PGS_DECLARE

@@ -14,21 +14,21 @@ namespace panoptic_gs {
 struct AdamTensor {
     float* value;
     const float* gradient;
-    float* mean;     // of the gradient, exp_avg
-    float* square;   // of its square, exp_avg_sq
+    float* mean;    // of the gradient, exp_avg
+    float* square;  // of its square, exp_avg_sq
     int64_t size;
-    float step_size;       // learning rate / (1 - beta1^t)
-    float inverse_root;    // 1 / sqrt(1 - beta2^t)
+    float step_size;     // learning rate / (1 - beta1^t)
+    float inverse_root;  // 1 / sqrt(1 - beta2^t)
     float beta1, beta2, epsilon;
 };
 
 // value -= step_size * mean / (sqrt(square) * inverse_root + epsilon), after gradient went into mean and square.
 void adam_step(const std::vector<AdamTensor>& tensors, int threads);
 
-#define PGS_DECLARE(isa)                                                         \
-    namespace isa {                                                              \
-    /* Numbers [begin, end) of a tensor. */                                      \
-    void adam_range(const AdamTensor& tensor, int64_t begin, int64_t end);       \
+#define PGS_DECLARE(isa)                                                   \
+    namespace isa {                                                        \
+    /* Numbers [begin, end) of a tensor. */                                \
+    void adam_range(const AdamTensor& tensor, int64_t begin, int64_t end); \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE)
 #undef PGS_DECLARE

@@ -105,9 +105,8 @@ void bind(nb::module_& m) {
     m.def("project", &project, nb::arg("means"), nb::arg("quats"), nb::arg("scales"), nb::arg("opacities"),
           nb::arg("viewmat"), nb::arg("K"), nb::arg("width"), nb::arg("height"), nb::arg("near_plane"),
           nb::arg("far_plane"), nb::arg("radius_clip"), nb::arg("eps2d"), nb::arg("antialiased"), nb::arg("alpha_max"),
-          nb::arg("threads"),
-          nb::arg("radii").none(), nb::arg("means2d").none(), nb::arg("depths").none(), nb::arg("conics").none(),
-          nb::arg("compensations").none());
+          nb::arg("threads"), nb::arg("radii").none(), nb::arg("means2d").none(), nb::arg("depths").none(),
+          nb::arg("conics").none(), nb::arg("compensations").none());
 
     m.def(
         "project_gradient",
@@ -118,11 +117,13 @@ void bind(nb::module_& m) {
            const std::optional<ConstFloatArray>& v_compensations, bool accumulate, FloatArray v_means,
            FloatArray v_quats, FloatArray v_scales, const std::optional<FloatArray>& v_viewmat) {
             const Gaussians gaussians = gaussians_of(means, quats, scales, opacities);
-            const ProjectionConstants constants =
-                projection_constants(camera_of(viewmat, K, width, height), options_of(0, 0, 0, eps2d, false, kAlphaMax));
-            const ProjectionGradientJob job{v_means2d.data(), data_or_null(v_depths),   v_conics.data(),
-                                            data_or_null(v_compensations), radii.data(), accumulate,
-                                            v_means.data(),   v_quats.data(),           v_scales.data()};
+            const ProjectionConstants constants = projection_constants(camera_of(viewmat, K, width, height),
+                                                                       options_of(0, 0, 0, eps2d, false, kAlphaMax));
+            const ProjectionGradientJob job{v_means2d.data(), data_or_null(v_depths),
+                                            v_conics.data(),  data_or_null(v_compensations),
+                                            radii.data(),     accumulate,
+                                            v_means.data(),   v_quats.data(),
+                                            v_scales.data()};
             nb::gil_scoped_release unlocked;
             project_gradient(gaussians, constants, job, threads, data_or_null(v_viewmat));
         },
@@ -193,8 +194,8 @@ void bind(nb::module_& m) {
             nb::gil_scoped_release unlocked;
             harmonics(job, threads);
         },
-        nb::arg("degree"), nb::arg("means"), nb::arg("centre"), nb::arg("coeffs"), nb::arg("radii"),
-        nb::arg("threads"), nb::arg("colors"));
+        nb::arg("degree"), nb::arg("means"), nb::arg("centre"), nb::arg("coeffs"), nb::arg("radii"), nb::arg("threads"),
+        nb::arg("colors"));
 
     m.def(
         "harmonics_gradient",

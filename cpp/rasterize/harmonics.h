@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Spherical harmonics of degree 0 to 3 in the basis and order of 3D Gaussian Splatting, as colours: + 0.5, clamped at 0.
+// Spherical harmonics of degree 0 to 3 in the basis and order of 3D Gaussian Splatting, as colours: + 0.5, clamped at
+// 0.
 #pragma once
 
 #include "core/isa.h"
@@ -24,10 +25,10 @@ struct HarmonicsJob {
     bool accumulate_coeffs;  // add to v_coeffs
 };
 
-#define PGS_DECLARE(isa)                                                                            \
-    namespace isa {                                                                                 \
-    void harmonics_chunk(const HarmonicsJob& job, int64_t begin, int64_t end);                      \
-    /* Adds dL/dcentre to `v_centre` [3]. */                                                        \
+#define PGS_DECLARE(isa)                                                                                 \
+    namespace isa {                                                                                      \
+    void harmonics_chunk(const HarmonicsJob& job, int64_t begin, int64_t end);                           \
+    /* Adds dL/dcentre to `v_centre` [3]. */                                                             \
     void harmonics_gradient_chunk(const HarmonicsJob& job, int64_t begin, int64_t end, float* v_centre); \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE)

@@ -46,10 +46,12 @@ PGS_INLINE void basis_gradient(int degree, Float x, Float y, Float z, const Floa
     g[2] += -1.092548430592079f * (y * v[5] + x * v[7]) + 1.8923493915151202f * z * v[6];
     if (degree < 3) return;
     const Float xx = x * x, yy = y * y, zz = z * z, ring = 5.0f * zz - 1.0f;
-    g[0] += -3.540261539559861f * x * y * v[9] + 2.890611442640554f * y * z * v[10] - 0.4570457994644658f * ring * v[13] +
-            2.890611442640554f * x * z * v[14] - 1.7701307697799304f * (xx - yy) * v[15];
-    g[1] += -1.7701307697799304f * (xx - yy) * v[9] + 2.890611442640554f * x * z * v[10] - 0.4570457994644658f * ring * v[11] -
-            2.890611442640554f * y * z * v[14] + 3.540261539559861f * x * y * v[15];
+    g[0] += -3.540261539559861f * x * y * v[9] + 2.890611442640554f * y * z * v[10] -
+            0.4570457994644658f * ring * v[13] + 2.890611442640554f * x * z * v[14] -
+            1.7701307697799304f * (xx - yy) * v[15];
+    g[1] += -1.7701307697799304f * (xx - yy) * v[9] + 2.890611442640554f * x * z * v[10] -
+            0.4570457994644658f * ring * v[11] - 2.890611442640554f * y * z * v[14] +
+            3.540261539559861f * x * y * v[15];
     g[2] += 2.890611442640554f * x * y * v[10] - 4.570457994644658f * z * (y * v[11] + x * v[13]) +
             1.1195289977703462f * ring * v[12] + 1.445305721320277f * (xx - yy) * v[14];
 }
@@ -60,8 +62,10 @@ struct Direction {
 
 PGS_INLINE Direction direction(const HarmonicsJob& job, int64_t first, int count) {
     const float* means = job.means + 3 * first;
-    Direction d{load_strided(means, 3, count) - job.centre[0], load_strided(means + 1, 3, count) - job.centre[1],
-                load_strided(means + 2, 3, count) - job.centre[2], {}};
+    Direction d{load_strided(means, 3, count) - job.centre[0],
+                load_strided(means + 1, 3, count) - job.centre[1],
+                load_strided(means + 2, 3, count) - job.centre[2],
+                {}};
     d.inverse_norm = splat(1.0f) / sqrt(max(d.x * d.x + d.y * d.y + d.z * d.z, splat(1e-24f)));
     d.x *= d.inverse_norm;
     d.y *= d.inverse_norm;
@@ -130,8 +134,7 @@ void harmonics_gradient_chunk(const HarmonicsJob& job, int64_t begin, int64_t en
             const Float v = (g[i] - along * axes[i]) * d.inverse_norm;
             v_sum[i] += v;
             float* out = job.v_means + 3 * first + i;
-            for (int lane = 0; lane < count; ++lane)
-                out[3 * lane] = job.accumulate ? out[3 * lane] + v[lane] : v[lane];
+            for (int lane = 0; lane < count; ++lane) out[3 * lane] = job.accumulate ? out[3 * lane] + v[lane] : v[lane];
         }
     }
     for (int i = 0; i < 3; ++i) v_centre[i] -= sum(v_sum[i]);

@@ -58,8 +58,8 @@ struct ColumnSums {
     Float plain[kColumnGroups], row[kColumnGroups], row2[kColumnGroups];
 };
 
-// The six moments about the Gaussian's mean, as vectors to be summed over lanes. (x0, y0): from there to the block's first
-// pixel.
+// The six moments about the Gaussian's mean, as vectors to be summed over lanes. (x0, y0): from there to the block's
+// first pixel.
 PGS_INLINE void moments(const ColumnSums& sums, float x0, float y0, Fold (&m)[8]) {
     for (int k = 0; k < 6; ++k) m[k] = Fold{};
     for (int g = 0; g < kColumnGroups; ++g) {
@@ -278,9 +278,14 @@ namespace {
 
 PGS_INLINE void write_gradient(const GaussianGradients& out, int64_t n, const float (&geometry)[kGeometry],
                                const float* colors) {
-    float* slots[kGeometry] = {out.means2d + 2 * n,    out.means2d + 2 * n + 1, out.conics + 3 * n,
-                               out.conics + 3 * n + 1, out.conics + 3 * n + 2,  out.opacities + n,
-                               nullptr,                nullptr};
+    float* slots[kGeometry] = {out.means2d + 2 * n,
+                               out.means2d + 2 * n + 1,
+                               out.conics + 3 * n,
+                               out.conics + 3 * n + 1,
+                               out.conics + 3 * n + 2,
+                               out.opacities + n,
+                               nullptr,
+                               nullptr};
     int count = 6;
     if (out.means2d_abs != nullptr) {
         slots[6] = out.means2d_abs + 2 * n;

@@ -55,9 +55,17 @@ void paint(const View& view, const std::vector<ColorSource>& sources, const floa
         state->last.allocate(pixels);
     }
     for_each_pass(channels, [&](int first, int count) {
-        PaintJob job{&view, colors.data() + first, count, channels, background ? background + first : nullptr,
-                     image + first, channels, first == 0 ? alpha : nullptr, first == 0 ? state : nullptr};
-        parallel_for(view.tiles(), threads, [&](int64_t tile, int) { PGS_DISPATCH(paint_tile, job, static_cast<int>(tile)); });
+        PaintJob job{&view,
+                     colors.data() + first,
+                     count,
+                     channels,
+                     background ? background + first : nullptr,
+                     image + first,
+                     channels,
+                     first == 0 ? alpha : nullptr,
+                     first == 0 ? state : nullptr};
+        parallel_for(view.tiles(), threads,
+                     [&](int64_t tile, int) { PGS_DISPATCH(paint_tile, job, static_cast<int>(tile)); });
     });
 }
 
@@ -86,9 +94,18 @@ void paint_gradient(const View& view, const std::vector<ColorSource>& sources, c
     for (const ColorGradient& v : v_sources)
         for (int c = 0; c < v.channels; ++c) targets.push_back({v.values + c, v.channels, v.accumulate});
     for_each_pass(channels, [&](int first, int count) {
-        PaintGradientJob job{&view, colors.data() + first, count, channels, background ? background + first : nullptr,
-                             v_image + first, channels, first == 0 ? v_alpha : nullptr, &state,
-                             out.means2d_abs != nullptr, pairs.data(), touched.data()};
+        PaintGradientJob job{&view,
+                             colors.data() + first,
+                             count,
+                             channels,
+                             background ? background + first : nullptr,
+                             v_image + first,
+                             channels,
+                             first == 0 ? v_alpha : nullptr,
+                             &state,
+                             out.means2d_abs != nullptr,
+                             pairs.data(),
+                             touched.data()};
         parallel_for(view.tiles(), threads,
                      [&](int64_t tile, int) { PGS_DISPATCH(paint_tile_gradient, job, static_cast<int>(tile)); });
         out.accumulate = first > 0;

@@ -81,20 +81,20 @@ struct ProjectionGradientJob {
     float* v_scales;               // [N, 3]
 };
 
-#define PGS_DECLARE(isa)                                                                                              \
-    namespace isa {                                                                                                   \
-    void paint_tile(const PaintJob& job, int tile);                                                                   \
-    /* (Gaussian, pixel) pairs of a tile: blended, and all of the blocks that were looked at. */                      \
-    PairCounts count_tile_pairs(const View& view, int tile);                                                          \
-    void paint_tile_gradient(const PaintGradientJob& job, int tile);                                                  \
-    /* Sums the pairs of ranks [begin, end), each over its tiles in order. */                                         \
-    void sum_pair_gradients(const View& view, const float* pair_gradients, const uint8_t* touched,                    \
-                            const GaussianGradients& out, int64_t begin, int64_t end);                                \
-    /* Zeros for the culled ones of Gaussians [begin, end). */                                                        \
-    void clear_culled_gradients(const View& view, const GaussianGradients& out, int64_t begin, int64_t end);          \
-    /* `v_viewmat` [12]: rotation rows and translation as a 3 x 4 matrix; added to, unless null. */                   \
-    void project_gradient_chunk(const Gaussians& gaussians, const ProjectionConstants& constants,              \
-                                const ProjectionGradientJob& job, int64_t begin, int64_t end, float* v_viewmat);      \
+#define PGS_DECLARE(isa)                                                                                         \
+    namespace isa {                                                                                              \
+    void paint_tile(const PaintJob& job, int tile);                                                              \
+    /* (Gaussian, pixel) pairs of a tile: blended, and all of the blocks that were looked at. */                 \
+    PairCounts count_tile_pairs(const View& view, int tile);                                                     \
+    void paint_tile_gradient(const PaintGradientJob& job, int tile);                                             \
+    /* Sums the pairs of ranks [begin, end), each over its tiles in order. */                                    \
+    void sum_pair_gradients(const View& view, const float* pair_gradients, const uint8_t* touched,               \
+                            const GaussianGradients& out, int64_t begin, int64_t end);                           \
+    /* Zeros for the culled ones of Gaussians [begin, end). */                                                   \
+    void clear_culled_gradients(const View& view, const GaussianGradients& out, int64_t begin, int64_t end);     \
+    /* `v_viewmat` [12]: rotation rows and translation as a 3 x 4 matrix; added to, unless null. */              \
+    void project_gradient_chunk(const Gaussians& gaussians, const ProjectionConstants& constants,                \
+                                const ProjectionGradientJob& job, int64_t begin, int64_t end, float* v_viewmat); \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE)
 #undef PGS_DECLARE

@@ -24,7 +24,8 @@ void transpose(const SparseRows& matrix, int threads, int64_t* indptr, int32_t* 
     // The rows of each part hold about as many entries.
     const auto first_row = [&](int64_t part) {
         const int64_t* end = matrix.indptr + matrix.rows;
-        return part == parts ? matrix.rows : std::lower_bound(matrix.indptr, end, entries * part / parts) - matrix.indptr;
+        return part == parts ? matrix.rows
+                             : std::lower_bound(matrix.indptr, end, entries * part / parts) - matrix.indptr;
     };
     Buffer<int64_t> cursors(static_cast<size_t>(parts * matrix.columns));
     parallel_for(parts, threads, [&](int64_t part, int) {

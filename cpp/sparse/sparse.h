@@ -16,19 +16,19 @@ struct SparseRows {
     const float* weight;    // [entries]
 };
 
-// out [rows, channels] = matrix * dense [columns, channels]. Each sum is taken in order of the row's entries, so nothing
-// depends on threads.
+// out [rows, channels] = matrix * dense [columns, channels]. Each sum is taken in order of the row's entries, so
+// nothing depends on threads.
 void multiply(const SparseRows& matrix, const float* dense, int64_t channels, int threads, float* out);
 
-// The transposed matrix: indptr [columns + 1], column and weight [entries], a row's entries in order of the columns that
-// were rows.
+// The transposed matrix: indptr [columns + 1], column and weight [entries], a row's entries in order of the columns
+// that were rows.
 void transpose(const SparseRows& matrix, int threads, int64_t* indptr, int32_t* column, float* weight);
 
-#define PGS_DECLARE(isa)                                                                                             \
-    namespace isa {                                                                                                  \
-    /* Rows [begin, end) of the product. */                                                                          \
-    void multiply_rows(const SparseRows& matrix, const float* dense, int64_t channels, int64_t begin, int64_t end,   \
-                       float* out);                                                                                  \
+#define PGS_DECLARE(isa)                                                                                           \
+    namespace isa {                                                                                                \
+    /* Rows [begin, end) of the product. */                                                                        \
+    void multiply_rows(const SparseRows& matrix, const float* dense, int64_t channels, int64_t begin, int64_t end, \
+                       float* out);                                                                                \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE)
 #undef PGS_DECLARE

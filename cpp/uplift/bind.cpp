@@ -34,8 +34,8 @@ void add_view(VoteStore& store, const View& view, const ConstIntArray& labels,
         PGS_DISPATCH(add_label_votes, arguments);
         parallel_for(store.num_chunks(), threads, [&](int64_t chunk, int worker) {
             RowBuilder& builder = builders[static_cast<size_t>(worker)];
-            builder.pairs = store.chunk(chunk).pairs;
-            builder.void_pairs = store.chunk(chunk).void_pairs;
+            builder.rows.pairs = store.chunk(chunk).pairs;
+            builder.rows.void_pairs = store.chunk(chunk).void_pairs;
             if (PGS_DISPATCH(merge_votes, votes, chunk, store.rows(chunk), store.chunk_begin(chunk),
                              store.chunk_end(chunk), builder))
                 store.replace(chunk, builder);
@@ -60,8 +60,10 @@ void add_features(const View& view, FloatArray sums, FloatArray totals, const Co
     Buffer<float> pair_sums(static_cast<size_t>(pairs * at_once)), pair_totals(static_cast<size_t>(pairs));
     for (int64_t first = 0; first < channels; first += at_once) {
         const int64_t count = std::min(at_once, channels - first);
-        const FeatureVoteArguments arguments{view, features.data(), data_or_null(weights), channels, first,
-                                             count, pair_sums.data(), first == 0 ? pair_totals.data() : nullptr, threads};
+        const FeatureVoteArguments arguments{
+            view,   features.data(), data_or_null(weights), channels,
+            first,  count,           pair_sums.data(),      first == 0 ? pair_totals.data() : nullptr,
+            threads};
         PGS_DISPATCH(add_feature_votes, arguments);
         constexpr int64_t kRanks = 1024;
         parallel_for((view.visible() + kRanks - 1) / kRanks, threads, [&](int64_t chunk, int) {
@@ -83,8 +85,8 @@ void add_features(const View& view, FloatArray sums, FloatArray totals, const Co
 void render(const View& view, const ConstLongArray& indptr, const ConstIntArray& label, const ConstFloatArray& weight,
             LongArray ids, FloatArray confidence, FloatArray accumulation, int threads) {
     const nb::gil_scoped_release unlocked;
-    const PanopticArguments arguments{view, indptr.data(), label.data(), weight.data(), ids.data(), confidence.data(),
-                                      accumulation.data(), threads};
+    const PanopticArguments arguments{view,       indptr.data(),     label.data(),        weight.data(),
+                                      ids.data(), confidence.data(), accumulation.data(), threads};
     PGS_DISPATCH(render_panoptic, arguments);
 }
 
@@ -93,8 +95,8 @@ const Binding binding([](nb::module_& m) {
         .def(nb::init<int64_t>(), nb::arg("num_gaussians"))
         .def_prop_ro("num_gaussians", &VoteStore::num_gaussians)
         .def_prop_ro("num_bytes", &VoteStore::bytes, nb::call_guard<nb::gil_scoped_release>())
-        .def("add_view", &add_view, nb::arg("view"), nb::arg("labels"), nb::arg("weights").none(),
-             nb::arg("budget"), nb::arg("threads"))
+        .def("add_view", &add_view, nb::arg("view"), nb::arg("labels"), nb::arg("weights").none(), nb::arg("budget"),
+             nb::arg("threads"))
         .def("add_sums", &add_sums, nb::arg("gaussian"), nb::arg("label"), nb::arg("sum"))
         .def("num_pairs", &VoteStore::num_pairs, nb::arg("void_too"), nb::call_guard<nb::gil_scoped_release>())
         .def("write_sums",

@@ -82,18 +82,18 @@ void add_label_votes(const Lists& lists, const Matrix<const int32_t>& label_map,
                                   reinterpret_cast<unsigned*>(overflow_count.data()),
                                   static_cast<unsigned>(overflow_keys.shape(0)),
                                   overflow_only};
-    check(device::add_label_votes(lists.pointers(), label_map.data(), data_or_null(weights), slots,
-                                  lists.queue(stream)));
+    check(
+        device::add_label_votes(lists.pointers(), label_map.data(), data_or_null(weights), slots, lists.queue(stream)));
 }
 
 void add_feature_votes(const Lists& lists, const DeviceArray<const float, nb::ndim<3>>& features,
                        const std::optional<Matrix<const float>>& weights, int first, const Vector<const float>& scale,
                        const Matrix<int64_t>& sums, const std::optional<Vector<int64_t>>& totals, uintptr_t stream) {
-    const device::FeatureChannels channels{features.data(), data_or_null(weights),
-                                           static_cast<int>(features.shape(2)), first,
-                                           static_cast<int>(sums.shape(1)), scale.data()};
-    check(device::add_feature_votes(lists.pointers(), channels,
-                                    {units(sums.data()), units(data_or_null(totals))}, lists.queue(stream)));
+    const device::FeatureChannels channels{
+        features.data(), data_or_null(weights),           static_cast<int>(features.shape(2)),
+        first,           static_cast<int>(sums.shape(1)), scale.data()};
+    check(device::add_feature_votes(lists.pointers(), channels, {units(sums.data()), units(data_or_null(totals))},
+                                    lists.queue(stream)));
 }
 
 void render_panoptic(const Lists& lists, const Vector<const int64_t>& indptr, const Vector<const int32_t>& rank,
@@ -111,12 +111,12 @@ void atomic_adds(const Vector<int64_t>& counters, int64_t threads, int rounds, u
 void bind(nb::module_& m) {
     m.attr("with_cuda") = true;
     nb::class_<Lists>(m, "CudaTileLists")
-        .def(nb::init<int, int, Matrix<const int32_t>, Vector<const int32_t>,
-                      DeviceArray<const float, nb::shape<-1, 2>>, DeviceArray<const float, nb::shape<-1, 3>>,
-                      Vector<const float>, float>(),
-             nb::arg("width"), nb::arg("height"), nb::arg("offsets").noconvert(), nb::arg("flatten_ids").noconvert(),
-             nb::arg("means2d").noconvert(), nb::arg("conics").noconvert(), nb::arg("opacities").noconvert(),
-             nb::arg("alpha_max"));
+        .def(
+            nb::init<int, int, Matrix<const int32_t>, Vector<const int32_t>, DeviceArray<const float, nb::shape<-1, 2>>,
+                     DeviceArray<const float, nb::shape<-1, 3>>, Vector<const float>, float>(),
+            nb::arg("width"), nb::arg("height"), nb::arg("offsets").noconvert(), nb::arg("flatten_ids").noconvert(),
+            nb::arg("means2d").noconvert(), nb::arg("conics").noconvert(), nb::arg("opacities").noconvert(),
+            nb::arg("alpha_max"));
     m.def("cuda_add_label_votes", &add_label_votes, nb::arg("lists"), nb::arg("label_map").noconvert(),
           nb::arg("weights").noconvert().none(), nb::arg("labels").noconvert(), nb::arg("sums").noconvert(),
           nb::arg("overflow_keys").noconvert(), nb::arg("overflow_sums").noconvert(),

@@ -21,7 +21,8 @@ struct FeatureVisitor {
     inline __attribute__((always_inline)) void begin_block(int block) {
         const View& view = arguments.view;
         const auto [x0, y0] = first_pixel(view, tile, block);
-        pixels = arguments.features + (static_cast<int64_t>(y0) * view.width + x0) * arguments.channels + arguments.first;
+        pixels =
+            arguments.features + (static_cast<int64_t>(y0) * view.width + x0) * arguments.channels + arguments.first;
         if (arguments.weights != nullptr) load_pixels(view, arguments.weights, tile, block, factors);
     }
 

@@ -4,10 +4,10 @@
 // While a batch of a tile's Gaussians is blended, their weights are summed per (Gaussian, label of the tile) in float,
 // in an order that only the tile decides; merge_votes.hot.cpp rounds the sums to integers and adds them up.
 //
-// - In a block of one label, the weights are added up over the block's vectors; the vectors wait until there are as many
-//   as lanes, so that their lanes are added up together.
-// - In a block of several labels, the weights of a few Gaussians wait, so that what moves pixels to the lanes of their labels
-//   (tile_labels.h) is fetched once for all of them.
+// - In a block of one label, the weights are added up over the block's vectors; the vectors wait until there are as
+//   many as lanes, so that their lanes are added up together.
+// - In a block of several labels, the weights of a few Gaussians wait, so that what moves pixels to the lanes of their
+//   labels (tile_labels.h) is fetched once for all of them.
 #include <cstring>
 
 #include "core/thread_pool.h"
@@ -22,9 +22,9 @@ namespace panoptic_gs::PGS_ISA {
 
 namespace {
 
-constexpr int kSums = kBatch * kTilePixels;  // of a worker: [slot, label]
+constexpr int kSums = kBatch * kTilePixels;                          // of a worker: [slot, label]
 constexpr float kLeastVote = 0.5f / static_cast<float>(kVoteScale);  // rounds to one unit
-constexpr int kTogether = 4;                 // Gaussians whose weights are added up by label side by side
+constexpr int kTogether = 4;  // Gaussians whose weights are added up by label side by side
 
 struct alignas(64) Waiting {
     // Of a lone label, until there is one for each lane.
@@ -39,7 +39,7 @@ struct alignas(64) Waiting {
 
 template <bool kWeighted>
 struct VoteVisitor {
-    static constexpr bool kSkipEmpty = kLanes < 16;  // few are, and a branch that is foreseen badly costs more
+    static constexpr bool kSkipEmpty = kLanes < 16;  // few pairs are empty, and a mispredicted branch costs more
 
     const LabelVoteArguments& arguments;
     const TileLabels& labels;
@@ -59,7 +59,8 @@ struct VoteVisitor {
         if (kWeighted) load_pixels(arguments.view, arguments.weights, tile, block, factors);
     }
 
-    PGS_MEMBER void blend(const Batch&, int slot, uint32_t, const Float (&blended)[kVectors], const Mask (&)[kVectors]) {
+    PGS_MEMBER void blend(const Batch&, int slot, uint32_t, const Float (&blended)[kVectors],
+                          const Mask (&)[kVectors]) {
         Float weight[kVectors];
         for (int i = 0; i < kVectors; ++i) weight[i] = kWeighted ? blended[i] * factors[i] : blended[i];
         touched[slot] = true;
@@ -247,11 +248,17 @@ PGS_INLINE void vote(const LabelVoteArguments& arguments) {
         Waiting waiting;
         waiting.count = waiting.rows = 0;
         bool touched[kBatch] = {};
-        VoteVisitor<kWeighted> visitor{arguments, labels, waiting, arguments.votes.writers[worker],
+        VoteVisitor<kWeighted> visitor{arguments,
+                                       labels,
+                                       waiting,
+                                       arguments.votes.writers[worker],
                                        scratch.data() + static_cast<size_t>(worker) * kSums,
                                        labels.count == 1 ? 1 : (labels.count + kLanes - 1) / kLanes * kLanes,
                                        labels.greatest >> kNarrowBits != 0 ? VotePage::kWide : 0,
-                                       touched, tile, 0, {}};
+                                       touched,
+                                       tile,
+                                       0,
+                                       {}};
         BlockState state;
         traverse_tile(view, tile, state, visitor);
     });

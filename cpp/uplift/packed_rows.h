@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a Gaussian's sums are kept: a row of (label, sum) pairs in any order, each label once, labels and sums by themselves
-// so that vectors of them are read and written.
+// How a Gaussian's sums are kept: a row of (label, sum) pairs in any order, each label once, labels and sums by
+// themselves so that vectors of them are read and written.
 //
 //     number of pairs   1 byte; 255 is followed by 4 bytes with the number
 //     widths            1 byte: bytes of a label | bytes of a sum's upper part << 4; not there in an empty row
@@ -27,7 +27,7 @@ constexpr int kRowGroup = 16;
 #else
 constexpr int kRowGroup = 4;
 #endif
-constexpr int64_t kRowSlack = 64;  // so many bytes behind the last row belong to it
+constexpr int64_t kRowSlack = 64;  // bytes after the last row that may be read and written
 
 struct PackedRow {
     const uint8_t* labels;
@@ -59,7 +59,7 @@ PGS_PACKED PackedRow read_row(const uint8_t* p) {
 
 constexpr int64_t packed_bound(int64_t count) { return 6 + 12 * count + kRowSlack; }
 
-// From and to a group of numbers of another width. GCC takes plain loops apart.
+// From and to a group of numbers of another width; by hand, since GCC does not vectorise the loops.
 #if defined(__AVX512F__)
 PGS_PACKED __m128i load_bytes16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 PGS_PACKED __m256i load_bytes32(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -81,15 +81,20 @@ PGS_PACKED void widen_labels(const uint8_t* from, uint32_t* to) {
 template <class Packed>
 PGS_PACKED void narrow_labels(const uint16_t* from, uint8_t* to) {
     const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-    if constexpr (sizeof(Packed) == 1) store_bytes(to, _mm256_cvtepi16_epi8(all));
-    else store_bytes(to, all);
+    if constexpr (sizeof(Packed) == 1)
+        store_bytes(to, _mm256_cvtepi16_epi8(all));
+    else
+        store_bytes(to, all);
 }
 template <class Packed>
 PGS_PACKED void narrow_labels(const uint32_t* from, uint8_t* to) {
     const __m512i all = _mm512_loadu_si512(from);
-    if constexpr (sizeof(Packed) == 1) store_bytes(to, _mm512_cvtepi32_epi8(all));
-    else if constexpr (sizeof(Packed) == 2) store_bytes(to, _mm512_cvtepi32_epi16(all));
-    else _mm512_storeu_si512(to, all);
+    if constexpr (sizeof(Packed) == 1)
+        store_bytes(to, _mm512_cvtepi32_epi8(all));
+    else if constexpr (sizeof(Packed) == 2)
+        store_bytes(to, _mm512_cvtepi32_epi16(all));
+    else
+        _mm512_storeu_si512(to, all);
 }
 template <class Upper>
 PGS_PACKED void widen_sums(const uint8_t* low, const uint8_t* upper, uint64_t* to) {
@@ -104,8 +109,10 @@ template <class Packed, int kShift>
 PGS_PACKED void narrow_sums(const uint64_t* from, uint8_t* to) {
     for (int half = 0; half < 2; ++half) {
         const __m512i all = _mm512_srli_epi64(_mm512_loadu_si512(from + 8 * half), kShift);
-        if constexpr (sizeof(Packed) == 2) store_bytes(to + 16 * half, _mm512_cvtepi64_epi16(all));
-        else store_bytes(to + 32 * half, _mm512_cvtepi64_epi32(all));
+        if constexpr (sizeof(Packed) == 2)
+            store_bytes(to + 16 * half, _mm512_cvtepi64_epi16(all));
+        else
+            store_bytes(to + 32 * half, _mm512_cvtepi64_epi32(all));
     }
 }
 #else

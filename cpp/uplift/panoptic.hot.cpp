@@ -53,7 +53,8 @@ struct Planes {
     PGS_MEMBER uint32_t place_of(int32_t label) {
         const auto last_place = static_cast<uint32_t>(table.size() - 1);
         uint32_t at = (static_cast<uint32_t>(label) * 2654435769u) >> shift;
-        while (table[at] < num_labels && places[table[at]] == at && labels[table[at]] != label) at = (at + 1) & last_place;
+        while (table[at] < num_labels && places[table[at]] == at && labels[table[at]] != label)
+            at = (at + 1) & last_place;
         return at;
     }
 
@@ -99,7 +100,7 @@ struct Planes {
 };
 
 struct PanopticVisitor {
-    static constexpr bool kSkipEmpty = kLanes < 16;  // few are, and a branch that is foreseen badly costs more
+    static constexpr bool kSkipEmpty = kLanes < 16;  // few pairs are empty, and a mispredicted branch costs more
     const PanopticArguments& arguments;
     Planes& planes;
     int block;
@@ -119,8 +120,7 @@ struct PanopticVisitor {
     PGS_MEMBER void begin_block(int number) { block = number; }
     PGS_MEMBER void end_block(int) {}
 
-    PGS_MEMBER void blend(const Batch&, int slot, uint32_t, const Float (&weight)[kVectors],
-                          const Mask (&)[kVectors]) {
+    PGS_MEMBER void blend(const Batch&, int slot, uint32_t, const Float (&weight)[kVectors], const Mask (&)[kVectors]) {
         const int64_t first = planes.first_entry[slot], count = planes.num_entries[slot];
         if (planes.first_number[slot] < 0) number_labels(slot, first, count);
         for (int64_t k = 0; k < count; ++k) {
@@ -132,8 +132,7 @@ struct PanopticVisitor {
             }
             const Float share = splat(arguments.weight[first + k]);
             float* sums = planes.sums.data() + int64_t{plane} * kBlockPixels;
-            for (int i = 0; i < kVectors; ++i)
-                store(sums + i * kLanes, fma(weight[i], share, load(sums + i * kLanes)));
+            for (int i = 0; i < kVectors; ++i) store(sums + i * kLanes, fma(weight[i], share, load(sums + i * kLanes)));
         }
     }
 
@@ -145,7 +144,8 @@ struct PanopticVisitor {
     }
 };
 
-PGS_INLINE void write_tile(const PanopticArguments& arguments, const Planes& planes, const BlockState& state, int tile) {
+PGS_INLINE void write_tile(const PanopticArguments& arguments, const Planes& planes, const BlockState& state,
+                           int tile) {
     const View& view = arguments.view;
     for (int block = 0; block < kBlocks; ++block) {
         Float best[kVectors];

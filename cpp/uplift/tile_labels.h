@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The labels of a tile's pixels, numbered in order of appearance, and how the weights of a block's pixels are added up by
-// label. For hot sources.
+// The labels of a tile's pixels, numbered in order of appearance, and how the weights of a block's pixels are added up
+// by label. For hot sources.
 //
-// A group of a block's labels, usually all of them, shares the lanes of one vector: each label gets some that follow one
-// another. Gathers bring the block's pixels there: a gather takes pixels of one or two vectors to lanes of their labels,
-// and the sum of all gathers is left with the sums of a few lanes for each label. Where vectors are short, or permuting
-// them is slow, a plain list of each label's pixels does better.
+// A group of a block's labels, usually all of them, shares the lanes of one vector: each label gets some that follow
+// one another. Gathers bring the block's pixels there: a gather takes pixels of one or two vectors to lanes of their
+// labels, and the sum of all gathers is left with the sums of a few lanes for each label. Where vectors are short, or
+// permuting them is slow, a plain list of each label's pixels does better.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,8 @@ constexpr int kSourcePixels = kGatherVectors * kLanes;
 
 struct LabelGroup {
     int last_gather[kSources], last_target;
-    // In step s, lanes add the lane 2^s behind them, where it has the same label. Then the first lane has the sum.
+    // In step s, each lane adds the lane 2^s after it where that has the same label; in the end the first lane of a
+    // label has its sum.
     int steps;
     Mask adds[kMostSteps];
 };
@@ -173,8 +174,8 @@ PGS_INLINE void plan_gathers(const uint64_t* labels, int count, int source, cons
 #endif
 }
 
-PGS_INLINE void plan_group(const LabelTable& table, int first, int count, LabelGathers& block, int& gathers, int& targets,
-                           LabelGroup& group) {
+PGS_INLINE void plan_group(const LabelTable& table, int first, int count, LabelGathers& block, int& gathers,
+                           int& targets, LabelGroup& group) {
     int32_t pixels_of[kSources][kLanes] = {}, lanes[kLanes], first_lane[kLanes];
     for (int i = 0; i < count; ++i)
         for (int source = 0; source < kSources; ++source)

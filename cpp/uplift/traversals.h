@@ -17,7 +17,7 @@ struct LabelVoteArguments {
     const int32_t* labels;  // [H, W]
     const float* weights;   // [H, W] or nullptr
     ViewVotes& votes;
-    uint8_t* done;          // [tiles], set where a tile's votes are written now
+    uint8_t* done;  // [tiles], set where a tile's votes are written now
     int threads;
 };
 
@@ -27,9 +27,9 @@ struct FeatureVoteArguments {
     const float* features;  // [H, W, channels]
     const float* weights;   // [H, W] or nullptr
     int64_t channels;
-    int64_t first, count;   // the channels summed here
-    float* sums;            // [intersections, count]
-    float* totals;          // [intersections] sums of weight, or nullptr
+    int64_t first, count;  // the channels summed here
+    float* sums;           // [intersections, count]
+    float* totals;         // [intersections] sums of weight, or nullptr
     int threads;
 };
 
@@ -45,18 +45,18 @@ struct PanopticArguments {
     int threads;
 };
 
-#define PGS_DECLARE_UPLIFT(isa)                                \
-    namespace isa {                                            \
-    void add_label_votes(const LabelVoteArguments& arguments); \
-    /* Builds the rows of a chunk, Gaussians [begin, end), from those held and a view's votes; false if there were none. Adds to \
-       the builder's numbers of pairs. */ \
-    bool merge_votes(const ViewVotes& votes, int64_t chunk, const uint8_t* rows, int64_t begin, int64_t end, \
-                     RowBuilder& builder); \
-    /* The pairs of the rows of so many Gaussians, one row after another, each by ascending label, in the builder's \
-       sorted_label and sorted_sum, which have room for them. */ \
-    void sort_rows(const uint8_t* rows, int64_t gaussians, RowBuilder& builder); \
-    void add_feature_votes(const FeatureVoteArguments& arguments); \
-    void render_panoptic(const PanopticArguments& arguments);  \
+#define PGS_DECLARE_UPLIFT(isa)                                                                                 \
+    namespace isa {                                                                                             \
+    void add_label_votes(const LabelVoteArguments& arguments);                                                  \
+    /* Builds the rows of a chunk, Gaussians [begin, end), from those held and a view's votes; false if there \
+       were none. Adds to the builder's numbers of pairs. */ \
+    bool merge_votes(const ViewVotes& votes, int64_t chunk, const uint8_t* rows, int64_t begin, int64_t end,    \
+                     RowBuilder& builder);                                                                      \
+    /* The pairs of the rows of so many Gaussians, one row after another, each by ascending label, in the \
+       builder's sorted labels and sums, which have room for them. */     \
+    void sort_rows(const uint8_t* rows, int64_t gaussians, RowBuilder& builder);                                \
+    void add_feature_votes(const FeatureVoteArguments& arguments);                                              \
+    void render_panoptic(const PanopticArguments& arguments);                                                   \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE_UPLIFT)
 #undef PGS_DECLARE_UPLIFT

@@ -18,9 +18,9 @@ namespace panoptic_gs {
 // the upper halves of labels by themselves, since few maps have any: memory that is not written costs nothing.
 struct VotePage {
     static constexpr uint32_t kPlaces = 1022;
-    static constexpr uint32_t kMostVotes = 512;   // of a run; a (Gaussian, tile) pair with more makes several
-    static constexpr uint32_t kWide = 1u << 15;   // added to their number: the the upper halves of labels are written
-    static constexpr uint32_t kSlack = 16;        // vectors are read and written whole
+    static constexpr uint32_t kMostVotes = 512;  // of a run; a (Gaussian, tile) pair with more makes several
+    static constexpr uint32_t kWide = 1u << 15;  // added to their number where the upper halves of labels are written
+    static constexpr uint32_t kSlack = 16;       // vectors are read and written whole
 
     VotePage* previous;
     uint32_t used, unused;
@@ -48,7 +48,7 @@ struct VoteWriter {
     VotePage* last = nullptr;
 
     void next_page(VoteStream& stream);
-    // Room for a run of `count` votes, and a vector behind them.
+    // Room for a run of `count` votes and one vector more.
     __attribute__((always_inline)) void reserve(VoteStream& stream, uint32_t count) {
         if (stream.at + 1 + count + VotePage::kSlack > VotePage::kPlaces) next_page(stream);
     }

@@ -47,7 +47,7 @@ struct TileEntries {
     uint32_t count = 0;
 };
 
-// Of one traversal; hot sources take it apart.
+// What the traversal reads and writes.
 struct WeightArguments {
     const View& view;
     const int32_t* row_of;  // [H * W] row of a pixel, -1: not asked for; null: all pixels are, in order
@@ -88,8 +88,8 @@ private:
     Buffer<int32_t> column_of_;  // [visible] by rank, -1: not seen
 };
 
-#define PGS_DECLARE(isa) \
-    namespace isa {      \
+#define PGS_DECLARE(isa)                                    \
+    namespace isa {                                         \
     void collect_weights(const WeightArguments& arguments); \
     }
 PGS_FOR_EACH_ISA(PGS_DECLARE)

@@ -47,8 +47,9 @@ struct WeightVisitor {
             const uint32_t first = first_pixel_of_block + static_cast<uint32_t>(i * kLanes);
 #if defined(__AVX512F__)
             const auto lanes = static_cast<__mmask16>(hits);
-            const __m512i pixel = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
-                                                   _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+            const __m512i pixel =
+                _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
+                                 _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
             const __m256i packed = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(lanes, pixel));
             _mm256_storeu_si256(reinterpret_cast<__m256i*>(page.pixels + at), packed);
             _mm512_storeu_ps(page.weights + at, _mm512_maskz_compress_ps(lanes, weight[i]));

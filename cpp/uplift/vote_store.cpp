@@ -24,51 +24,53 @@ constexpr int64_t kMaxChunks = 256;
 }  // namespace
 
 void RowBuilder::reserve_bytes(int64_t more) {
-    if (used + more <= room) return;
-    Buffer<uint8_t> larger(static_cast<size_t>(std::max(used + more, 2 * room)));
-    if (used > 0) std::memcpy(larger.data(), bytes, static_cast<size_t>(used));
+    if (rows.used + more <= rows.room) return;
+    Buffer<uint8_t> larger(static_cast<size_t>(std::max(rows.used + more, 2 * rows.room)));
+    if (rows.used > 0) std::memcpy(larger.data(), rows.bytes, static_cast<size_t>(rows.used));
     byte_memory_ = std::move(larger);
-    bytes = byte_memory_.data();
-    room = static_cast<int64_t>(byte_memory_.size());
+    rows.bytes = byte_memory_.data();
+    rows.room = static_cast<int64_t>(byte_memory_.size());
 }
 
 void RowBuilder::reserve_pairs(int64_t count) {
     constexpr int64_t kPadding = 128;  // vectors are read and written whole
-    if (count <= capacity) return;
-    capacity = std::max<int64_t>(count, 2 * capacity);
-    for (places = 256; places < 2 * capacity;) places *= 2;
-    const int64_t row = (capacity / kPadding + 2) * kPadding;
-    pair_memory_.allocate(static_cast<size_t>(row * (4 + 8) * 2 + row * (4 + 2) + places * 4));
+    if (count <= row.capacity) return;
+    row.capacity = std::max<int64_t>(count, 2 * row.capacity);
+    for (table.places = 256; table.places < 2 * row.capacity;) table.places *= 2;
+    const int64_t padded = (row.capacity / kPadding + 2) * kPadding;
+    pair_memory_.allocate(static_cast<size_t>(padded * (4 + 8) * 2 + padded * (4 + 2) + table.places * 4));
     uint8_t* at = pair_memory_.data();
     const auto take = [&at](auto*& array, int64_t elements) {
         array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
         at += elements * static_cast<int64_t>(sizeof *array);
     };
-    take(sum, row);
-    take(sorted_sum, row);
-    take(label, row);
-    take(sorted_label, row);
-    take(place, row);
-    take(table, places);
-    take(narrow_label, row);
-    std::memset(table, 0, static_cast<size_t>(places) * sizeof *table);
+    take(row.sum, padded);
+    take(sorted.sum, padded);
+    take(row.label, padded);
+    take(sorted.label, padded);
+    take(table.place, padded);
+    take(table.index, table.places);
+    take(row.narrow_label, padded);
+    std::memset(table.index, 0, static_cast<size_t>(table.places) * sizeof *table.index);
 }
 
 void RowBuilder::sort_pairs(int64_t count, uint32_t* to_label, uint64_t* to_sum) {
-    std::iota(place, place + count, 0u);
-    std::sort(place, place + count, [this](uint32_t a, uint32_t b) { return label[a] < label[b]; });
+    uint32_t* order = table.place;  // not needed meanwhile
+    std::iota(order, order + count, 0u);
+    std::sort(order, order + count, [this](uint32_t a, uint32_t b) { return row.label[a] < row.label[b]; });
     for (int64_t i = 0; i < count; ++i) {
-        to_label[i] = label[place[i]];
-        to_sum[i] = sum[place[i]];
+        to_label[i] = row.label[order[i]];
+        to_sum[i] = row.sum[order[i]];
     }
 }
 
 void RowBuilder::reserve_runs(int64_t gaussians, int64_t count) {
-    if (static_cast<int64_t>(runs_of_memory_.size()) < gaussians) runs_of_memory_.allocate(static_cast<size_t>(gaussians));
+    if (static_cast<int64_t>(runs_of_memory_.size()) < gaussians)
+        runs_of_memory_.allocate(static_cast<size_t>(gaussians));
     if (static_cast<int64_t>(run_memory_.size()) < count) run_memory_.allocate(static_cast<size_t>(2 * count));
-    runs_of = runs_of_memory_.data();
-    runs = run_memory_.data();
-    std::fill_n(runs_of, gaussians, Runs{kNoRun, 0});
+    runs.of_gaussian = runs_of_memory_.data();
+    runs.all = run_memory_.data();
+    std::fill_n(runs.of_gaussian, gaussians, Runs{kNoRun, 0});
 }
 
 VoteStore::VoteStore(int64_t num_gaussians) : num_gaussians_(num_gaussians) {
@@ -101,15 +103,15 @@ int64_t VoteStore::num_pairs(bool void_too) const {
 }
 
 void VoteStore::replace(int64_t index, RowBuilder& builder) {
-    if (builder.overflow) refuse_overflow();
+    if (builder.rows.overflow) refuse_overflow();
     Chunk& chunk = chunks_[static_cast<size_t>(index)];
-    const auto size = static_cast<size_t>(builder.used), room = size + kRowSlack;
+    const auto size = static_cast<size_t>(builder.rows.used), room = size + kRowSlack;
     if (room > chunk.bytes.capacity() || room < chunk.bytes.capacity() - chunk.bytes.capacity() / 8)
         chunk.bytes.allocate(room, true);
-    std::memcpy(chunk.bytes.data(), builder.bytes, size);
+    std::memcpy(chunk.bytes.data(), builder.rows.bytes, size);
     std::memset(chunk.bytes.data() + size, 0, kRowSlack);
-    chunk.pairs = builder.pairs;
-    chunk.void_pairs = builder.void_pairs;
+    chunk.pairs = builder.rows.pairs;
+    chunk.void_pairs = builder.rows.void_pairs;
 }
 
 void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t* sum, int64_t count) {
@@ -119,7 +121,8 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
     for (int64_t i = 0; i < count; ++i) ++ends[static_cast<size_t>(gaussian[i] >> chunk_shift_) + 1];
     std::partial_sum(ends.begin(), ends.end(), ends.begin());
     std::vector<int64_t> order(static_cast<size_t>(count)), next(ends);
-    for (int64_t i = 0; i < count; ++i) order[static_cast<size_t>(next[static_cast<size_t>(gaussian[i] >> chunk_shift_)]++)] = i;
+    for (int64_t i = 0; i < count; ++i)
+        order[static_cast<size_t>(next[static_cast<size_t>(gaussian[i] >> chunk_shift_)]++)] = i;
     RowBuilder builder;
     std::vector<std::pair<uint32_t, uint64_t>> row;
     for (int64_t index = 0; index < num_chunks(); ++index) {
@@ -127,7 +130,7 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
         const auto end = order.begin() + ends[static_cast<size_t>(index) + 1];
         if (begin == end) continue;
         std::sort(begin, end, [&](int64_t a, int64_t b) { return gaussian[a] < gaussian[b]; });
-        builder.used = builder.pairs = builder.void_pairs = 0;
+        builder.rows.used = builder.rows.pairs = builder.rows.void_pairs = 0;
         const uint8_t* rows_held = rows(index);
         auto at = begin;
         for (int64_t n = chunk_begin(index); n < chunk_end(index); ++n) {
@@ -135,8 +138,8 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
             rows_held = held.end();
             row.resize(held.count);
             builder.reserve_pairs(held.count);
-            unpack_row(held, builder.label, builder.sum);
-            for (uint32_t i = 0; i < held.count; ++i) row[i] = {builder.label[i], builder.sum[i]};
+            unpack_row(held, builder.row.label, builder.row.sum);
+            for (uint32_t i = 0; i < held.count; ++i) row[i] = {builder.row.label[i], builder.row.sum[i]};
             for (; at != end && gaussian[*at] == n; ++at)
                 row.emplace_back(static_cast<uint32_t>(label[*at]), static_cast<uint64_t>(sum[*at]));
             std::sort(row.begin(), row.end());
@@ -145,19 +148,20 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
             uint64_t sums = 0;
             for (const auto& [own, units] : row) {
                 if (units == 0) continue;
-                const bool again = found > 0 && builder.label[found - 1] == own;
+                const bool again = found > 0 && builder.row.label[found - 1] == own;
                 found += again ? 0 : 1;
-                builder.label[found - 1] = own;
-                builder.sum[found - 1] = units + (again ? builder.sum[found - 1] : 0);
+                builder.row.label[found - 1] = own;
+                builder.row.sum[found - 1] = units + (again ? builder.row.sum[found - 1] : 0);
                 labels |= own;
-                sums |= builder.sum[found - 1];
-                builder.overflow |= sums >> 63 != 0;
+                sums |= builder.row.sum[found - 1];
+                builder.rows.overflow |= sums >> 63 != 0;
             }
             builder.reserve_bytes(packed_bound(found));
-            builder.used = write_row(builder.bytes + builder.used, builder.label, builder.sum, found, labels, sums) -
-                           builder.bytes;
-            builder.pairs += found;
-            builder.void_pairs += found > 0 && builder.label[0] == 0;
+            builder.rows.used = write_row(builder.rows.bytes + builder.rows.used, builder.row.label, builder.row.sum,
+                                          found, labels, sums) -
+                                builder.rows.bytes;
+            builder.rows.pairs += found;
+            builder.rows.void_pairs += found > 0 && builder.row.label[0] == 0;
         }
         replace(index, builder);
     }
@@ -182,7 +186,7 @@ void VoteStore::visit_rows(int64_t count, bool void_too, int threads, int64_t* i
         for (int64_t gaussian = chunk_begin(index); gaussian < chunk_end(index); ++gaussian) {
             const PackedRow row = read_row(at);
             at = row.end();
-            entry = visit(gaussian, builder.sorted_label + sorted, builder.sorted_sum + sorted, row.count, entry);
+            entry = visit(gaussian, builder.sorted.label + sorted, builder.sorted.sum + sorted, row.count, entry);
             sorted += row.count;
             indptr[gaussian + 1] = entry;
         }
@@ -202,23 +206,24 @@ void VoteStore::write_sums(int64_t count, int threads, int64_t* indptr, int32_t*
 
 void VoteStore::write_shares(int64_t count, bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight,
                              float* total, float* void_weight) const {
-    visit_rows(count, void_too, threads, indptr,
-               [&](int64_t gaussian, const uint32_t* own_label, const uint64_t* own_sum, uint32_t pairs, int64_t entry) {
-                   const auto number = [](uint64_t units) { return static_cast<double>(static_cast<int64_t>(units)); };
-                   double all = 0.0;
-                   for (uint32_t i = 0; i < pairs; ++i) all += number(own_sum[i]);
-                   const bool has_void = pairs > 0 && own_label[0] == 0;
-                   const double of_void = has_void ? number(own_sum[0]) : 0.0;
-                   total[gaussian] = static_cast<float>(all * kVoteQuantum);
-                   void_weight[gaussian] = static_cast<float>(of_void * kVoteQuantum);
-                   const bool skip = has_void && !void_too;
-                   const double normaliser = skip ? all - of_void : all;
-                   for (uint32_t i = skip; i < pairs; ++i, ++entry) {
-                       label[entry] = static_cast<int32_t>(own_label[i]);
-                       weight[entry] = static_cast<float>(number(own_sum[i]) / normaliser);
-                   }
-                   return entry;
-               });
+    visit_rows(
+        count, void_too, threads, indptr,
+        [&](int64_t gaussian, const uint32_t* own_label, const uint64_t* own_sum, uint32_t pairs, int64_t entry) {
+            const auto number = [](uint64_t units) { return static_cast<double>(static_cast<int64_t>(units)); };
+            double all = 0.0;
+            for (uint32_t i = 0; i < pairs; ++i) all += number(own_sum[i]);
+            const bool has_void = pairs > 0 && own_label[0] == 0;
+            const double of_void = has_void ? number(own_sum[0]) : 0.0;
+            total[gaussian] = static_cast<float>(all * kVoteQuantum);
+            void_weight[gaussian] = static_cast<float>(of_void * kVoteQuantum);
+            const bool skip = has_void && !void_too;
+            const double normaliser = skip ? all - of_void : all;
+            for (uint32_t i = skip; i < pairs; ++i, ++entry) {
+                label[entry] = static_cast<int32_t>(own_label[i]);
+                weight[entry] = static_cast<float>(number(own_sum[i]) / normaliser);
+            }
+            return entry;
+        });
 }
 
 }  // namespace panoptic_gs

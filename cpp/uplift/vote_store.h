@@ -9,6 +9,24 @@
 
 #include "core/buffer.h"
 
+// How votes travel, from the pixels of a view to the store:
+//
+//     tiles, traversed by workers             pages of each (worker, chunk)                 a chunk of the store
+//
+//     tile 0 -- worker 0 --- run ---->  [VotePage: run run run ..][VotePage: run ..]      [row|row|row|row|row|...]
+//     tile 1 -- worker 1 --- run ---->  [VotePage: run run ..]                               ^
+//     tile 2 -- worker 0 --- run ---->  (appended to worker 0's)                             |
+//                                              |                                             |
+//                                              |   chain the runs of each Gaussian           |
+//                                              '--------------------------------> RowBuilder '
+//                                                                                   unpack its row, add the votes of
+//     run  = a Gaussian's votes in one tile: (label, float sum) pairs               its runs, pack it into new memory
+//     row  = a Gaussian's pairs in the store: (label, 64-bit sum), packed
+//     chunk = the rows of some hundred consecutive Gaussians, one piece of memory that is written anew for each view
+//
+// label_votes.hot.cpp writes runs (view_votes.h), merge_votes.hot.cpp adds them to rows (open_row.h, and row_avx512.h
+// or row_scalar.h by instruction set), packed_rows.h says what a row looks like.
+
 namespace panoptic_gs {
 
 // Sums are kept in units of 2^-34 of a blending weight. The smallest weight that blending lets through, 1e-4 / 255, is
@@ -22,6 +40,7 @@ struct VotePage;
 // Where one thread builds the new rows of a chunk, and what it needs for a single one. Plain memory that hot sources
 // write to; only the functions below, which are compiled once, make it larger.
 struct RowBuilder {
+    // A Gaussian's votes in one tile.
     struct Run {
         const VotePage* page;
         uint16_t first, votes;  // place of its first vote, and their number as in the page
@@ -29,35 +48,53 @@ struct RowBuilder {
     };
     static constexpr uint32_t kNoRun = ~0u;
     struct Runs {
-        uint32_t first, votes;  // votes: of all of them
+        uint32_t first, votes;  // the first run; the votes of all of them
     };
 
-    uint8_t* bytes = nullptr;     // of the new rows
-    int64_t used = 0, room = 0;   // of bytes
-    int64_t pairs = 0, void_pairs = 0;
-    bool overflow = false;        // a sum reached 2^63
+    // The chunk's new rows, packed.
+    struct {
+        uint8_t* bytes = nullptr;
+        int64_t used = 0, room = 0;  // of bytes
+        int64_t pairs = 0, void_pairs = 0;
+        bool overflow = false;  // a sum reached 2^63
+    } rows;
 
-    int64_t capacity = 0;         // pairs of the following
-    uint32_t* label = nullptr;    // of the row at hand, or
-    uint16_t* narrow_label = nullptr;  // if they are narrow, and
-    uint64_t* sum = nullptr;
-    uint32_t* sorted_label = nullptr;  // of rows that are read out, and
-    uint64_t* sorted_sum = nullptr;
-    uint32_t* place = nullptr;    // of label[i] in the table
-    uint32_t* table = nullptr;    // [places] index into label; entries that do not point back at their place are stale
-    int64_t places = 0;           // a power of two, at least twice the capacity
+    // The row at hand: its labels, in either array, and their sums.
+    struct {
+        int64_t capacity = 0;  // pairs, of all arrays
+        uint32_t* label = nullptr;
+        uint16_t* narrow_label = nullptr;  // if they are narrow
+        uint64_t* sum = nullptr;
+    } row;
 
-    Runs* runs_of = nullptr;  // each Gaussian of a chunk
-    Run* runs = nullptr;
-    bool wide = false;  // one of them is
+    // Rows that are read out, one after another, by ascending label.
+    struct {
+        uint32_t* label = nullptr;
+        uint64_t* sum = nullptr;
+    } sorted;
+
+    // Where in a long row a label is: an open-addressed table of indices into row.label. What does not point back at
+    // its place is stale, so that it never has to be cleared.
+    struct {
+        uint32_t* place = nullptr;  // of row.label[i] in `index`
+        uint32_t* index = nullptr;  // [places]
+        int64_t places = 0;         // a power of two, at least twice the capacity
+    } table;
+
+    // The view's runs, chained by Gaussian of the chunk.
+    struct {
+        Runs* of_gaussian = nullptr;
+        Run* all = nullptr;
+        bool wide = false;  // one of them is
+    } runs;
 
     RowBuilder() = default;
     RowBuilder(const RowBuilder&) = delete;
 
-    void reserve_bytes(int64_t more);        // room for so many bytes behind `used`
-    void reserve_pairs(int64_t count);       // drops what the arrays of pairs hold
+    void reserve_bytes(int64_t more);                                      // room for so many bytes behind `used`
+    void reserve_pairs(int64_t count);                                     // drops what the arrays of pairs hold
     void sort_pairs(int64_t count, uint32_t* to_label, uint64_t* to_sum);  // label and sum, by label
-    void reserve_runs(int64_t gaussians, int64_t count);  // drops all runs
+    void reserve_runs(int64_t gaussians, int64_t count);                   // drops all runs
 
 private:
     Buffer<uint8_t> byte_memory_, pair_memory_;
@@ -71,7 +108,7 @@ private:
 class VoteStore {
 public:
     struct Chunk {
-        Buffer<uint8_t> bytes;  // of size 0: all rows are empty
+        Buffer<uint8_t> bytes;              // of size 0: all rows are empty
         int64_t pairs = 0, void_pairs = 0;  // void_pairs: of label 0
     };
 
@@ -101,8 +138,8 @@ public:
     // the caller found it; throws std::runtime_error if views were added since.
     void write_sums(int64_t count, int threads, int64_t* indptr, int32_t* label, int64_t* sum) const;
     // label, weight [count], num_pairs(void_too) as above, each row normalised to one; total, void_weight [N].
-    void write_shares(int64_t count, bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight, float* total,
-                      float* void_weight) const;
+    void write_shares(int64_t count, bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight,
+                      float* total, float* void_weight) const;
 
 private:
     // Calls visit(gaussian, labels, sums, number of pairs, first entry), labels ascending, for each Gaussian, chunks in

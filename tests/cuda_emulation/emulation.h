@@ -137,7 +137,8 @@ private:
         const Call call = fibers_[begin]->waits_for;
         if (call == Call::none || call == Call::block) return progress;
         for (unsigned i = begin; i < end; ++i) {
-            if (fibers_[i]->finished || fibers_[i]->waits_for != call) fail("the lanes of a warp are at different calls");
+            if (fibers_[i]->finished || fibers_[i]->waits_for != call)
+                fail("the lanes of a warp are at different calls");
             warps_[warp].values[i - begin] = fibers_[i]->value;
         }
         for (unsigned i = begin; i < end; ++i) resume(i);
@@ -178,7 +179,8 @@ void launch(unsigned seed, dim3 blocks, unsigned threads, Kernel kernel, Argumen
     std::shuffle(order.begin(), order.end(), random);
     for (unsigned index : order) {
         Block::current().block_index = {index % blocks.x, index / blocks.x, 0};
-        Block::current().run(threads, [&] { kernel(arguments...); }, random);
+        Block::current().run(
+            threads, [&] { kernel(arguments...); }, random);
     }
 }
 
@@ -217,7 +219,8 @@ T __shfl_xor_sync(unsigned mask, T value, int bits) {
 inline unsigned __match_any_sync(unsigned, int value) {
     unsigned same = 0;
     const auto& values = emulation::block().meet_warp(emulation::Call::match, static_cast<uint32_t>(value));
-    for (unsigned lane = 0; lane < 32; ++lane) same |= static_cast<unsigned>(values[lane] == static_cast<uint32_t>(value)) << lane;
+    for (unsigned lane = 0; lane < 32; ++lane)
+        same |= static_cast<unsigned>(values[lane] == static_cast<uint32_t>(value)) << lane;
     return same;
 }
 inline uint32_t __reduce_add_sync(unsigned, uint32_t value) {
