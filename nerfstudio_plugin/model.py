@@ -211,7 +211,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
 
     def _training_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         shrink = self._get_downscale_factor()
-        K = camera.get_intrinsics_matrices()[0]
+        K = camera.get_intrinsics_matrices()[0].to(self.device)  # nerfstudio makes them on the CPU
         if shrink > 1:
             K = K / torch.tensor([[shrink], [shrink], [1.0]], device=K.device)
         width, height = int(camera.width.item()) // shrink, int(camera.height.item()) // shrink
@@ -234,7 +234,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         return outputs
 
     def _evaluation_outputs(self, camera: Cameras) -> dict[str, Tensor]:
-        view = camera_of(camera)
+        view = camera_of(camera).to(self.device)
         width, height = view.width, view.height
         background = self.background_color.to(self.device).expand(height, width, 3)
         inside = None
