@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -209,13 +210,13 @@ def read_hdf5(path: Path, size: tuple[int | None, ...], kinds: str = "f") -> np.
                 raise InputError(
                     path, f"an array of shape {list(shape)}", f"shape {wanted}", "Download the frame again."
                 )
-            if kind not in kinds or dataset.size > MOST_VALUES:
+            if kind not in kinds or math.prod(shape) > MOST_VALUES:
                 raise InputError(
-                    path, f"{dataset.size:,} values of type {dataset.dtype}",
+                    path, f"{math.prod(shape):,} values of type {dataset.dtype}",
                     f"{'whole' if kinds == 'iu' else 'floating point'} numbers, at most {MOST_VALUES:,}",
                     "Download it again.",
                 )  # fmt: skip
-            if dataset.size and not dataset.id.get_storage_size():
+            if not dataset.id.get_storage_size():
                 raise InputError(path, "an array of which no value is stored", "values", "Download it again.")
             return np.asarray(dataset)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:

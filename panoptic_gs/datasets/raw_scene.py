@@ -46,11 +46,11 @@ class RawFrame:
     """File name ending of ``encoded``."""
     notes: tuple[str, ...] = ()
     """What the user should know; equal notes of several frames are counted."""
+    labels: str = "labels"
+    """Where ``classes`` were read, for messages."""
     majority: bool = True
     """Whether an instance takes the class that most of its pixels have over all frames; otherwise each (class,
     instance) pair is an object of its own."""
-    labels: str = "labels"
-    """Where ``classes`` were read, for messages."""
 
     def __post_init__(self) -> None:
         size = (self.camera.height, self.camera.width)

@@ -66,7 +66,9 @@ def grown(labels: np.ndarray, growing: np.ndarray, distance: float) -> np.ndarra
     """
     if distance <= 0 or not growing.any():
         return labels.copy()
-    far, (rows, columns) = ndimage.distance_transform_edt(~growing, return_indices=True)
+    far, nearest = np.zeros(labels.shape), np.zeros((2, *labels.shape), np.int32)
+    ndimage.distance_transform_edt(~growing, return_indices=True, distances=far, indices=nearest)
+    rows, columns = nearest
     return np.where(far <= distance, labels[rows, columns], labels)
 
 
