@@ -20,8 +20,9 @@ from brute_force import blobs, random_camera, random_splats
 from panoptic_gs import sums
 from panoptic_gs.associate.evidence import MaskEvidence
 from panoptic_gs.associate.masks import ViewMasks
+from panoptic_gs.labelling import Category, Labelling, Segment
 from panoptic_gs.merge import Overlaps
-from panoptic_gs.metrics import ContingencyTable
+from panoptic_gs.metrics import ContingencyTable, Scorer
 from panoptic_gs.sums import ViewSum
 from panoptic_gs.uplift import LabelVotes, MaskVotes
 from panoptic_gs.uplift.features import FeatureVotes
@@ -57,6 +58,16 @@ def table(views) -> ContingencyTable:
     return result
 
 
+def scorer(views) -> Scorer:
+    categories = [Category(1, "wall", False), Category(2, "chair", True)]
+    meaning = Labelling(tuple(categories), tuple(Segment(k, 1 + k % 2) for k in range(1, 6)))
+    result = Scorer(meaning, meaning, ("strict", "panoptic-lifting", "panopticrecon:0.3"))
+    for view in views:
+        labels = view_of(view)[2]
+        result.add(labels, labels[::-1].copy())
+    return result
+
+
 def overlaps(views) -> Overlaps:
     result = Overlaps(3)
     for view in views:
@@ -89,6 +100,10 @@ def content(total: ViewSum) -> dict[str, torch.Tensor]:
         return {"votes": weights.votes.to_dense(), "seen": weights.seen.to_dense(), "mask": weights.mask}
     if isinstance(total, ContingencyTable):
         return {"rows": total.rows}
+    if isinstance(total, Scorer):
+        values = [(score.panoptic.pq, score.miou, score.macc) for score in total.scores().values()]
+        tables = {name: total.table(name).rows for name in ("strict", "panoptic-lifting", "panopticrecon:0.3")}
+        return {**tables, "means": torch.tensor(values), "views": torch.tensor(total.num_views)}
     if isinstance(total, Overlaps):
         return {"sums": total.sums, "pixels": torch.tensor(total.num_pixels)}
     assert isinstance(total, MaskEvidence)
@@ -110,6 +125,7 @@ KINDS = {
     "votes": label_votes,
     "features": feature_votes,
     "table": table,
+    "scorer": scorer,
     "overlaps": overlaps,
     "evidence": evidence,
     "masks": mask_votes,

@@ -2,6 +2,9 @@
 """Scores of panoptic scenes; all are functions of one contingency table over the views of a scene."""
 
 from panoptic_gs.metrics.average_precision import InstancePrecision, average_precision, match_instances
+from panoptic_gs.metrics.boundary import OutlineError, outline_error
+from panoptic_gs.metrics.calibration import Reliability, ReliabilityBin
+from panoptic_gs.metrics.consistency import IdConsistency
 from panoptic_gs.metrics.contingency import ContingencyTable
 from panoptic_gs.metrics.modules import InstanceCoverage, MeanAccuracy, MeanIoU, ScenePanopticQuality
 from panoptic_gs.metrics.panoptic_quality import ClassQuality, PanopticQualities, panoptic_quality
@@ -19,14 +22,18 @@ __all__ = [
     "ContingencyTable",
     "Coverage",
     "FrameScores",
+    "IdConsistency",
     "InstanceCoverage",
     "InstancePrecision",
     "LabelledPoints",
     "MeanAccuracy",
     "MeanIoU",
+    "OutlineError",
     "PanopticQualities",
     "PointCloudQuality",
     "Protocol",
+    "Reliability",
+    "ReliabilityBin",
     "ScenePanopticQuality",
     "SceneScores",
     "Scorer",
@@ -36,6 +43,7 @@ __all__ = [
     "coverage",
     "evaluate_scenes",
     "match_instances",
+    "outline_error",
     "panoptic_quality",
     "point_table",
     "score_points",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from panoptic_gs.metrics.contingency import ContingencyTable, LabelMap, as_integ
 from panoptic_gs.metrics.panoptic_quality import PanopticQualities, panoptic_quality
 from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, PROTOCOLS, Protocol, as_protocol, resize_labels
 from panoptic_gs.metrics.segmentation import FrameScores, class_accuracy, class_iou, coverage, mean_over_classes
+from panoptic_gs.sums import ViewSum, sum_over_processes
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def score_table(
     )
 
 
-class Scorer:
+class Scorer(ViewSum):
     """Counts predicted ids against true ones, one view in memory at a time; a sum over views, so scorers merge.
 
     Args:
@@ -124,13 +126,13 @@ class Scorer:
             p, t = resize_labels(pred, size), resize_labels(true, size)
             view = ContingencyTable()
             view.add(self._pred_category_of[p], p, self._gt_category_of[t], t)
-            self._tables[rules.sampling] += view
+            self._tables[rules.sampling].merge(view)
             if rules.sampling in self._frames:
                 self._frames[rules.sampling].add(view, self.categories)
         self.num_views += 1
 
     def merge(self, other: Scorer) -> Scorer:
-        """The scorer of both sets of views together.
+        """Add the views of another scorer; returns this one.
 
         Raises:
             InputError: the other one scores in other protocols or other categories.
@@ -140,15 +142,27 @@ class Scorer:
             raise InputError(
                 "Scorer", "another scorer of other protocols, categories or crowds", "equal ones", "Make them alike."
             )
-        result = object.__new__(Scorer)
-        result.__dict__ |= self.__dict__
-        result.num_views += other.num_views
-        result._tables = {key: table + other._tables[key] for key, table in self._tables.items()}
-        result._frames = {key: frames + other._frames[key] for key, frames in self._frames.items()}
-        return result
+        self.num_views += other.num_views
+        for key, table in self._tables.items():
+            table.merge(other._tables[key])
+        for key, frames in self._frames.items():
+            frames.merge(other._frames[key])
+        return self
 
-    def __add__(self, other: Scorer) -> Scorer:
-        return self.merge(other)
+    def all_reduce(self, group: Any = None) -> Scorer:
+        """Give every process of a ``torch.distributed`` group the views of all of them; every process calls this."""
+        self.num_views = int(sum_over_processes(torch.tensor([self.num_views]), group))
+        for sums in (*self._tables.values(), *self._frames.values()):
+            sums.all_reduce(group)
+        return self
+
+    def empty(self) -> Scorer:
+        """The same of no views."""
+        result = copy.copy(self)
+        result.num_views = 0
+        result._tables = {key: table.empty() for key, table in self._tables.items()}
+        result._frames = {key: frames.empty() for key, frames in self._frames.items()}
+        return result
 
     def table(self, protocol: str | Protocol) -> ContingencyTable:
         """The table that a protocol is scored from."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from panoptic_gs.metrics.contingency import ContingencyTable
 from panoptic_gs.metrics.panoptic_quality import labels_of
 from panoptic_gs.metrics.protocol import PANOPTIC_LIFTING, STRICT, Protocol, as_protocol
 from panoptic_gs.panoptic import Category
+from panoptic_gs.sums import ViewSum, rows_of_others
 
 
 class Coverage(NamedTuple):
@@ -56,7 +57,7 @@ def class_accuracy(table: ContingencyTable, categories: Collection[Category]) ->
     }
 
 
-class FrameScores:
+class FrameScores(ViewSum):
     """IoU and accuracy of each class in each frame whose truth shows it; a sum over frames, as the table is.
 
     Args:
@@ -70,14 +71,23 @@ class FrameScores:
         """Count one frame, given as the table of its pixels."""
         iou, accuracy = class_iou(frame, categories, STRICT), class_accuracy(frame, categories)
         new = torch.tensor([[c, iou[c], accuracy[c]] for c in accuracy], dtype=torch.float64).reshape(-1, 3)
-        self.rows = torch.cat([self.rows, new.to(self.rows.device)])
+        self.rows = _sorted(torch.cat([self.rows, new.to(self.rows.device)]))
 
     def merge(self, other: FrameScores) -> FrameScores:
-        """The scores of both sets of frames together."""
-        return FrameScores(torch.cat([self.rows, other.rows.to(self.rows.device)]))
+        """Add other frames; returns this object."""
+        self.rows = _sorted(torch.cat([self.rows, other.rows.to(self.rows.device)]))
+        return self
 
-    def __add__(self, other: FrameScores) -> FrameScores:
-        return self.merge(other)
+    def all_reduce(self, group: Any = None) -> FrameScores:
+        """Give every process of a ``torch.distributed`` group the frames of all of them; every process calls this."""
+        own = self.rows
+        for rows in rows_of_others(len(own), lambda first, last: own[first:last], own[:0], group):
+            self.rows = _sorted(torch.cat([self.rows, rows]))
+        return self
+
+    def empty(self) -> FrameScores:
+        """Of no frames."""
+        return FrameScores(self.rows[:0])
 
     def iou(self) -> dict[int, float]:
         """Category id → mean IoU over the frames that show it."""
@@ -123,6 +133,13 @@ def coverage(table: ContingencyTable, categories: Collection[Category], crowds: 
         return Coverage(math.nan, math.nan)
     areas = gt_area[gt_is_thing]
     return Coverage(float(best[gt_is_thing].mean()), float((best[gt_is_thing] * areas).sum() / areas.sum()))
+
+
+def _sorted(rows: Tensor) -> Tensor:
+    """The rows in one order, whatever the order of frames and processes."""
+    for column in (2, 1, 0):
+        rows = rows[rows[:, column].argsort(stable=True)]
+    return rows
 
 
 def mean_over_classes(scores: dict[int, float]) -> float:
