@@ -33,6 +33,7 @@ from benchmarks.quality.baselines import (
     view_distance,
 )
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
+from benchmarks.quality.view_quality import ViewQuality
 from nerfstudio_plugin.compat import default_device, label_device
 from nerfstudio_plugin.datamanager import PanopticDataset, camera_of
 from nerfstudio_plugin.pipeline import PanopticPipeline
@@ -42,7 +43,7 @@ from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError, print_input_error
 from panoptic_gs.files import write_json, write_png
-from panoptic_gs.metrics import Scorer, point_table, score_points
+from panoptic_gs.metrics import point_table, score_points
 from panoptic_gs.metrics.point_sources import depth_truth, labelled_splats
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.rasterize import rasterization
@@ -126,17 +127,17 @@ class TrainedRun:
 
     def score_predictions(self) -> dict[str, Any]:
         """The predictions themselves, on the training views that have a true map."""
-        scorer = Scorer(self.meaning, self.truth)
+        quality = ViewQuality(self.meaning, self.truth)
         for index in range(len(self.train)):
             true = self.train.labels(index, "panoptic_gt")
             if true is not None:
                 ids = self.train.labels(index, "panoptic")
-                scorer.add(ids, true)
-        return {"scores": _as_json(scorer)}
+                quality.add(None if ids is None else ids.numpy(), true.numpy())
+        return quality.as_dict()
 
     def score_uplifted(self, run_folder: Path) -> dict[str, Any]:
         """The method: ids as ``ns-render`` gives them, and the colour's PSNR and SSIM; renders are kept."""
-        scorer, maps, metrics, seconds = Scorer(self.meaning, self.truth), {}, [], 0.0
+        quality, maps, metrics, seconds = ViewQuality(self.meaning, self.truth), {}, [], 0.0
         self.model.on_evaluated = self.report.add
         for camera, batch in self.pipeline.datamanager.fixed_indices_eval_dataloader:
             start = time.perf_counter()
@@ -150,23 +151,24 @@ class TrainedRun:
             write_png(run_folder / "renders" / "rgb" / f"{stem}.png", rgb)
             maps[stem] = ids
             if "panoptic_gt" in batch:
-                scorer.add(ids, batch["panoptic_gt"])
+                confidence = outputs["panoptic_confidence"][..., 0].cpu().numpy()
+                quality.add(ids, batch["panoptic_gt"].cpu().numpy(), confidence)
         self.model.on_evaluated = None
         self.image_scores |= {name: float(np.mean([m[name] for m in metrics])) for name in ("psnr", "ssim")}
         rendered = PanopticScene(self.meaning.categories, self.meaning.segments, maps, source="rendered")
         rendered.save(run_folder / "renders" / "panoptic", overwrite=True)
-        return {"scores": _as_json(scorer), "seconds_per_view": seconds / max(1, len(maps))}
+        return {**quality.as_dict(), "seconds_per_view": seconds / max(1, len(maps))}
 
     def score_test(self, labels_of: Callable[[Camera], np.ndarray]) -> dict[str, Any]:
         """Score a way to label the held-out views."""
-        scorer, views = Scorer(self.meaning, self.truth), 0
+        quality, views = ViewQuality(self.meaning, self.truth), 0
         start = time.perf_counter()
         for index in range(len(self.test)):
             true = self.test.labels(index, "panoptic_gt")
             if true is not None:
-                scorer.add(labels_of(self.camera(self.test, index)), true)
+                quality.add(labels_of(self.camera(self.test, index)), true.numpy())
                 views += 1
-        return {"scores": _as_json(scorer), "seconds_per_view": (time.perf_counter() - start) / max(1, views)}
+        return {**quality.as_dict(), "seconds_per_view": (time.perf_counter() - start) / max(1, views)}
 
     def score_points(self, labelled: Path) -> dict[str, float | None] | None:
         """3D scores of the labelled splats where the scene has depth maps; None where it has none."""
@@ -237,10 +239,6 @@ class TrainedRun:
     def camera(self, dataset: PanopticDataset, index: int) -> Camera:
         """The toolkit's camera of a view, where the Gaussians are."""
         return camera_of(dataset.cameras[index : index + 1]).to(self.device)
-
-
-def _as_json(scorer: Scorer) -> dict[str, Any]:
-    return {name: score.as_dict() for name, score in scorer.scores().items()}
 
 
 def stem_of(dataset: PanopticDataset, index: int) -> str:

@@ -30,20 +30,27 @@ ROWS = {
 
 _QUALITIES = {"PQ": "pq", "SQ": "sq", "RQ": "rq", "things": "pq_things", "stuff": "pq_stuff"}
 _OTHERS = {"mIoU": "miou", "mAcc": "macc", "mCov": "mcov", "mWCov": "mwcov"}
+_VIEWS = {"ids": "id_f1", "ECE": "calibration_error"}
 _POINTS = {"AP50": "ap50", "AP25": "ap25", "3D mIoU": "miou"}
 
 
 def columns_of(result: Result, row: str) -> dict[str, float | None]:
-    """The numbers of a row of a run, by heading: scores in percent, PSNR in dB, minutes.
+    """The numbers of a row of a run, by heading: scores in percent, PSNR in dB, outlines in pixels, minutes.
 
     Qualities come in the protocol ``panoptic-lifting``, then in ``strict`` (headings with an asterisk); the others in
-    ``panoptic-lifting``. Colour, 3D scores and minutes are those of the training, so only ``uplifted`` has them.
+    ``panoptic-lifting``. ``outline px`` is the mean distance of outlines of found segments, ``ids`` how consistent ids
+    are over views (F1 of pairs), ``ECE`` the expected calibration error of pixels' confidence. Colour, 3D scores and
+    minutes are those of the training, so only ``uplifted`` has them.
     """
     scores = result["rows"][row]["scores"]
     lifting, strict = scores["panoptic-lifting"], scores["strict"]
     cells: dict[str, float | None] = {heading: _percent(lifting[key]) for heading, key in _QUALITIES.items()}
     cells |= {f"{heading}*": _percent(strict[key]) for heading, key in _QUALITIES.items()}
     cells |= {heading: _percent(lifting[key]) for heading, key in _OTHERS.items()}
+    views = result["rows"][row].get("views", {})
+    if views:
+        cells["outline px"] = views["outline"]
+    cells |= {heading: _percent(views[key]) for heading, key in _VIEWS.items() if key in views}
     if row == "uplifted":
         if "points" in result:
             cells |= {heading: _percent(result["points"][key]) for heading, key in _POINTS.items()}
@@ -155,4 +162,5 @@ def _percent(value: float | None) -> float | None:
 def _cell(heading: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if heading == "SSIM" else f"{value:.1f}"
+    digits = {"SSIM": 3, "outline px": 2}.get(heading, 1)
+    return f"{value:.{digits}f}"

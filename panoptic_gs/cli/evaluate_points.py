@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich import box
@@ -17,11 +16,6 @@ from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-
-if TYPE_CHECKING:
-    pass
-
-_MILLIMETRES = 1000.0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 from panoptic_gs.metrics.average_precision import InstancePrecision, average_precision, match_instances
 from panoptic_gs.metrics.boundary import OutlineError, outline_error
-from panoptic_gs.metrics.calibration import Reliability, ReliabilityBin
+from panoptic_gs.metrics.calibration import LabelReliability, Reliability, ReliabilityBin
 from panoptic_gs.metrics.consistency import IdConsistency
 from panoptic_gs.metrics.contingency import ContingencyTable
 from panoptic_gs.metrics.modules import InstanceCoverage, MeanAccuracy, MeanIoU, ScenePanopticQuality
@@ -25,6 +25,7 @@ __all__ = [
     "IdConsistency",
     "InstanceCoverage",
     "InstancePrecision",
+    "LabelReliability",
     "LabelledPoints",
     "MeanAccuracy",
     "MeanIoU",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -108,3 +109,40 @@ class Reliability:
     def largest_error(self) -> float:
         """The largest difference of accuracy and confidence over the bins; NaN of nothing."""
         return max((abs(b.accuracy - b.confidence) for b in self.bins if b.count), default=math.nan)
+
+
+class LabelReliability:
+    """Reliability of labels whose being right is known only when all views were seen: which predicted segment stands
+    for which true one is a matter of the whole scene. Counts pixels for each pair of ids; a sum over views.
+
+    Args:
+        bins: of confidence.
+    """
+
+    def __init__(self, bins: int = 15) -> None:
+        self._bins = bins
+        self._of_pair: dict[tuple[int, int], Reliability] = {}
+
+    def add(self, confidence: np.ndarray, pred: np.ndarray, true: np.ndarray) -> None:
+        """Count the pixels of a view that have a label on both sides.
+
+        Args:
+            confidence: ``[H, W]``, 0…1.
+            pred: predicted segment ids ``[H, W]``, 0 = void.
+            true: true segment ids ``[H, W]``, 0 = void.
+        """
+        labelled = (pred != 0) & (true != 0)
+        pairs, index = np.unique(np.stack([pred[labelled], true[labelled]], axis=1), axis=0, return_inverse=True)
+        order = np.argsort(index.ravel(), kind="stable")
+        ends = np.cumsum(np.bincount(index.ravel(), minlength=len(pairs)))
+        for (one, other), members in zip(pairs.tolist(), np.split(confidence[labelled][order], ends[:-1])):
+            here = Reliability.of(members, np.ones(len(members)), bins=self._bins)
+            before = self._of_pair.get((one, other))
+            self._of_pair[one, other] = here if before is None else before + here
+
+    def finish(self, right: Callable[[int, int], bool]) -> Reliability:
+        """The diagram of all pixels; ``right`` tells whether a predicted id is the right label for a true one."""
+        total = np.zeros((self._bins, 3), dtype=np.int64)
+        for (one, other), reliability in self._of_pair.items():
+            total += reliability.counts * np.array([1, int(right(one, other)), 1])
+        return Reliability(total)

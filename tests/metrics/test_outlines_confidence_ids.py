@@ -10,7 +10,7 @@ import torch
 from torchmetrics.functional.classification import binary_calibration_error
 
 from panoptic_gs import InputError
-from panoptic_gs.metrics import IdConsistency, OutlineError, Reliability, outline_error
+from panoptic_gs.metrics import IdConsistency, LabelReliability, OutlineError, Reliability, outline_error
 
 CATEGORY_OF = np.array([0, 1, 2, 2, 3])
 
@@ -143,6 +143,21 @@ class TestCalibration:
             Reliability.of(np.array(confidence), np.array([True]))
         with pytest.raises(InputError, match="bins"):
             Reliability.of(np.ones(1), np.ones(1)) + Reliability.of(np.ones(1), np.ones(1), bins=3)
+
+    def test_what_is_right_may_be_told_after_all_views(self) -> None:
+        rng = np.random.default_rng(3)
+        total, confidences, correct = LabelReliability(bins=10), [], []
+        right = {(1, 4), (2, 5)}
+        for _ in range(3):
+            confidence = rng.uniform(size=(6, 7))
+            pred, true = rng.integers(0, 4, (6, 7)), rng.integers(0, 3, (6, 7)) + 3
+            true[true == 3] = 0
+            total.add(confidence, pred, true)
+            kept = (pred > 0) & (true > 0)
+            confidences.append(confidence[kept])
+            correct.append(np.array([(p, t) in right for p, t in zip(pred[kept], true[kept])]))
+        expected = Reliability.of(np.concatenate(confidences), np.concatenate(correct), bins=10)
+        assert total.finish(lambda pred, true: (pred, true) in right) == expected
 
 
 class TestIds:
