@@ -90,7 +90,7 @@ def _from_json(path: Path) -> tuple[Category, ...]:
     document: Any = read_json(path)
     entries: Any = document.get("categories") if isinstance(document, Mapping) else document
     try:
-        return tuple(category_from_json({"id": index, **entry}) for index, entry in enumerate(entries, 1))
+        return tuple(category_from_json({"id": index, **entry}, path) for index, entry in enumerate(entries, 1))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             path,

@@ -25,7 +25,7 @@ def read_coco_panoptic(file: Path, document: Mapping[str, Any], photos: Sizes) -
         InputError: malformed, a map that is missing or of no photo, an id or a class without an entry.
     """
     try:
-        categories = tuple(category_from_json(entry) for entry in document["categories"])
+        categories = tuple(category_from_json(entry, file) for entry in document["categories"])
         segments = {
             str(entry["file_name"]): {
                 int(info["id"]): (int(info["category_id"]), info.get("score"), bool(info.get("iscrowd")))

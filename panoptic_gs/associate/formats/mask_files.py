@@ -100,7 +100,7 @@ def read_coco_instances(file: Path, document: Mapping[str, Any], photos: Sizes) 
             if not entry.get("iscrowd"):
                 annotations[images[int(entry["image_id"])]].append(entry)
         listed = [{"isthing": 1, **entry} for entry in document.get("categories", [])]
-        categories = tuple(category_from_json(entry) for entry in listed) or (OBJECT,)
+        categories = tuple(category_from_json(entry, file) for entry in listed) or (OBJECT,)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             file,
