@@ -98,7 +98,7 @@ def project(
     return Projected(ids[order], means2d[order], blurred[order], z[order], rendered[order])
 
 
-def blending_weights(projected: Projected, width: int, height: int) -> Weights:
+def blending_weights(projected: Projected, width: int, height: int, alpha_max: float = ALPHA_MAX) -> Weights:
     dtype = projected.means2d.dtype
     pixels_y, pixels_x = torch.meshgrid(
         torch.arange(height, dtype=dtype) + 0.5, torch.arange(width, dtype=dtype) + 0.5, indexing="ij"
@@ -112,14 +112,14 @@ def blending_weights(projected: Projected, width: int, height: int) -> Weights:
     sigma = 0.5 * (offset[..., None, :] @ conics @ offset[..., None])[..., 0, 0]
     unclamped = projected.opacities[:, None, None] * torch.exp(-sigma)
     reached = unclamped >= ALPHA_MIN
-    alpha = torch.where(reached, unclamped.clamp(max=ALPHA_MAX), 0.0)
+    alpha = torch.where(reached, unclamped.clamp(max=alpha_max), 0.0)
     behind = torch.cumprod(1 - alpha, 0)
     blended = reached & (behind > TRANSMITTANCE_MIN)
     before = torch.cat([torch.ones_like(behind[:1]), behind[:-1]])
     weights = torch.where(blended, alpha * before, 0.0)
     transmittance = torch.prod(torch.where(blended, 1 - alpha, 1.0), 0)
 
-    close = ((unclamped / ALPHA_MIN).log().abs() < 1e-3) | ((unclamped / ALPHA_MAX).log().abs() < 1e-4)
+    close = ((unclamped / ALPHA_MIN).log().abs() < 1e-3) | ((unclamped / alpha_max).log().abs() < 1e-4)
     close |= reached & ((behind / TRANSMITTANCE_MIN).log().abs() < 1e-2)
     return Weights(projected, weights, transmittance, ~close.any(0))
 
@@ -163,6 +163,7 @@ def rasterization(
     render_mode: str = "RGB",
     rasterize_mode: str = "classic",
     extra_signals: Tensor | None = None,
+    alpha_max: float = ALPHA_MAX,
     **options: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images ``[C, H, W, X]``, alphas ``[C, H, W, 1]``, safe pixels ``[C, H, W]``."""
@@ -172,7 +173,7 @@ def rasterization(
             means, quats, scales, opacities, viewmat, K, width, height,
             antialiased=rasterize_mode == "antialiased", **options,
         )  # fmt: skip
-        blended = blending_weights(projected, width, height)
+        blended = blending_weights(projected, width, height, alpha_max)
         ids = projected.ids
         channels, behind = [], []
         if render_mode.startswith("RGB"):

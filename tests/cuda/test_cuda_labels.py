@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -240,3 +242,37 @@ def test_cuda_tensors_meet_a_clear_error_without_cuda(monkeypatch):
     with pytest.raises(InputError, match="built without CUDA"):
         cuda_kernels.atomic_adds(torch.zeros(1, dtype=torch.int64), 1, 1)
     assert LabelVotes(3).num_gaussians == 3
+
+
+@pytest.mark.parametrize("clamp", [0.5, 0.99])
+def test_alpha_is_clamped_as_on_the_host(machine, lists_of, clamp):
+    splats, cameras, maps = label_scene(21, 150, 6)
+    splats = replace(splats, opacities=torch.where(torch.arange(150) % 2 == 0, 1.0, splats.opacities))
+    default, clamped = (DeviceVotes(150, machine.device) for _ in "ab")
+    store = kernels.VoteStore(150)
+    for camera, labels in zip(cameras, maps):
+        lists = lists_of(splats, camera)
+        default.add(lists, labels.to(machine.device), None)
+        clamped.add(lists._replace(alpha_max=clamp), labels.to(machine.device), None)
+        view = kernels.view_of(
+            splats.means, splats.quats, splats.scales, splats.opacities, camera.viewmat, camera.K, camera.width,
+            camera.height, near_plane=0.01, far_plane=1e10, radius_clip=0.0, eps2d=0.3, antialiased=False,
+            alpha_max=clamp,
+        )  # fmt: skip
+        store.add_view(view, labels)
+    dense = {}
+    for name, votes in (("default", default), ("clamped", clamped)):
+        drained = kernels.VoteStore(150)
+        votes.drain(drained)
+        dense[name] = totals_of(drained)
+    expected = totals_of(store)
+    error, difference = ((dense[name] - expected).abs().max() for name in ("clamped", "default"))
+    assert difference > 1e-2
+    assert error < 0.05 * difference
+
+
+def totals_of(store: kernels.VoteStore) -> torch.Tensor:
+    """All weight of each Gaussian."""
+    indptr, _, sums = store.sums()
+    rows = torch.repeat_interleave(torch.arange(store.num_gaussians), indptr.diff())
+    return torch.zeros(store.num_gaussians, dtype=torch.float64).index_add_(0, rows, sums.double() / 2**34)

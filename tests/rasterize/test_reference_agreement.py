@@ -52,6 +52,20 @@ def _same_random_numbers() -> None:
 
 
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("alpha_max", [0.99, 0.6])
+def test_alpha_is_clamped_where_asked_forward_and_backward(
+    isa: str, alpha_max: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PANOPTIC_GS_ISA", isa)
+    scene = make_scene()
+    scene["opacities"][::3] = 1.0  # more than either clamp, near their means
+    try:
+        assert_agrees(scene, backgrounds=torch.rand(2, 3), alpha_max=alpha_max)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
 def test_colours_and_gradients_agree_on_every_instruction_set(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PANOPTIC_GS_ISA", isa)
     try:
