@@ -77,7 +77,7 @@ class Lens:
             factor = np.arctan(2 * r * math.tan(omega / 2)) / (omega * r)
             return u * factor, v * factor
         radial = 1 + r2 * (self["k1"] + r2 * (self["k2"] + r2 * self["k3"]))
-        if self.of_angles:
+        if self.of_angles or self.model == "OPENCV":
             radial = radial + self["k4"] * r2**4
         else:
             radial = radial / (1 + r2 * (self["k4"] + r2 * (self["k5"] + r2 * self["k6"])))

@@ -31,8 +31,6 @@ def situations() -> Iterator[Situation]:
         ("a pixel id that is not listed", _unlisted_segment, "0000.png"),
         ("an id of 2^24", lambda d: d["annotations"][0]["segments_info"][0].update(id=1 << 24), "id|segment"),
         ("an id that is no number", lambda d: d["annotations"][0]["segments_info"][0].update(id="wall"), "id"),
-        ("an image id twice", lambda d: d["images"][1].update(id=1), "image|id"),
-        ("an annotation of no image", lambda d: d["annotations"][0].update(image_id=999), "999|image"),
         ("a map that is not there", lambda d: d["annotations"][0].update(file_name="none.png"), "none.png"),
         ("no annotations", lambda d: d.pop("annotations"), "annotations"),
         ("null for categories", lambda d: d.update(categories=None), "categories"),
@@ -50,6 +48,11 @@ def situations() -> Iterator[Situation]:
     yield Situation("map", "a map of one grey channel", _grey, "0003.png|colour|RGB|channel", False)
     yield Situation("map", "a map with alpha", _alpha, "0003.png|alpha|channel", False)
     yield Situation("map", "areas, boxes and crowd flags left out", _edited(_bare))
+    for name, change in (
+        ("an image id twice", lambda d: d["images"][1].update(id=1)),
+        ("an annotation of no image", lambda d: d["annotations"][0].update(image_id=999)),
+    ):
+        yield Situation("map", f"{name}, though file names are right", _edited(change), "image")
     yield Situation("map", "an order of its own", _edited(_reordered))
 
 

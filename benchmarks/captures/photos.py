@@ -63,7 +63,7 @@ _OTHER_LENSES: dict[str, tuple[Lens, dict[str, Any], str, bool]] = {
     "a model that nobody knows": (PINHOLE, {"camera_model": "METALENS"}, "METALENS", True),
     "orthographic": (PINHOLE, {"camera_model": "ORTHOGRAPHIC"}, "ORTHOGRAPHIC", True),
     "a lens that folds in the photo": (PINHOLE, {"camera_model": "OPENCV", "k1": -1.5}, "lens|fold|k1", True),
-    "k4 of a polynomial": (PINHOLE, {"camera_model": "OPENCV", "k1": -0.1, "k2": 0.02, "k4": 0.01}, "k4", True),
+    "k4 of Metashape's polynomial": (lens("OPENCV", k1=-0.12, k2=0.03, k3=-0.01, k4=0.02), {}, "k4", False),
     "a focal length of zero": (PINHOLE, {"fl_x": 0, "fl_y": 0}, "focal|fl_x", True),
     "a focal length that is no number": (PINHOLE, {"fl_x": "150"}, "fl_x", True),
     "a size that is not the photo's": (PINHOLE, {"w": 480, "h": 320}, "240.?×.?160|480.?×.?320", True),

@@ -23,6 +23,7 @@ from panoptic_gs.replacing import replacing_folder, require_replaceable
 if TYPE_CHECKING:
     from panoptic_gs.camera import Camera
     from panoptic_gs.objects.table import ObjectTable
+    from panoptic_gs.splats.gaussians import RasterizeMode
     from panoptic_gs.uplift import LabelledScene
 
 Format = Literal["splats", "objects", "points", "boxes", "graph", "maps", "video"]
@@ -62,8 +63,8 @@ class Export(Output):
     """Size of the scene's unit, for boxes and graph."""
     contact: float = 0.05
     """Largest gap between objects that touch, in metres."""
-    rasterize_mode: Literal["classic", "antialiased"] = "classic"
-    """How the splats were trained."""
+    rasterize_mode: Literal["classic", "antialiased"] | None = None
+    """How the splats were trained; by default as the scene says. PLYs of antialiased ones say so in their header."""
     overwrite: bool = False
     """Replace the output folder if it has content."""
 
@@ -79,21 +80,27 @@ class Export(Output):
             if not value > 0:
                 raise InputError(name, f"{value}", "a positive length", "Correct it.")
         require_replaceable(self.out, overwrite=self.overwrite, known_by=_INDEX)
-        scene = open_scene(self.labelled).scene
+        opened = open_scene(self.labelled)
+        scene, mode = opened.scene, self.rasterize_mode or opened.rasterize_mode
         path = {} if self.path is None else load_camera_path(self.path, self.split, self.interpolate)
         written: dict[str, str] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by=_INDEX) as folder:
             if set(formats) & set(_STILL):
-                written |= self._write_still(folder, scene, path, formats)
+                written |= self._write_still(folder, scene, path, formats, mode)
             if set(formats) & set(_ALONG_PATH):
-                written |= self._write_path(folder, scene, path, formats, console)
+                written |= self._write_path(folder, scene, path, formats, console, mode)
             write_json(folder / _INDEX, {"source": self.labelled.name, "files": written})
         for name, what in written.items():
             console.print(f"{self.out / name}  [dim]{what}")
         self.finish([self.out / name for name in written], files=written)
 
     def _write_still(
-        self, folder: Path, scene: LabelledScene, path: Mapping[str, Camera], formats: Sequence[Format]
+        self,
+        folder: Path,
+        scene: LabelledScene,
+        path: Mapping[str, Camera],
+        formats: Sequence[Format],
+        mode: RasterizeMode,
     ) -> dict[str, str]:
         from panoptic_gs import export
         from panoptic_gs.objects.table import ObjectTable
@@ -106,10 +113,10 @@ class Export(Output):
         if not objects:
             raise InputError(self.labelled, "no Gaussian with a label", "labelled splats", "Uplift the labels again.")
         if "splats" in formats:
-            save_labelled_scene(folder / "splats", scene.splats, scene.labels, scene.labelling)
+            save_labelled_scene(folder / "splats", scene.splats, scene.labels, scene.labelling, rasterize_mode=mode)
             written["splats/splats.ply"] = f"{len(scene.splats):,} Gaussians with segment_id, category_id, confidence"
         if "objects" in formats:
-            files = export.write_objects(folder / "objects", scene, objects)
+            files = export.write_objects(folder / "objects", scene, objects, mode)
             written["objects/"] = f"{len(files)} PLYs, one for each object"
         if "points" in formats:
             count = export.write_point_cloud(folder / "points.ply", scene)
@@ -131,6 +138,7 @@ class Export(Output):
         path: Mapping[str, Camera],
         formats: Sequence[Format],
         console: Console,
+        mode: RasterizeMode,
     ) -> dict[str, str]:
         from panoptic_gs import export
 
@@ -139,7 +147,7 @@ class Export(Output):
             video = None
             if "video" in formats:
                 video = stack.enter_context(export.VideoWriter(folder / "video.mp4", self.fps))
-            views = export.render_path(scene, path, self.rasterize_mode)
+            views = export.render_path(scene, path, mode)
             for view in track(views, total=len(path), description="Rendering", console=console):
                 if video is not None:
                     video.add(export.side_by_side(view))

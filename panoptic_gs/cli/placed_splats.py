@@ -62,15 +62,10 @@ class PlacedSplats(Output):
         for note in said:
             console.print(f"[yellow]{escape(source.name)}: {escape(note)}")
         if placed.placement is not None:
-            console.print(f"[dim]Renders and photos: {_figures(placed)}")
+            console.print(f"[dim]Renders and photos: {placed.placement.figures}")
         return placed.splats, {"notes": [*scene.notes, *said], "placement": as_json(placed)}
 
 
 def as_json(placed: Placed) -> dict[str, float] | None:
     """PSNR, correlation, coverage and number of views, or None where the photos were not looked at."""
     return None if placed.placement is None else placed.placement._asdict()
-
-
-def _figures(placed: Placed) -> str:
-    assert placed.placement is not None
-    return f"{placed.placement.psnr:.1f} dB, correlation {placed.placement.correlation:.2f}"

@@ -30,13 +30,14 @@ class Render(PlacedSplats):
     """New folder; its panoptic/ can be given to 'panoptic-gs evaluate'."""
     split: str = "all"
     """Cameras: a split of splits.json, or 'all'."""
-    rasterize_mode: Literal["classic", "antialiased"] = "classic"
-    """How the splats were trained."""
+    rasterize_mode: Literal["classic", "antialiased"] | None = None
+    """How the splats were trained; by default as the PLY says, else classic."""
     overwrite: bool = False
     """Replace the output folder if it has content."""
 
     def run(self) -> None:
         from panoptic_gs.palette import PanopticPalette
+        from panoptic_gs.splats.reading import rasterize_mode_of
         from panoptic_gs.uplift import load_labelled_scene
         from panoptic_gs.uplift.view import render_view, to_bytes
 
@@ -45,14 +46,15 @@ class Render(PlacedSplats):
         frames = scene.split(self.split)
         labelled = load_labelled_scene(self.labelled)
         labelling = labelled.labelling
-        splats, said = self.place(labelled.splats, scene, self.labelled, console, mode=self.rasterize_mode)
+        mode = self.rasterize_mode or rasterize_mode_of(self.labelled / "splats.ply") or "classic"
+        splats, said = self.place(labelled.splats, scene, self.labelled, console, mode=mode)
         labelled = labelled._replace(splats=splats)
         palette = PanopticPalette(labelling.segment_ids)
         maps: dict[str, np.ndarray] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by="panoptic/panoptic.json") as folder:
             (folder / "depth").mkdir()
             for frame in track(frames, description="Rendering", console=console):
-                view = render_view(labelled, frame.camera, self.rasterize_mode)
+                view = render_view(labelled, frame.camera, mode)
                 maps[frame.stem] = view.ids.numpy()
                 write_png(folder / "rgb" / f"{frame.stem}.png", view.rgb_bytes)
                 write_png(folder / "panoptic_color" / f"{frame.stem}.png", to_bytes(palette.colorize(view.ids)))

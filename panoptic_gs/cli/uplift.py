@@ -89,7 +89,7 @@ class Uplift(PlacedSplats):
                 "splats in the scene folder's world frame",
                 "Export the splats in the frame of transforms.json, or give the scene they were trained on.",
             )
-        save_labelled_scene(self.out, splats, labels, labelling, overwrite=self.overwrite)
+        save_labelled_scene(self.out, splats, labels, labelling, overwrite=self.overwrite, rasterize_mode=mode)
         labelled = segment_ids > 0
         console.print(
             f"{int(labelled.sum()):,} of {len(splats):,} Gaussians carry one of {len(labelling.segments)} segments "

@@ -12,6 +12,7 @@ import torch
 
 from panoptic_gs.export.objects import PlacedObject
 from panoptic_gs.ply import write_points
+from panoptic_gs.splats.gaussians import RasterizeMode
 from panoptic_gs.uplift import LabelledScene
 
 _OPAQUE = 0.1  # Gaussians below this opacity are no points of a surface
@@ -22,8 +23,13 @@ def file_name(entry: PlacedObject) -> str:
     return f"{entry.id:04d}_{re.sub(r'[^A-Za-z0-9]+', '_', entry.object.name).strip('_')[:40] or 'object'}"
 
 
-def write_objects(folder: Path, scene: LabelledScene, objects: Sequence[PlacedObject]) -> list[Path]:
-    """One 3DGS PLY for each object, with the confidence of each Gaussian."""
+def write_objects(
+    folder: Path,
+    scene: LabelledScene,
+    objects: Sequence[PlacedObject],
+    rasterize_mode: RasterizeMode | None = None,
+) -> list[Path]:
+    """One 3DGS PLY for each object, with the confidence of each Gaussian; antialiased ones say so in their header."""
     _, share = scene.labels.best()
     paths = []
     for entry in objects:
@@ -34,7 +40,7 @@ def write_objects(folder: Path, scene: LabelledScene, objects: Sequence[PlacedOb
             "category_id": np.full(len(rows), entry.object.category.id, dtype=np.int32),
             "confidence": share[rows].numpy(),
         }
-        scene.splats.subset(rows).save_ply(paths[-1], extra=extra)
+        scene.splats.subset(rows).save_ply(paths[-1], extra=extra, rasterize_mode=rasterize_mode)
     return paths
 
 

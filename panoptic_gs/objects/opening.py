@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.files import read_json
 from panoptic_gs.ply import count_vertices
+from panoptic_gs.splats.gaussians import RasterizeMode
+from panoptic_gs.splats.reading import rasterize_mode_of
 from panoptic_gs.uplift import LabelledScene, load_labelled_scene
 from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint
 
@@ -25,6 +28,8 @@ class OpenedScene:
     """The scene's folder; edits are saved inside it."""
     num_gaussians: int
     """All Gaussians of the scene; more than ``scene`` has where it was thinned."""
+    rasterize_mode: RasterizeMode = "classic"
+    """How the Gaussians were trained, as the PLY or the training says."""
 
     @property
     def thinned(self) -> bool:
@@ -52,7 +57,7 @@ def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScen
         scene = load_checkpoint(path)
         if not len(scene.splats):
             raise _no_gaussians(path)
-        return OpenedScene(_thinned(scene, max_gaussians), folder, len(scene.splats))
+        return OpenedScene(_thinned(scene, max_gaussians), folder, len(scene.splats), _mode_of_run(folder))
     folder = path if path.is_dir() else path.parent
     _require_labels(path, folder)
     count = count_vertices(folder / "splats.ply")
@@ -61,7 +66,17 @@ def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScen
     chosen = _sample(count, max_gaussians)
     _require_memory(folder / "splats.ply", count, 1.0 if chosen is None else len(chosen) / count)
     scene = load_labelled_scene(folder, chosen)
-    return OpenedScene(scene, folder, count)
+    return OpenedScene(scene, folder, count, rasterize_mode_of(folder / "splats.ply") or "classic")
+
+
+def _mode_of_run(folder: Path) -> RasterizeMode:
+    """What ``training.json`` of a run, or of the run above its checkpoint folder, says."""
+    for place in (folder, folder.absolute().parent):
+        if (place / "training.json").is_file():
+            document = read_json(place / "training.json")
+            mode = document.get("rasterize_mode") if isinstance(document, dict) else None
+            return "antialiased" if mode == "antialiased" else "classic"
+    return "classic"
 
 
 def _no_gaussians(path: Path) -> InputError:

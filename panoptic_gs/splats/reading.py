@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.ply import point_colors, read_header, read_ply
+from panoptic_gs.ply import PlyHeader, point_colors, read_header, read_ply
 from panoptic_gs.splats.compressed import PACKED, unpack
 from panoptic_gs.splats.gaussians import MIP_COMMENT, RasterizeMode, Splats
 from panoptic_gs.splats.harmonics import SH_C0
@@ -85,18 +85,33 @@ def read_splats(path: Path | str, rows: Tensor | None = None, *, strict: bool = 
     sh = _colors(path, columns, colors, notes)
     means = _stack(columns, *"xyz")
     quats = _stack(columns, *(f"rot_{i}" for i in range(4)))
-    kept = _usable(path, columns, (means, quats, scales, opacities[:, None], sh.reshape(len(sh), -1)), notes, strict)
+    kept = _usable(
+        path, columns, (means, quats, scales, opacities[:, None], sh.reshape(len(sh), 3 * sh.shape[1])), notes, strict
+    )
     index = np.flatnonzero(kept)
     splats = Splats(*(torch.from_numpy(np.ascontiguousarray(v[index])) for v in (means, quats, scales, opacities, sh)))
     row = index if chosen is None else chosen[index]
-    mip = MIP_COMMENT.lower() in (comment.lower() for comment in header.comments)
     return SplatFile(
         splats,
         torch.from_numpy(np.asarray(row, dtype=np.int64)),
         tuple(notes),
-        "antialiased" if mip else None,
+        _mode_of(header),
         colors is not None or "f_dc_0" in columns,
     )
+
+
+def rasterize_mode_of(path: Path | str) -> RasterizeMode | None:
+    """How the Gaussians of a PLY were trained, where its header says so.
+
+    Raises:
+        InputError: no such file, no PLY.
+    """
+    return _mode_of(read_header(path, _EXPECTED))
+
+
+def _mode_of(header: PlyHeader) -> RasterizeMode | None:
+    mip = MIP_COMMENT.lower() in (comment.lower() for comment in header.comments)
+    return "antialiased" if mip else None
 
 
 def _require_gaussians(path: Path | str, names: tuple[str, ...], *, has_faces: bool) -> None:

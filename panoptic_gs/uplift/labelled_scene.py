@@ -16,6 +16,7 @@ from panoptic_gs.labelling import Category, Labelling, Segment
 from panoptic_gs.ply import count_vertices
 from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.splats import Splats
+from panoptic_gs.splats.gaussians import RasterizeMode
 from panoptic_gs.uplift.labels import GaussianLabels
 
 
@@ -48,11 +49,13 @@ def save_labelled_scene(
     labelling: Labelling,
     *,
     overwrite: bool = False,
+    rasterize_mode: RasterizeMode | None = None,
 ) -> None:
     """Write ``splats.ply``, ``labels.safetensors`` and ``segments.json`` into ``folder``, all or nothing.
 
     ``splats.ply`` is the usual 3DGS layout plus, per Gaussian, ``segment_id`` and ``category_id`` (int32; 0 where it
-    has no label) and ``confidence`` (float32), the share of the winning segment.
+    has no label) and ``confidence`` (float32), the share of the winning segment; its header says where the Gaussians
+    are antialiased.
 
     Raises:
         InputError: the labels are of another scene, a label is no listed segment, or the folder has content and
@@ -66,7 +69,7 @@ def save_labelled_scene(
             "segment_id": segment_id.astype(np.int32),
             "category_id": labelling.category_of()[segment_id],
             "confidence": confidence,
-        })  # fmt: skip
+        }, rasterize_mode=rasterize_mode)  # fmt: skip
         labels.save(temporary / "labels.safetensors")
         write_json(temporary / "segments.json", labelling.to_json())
 

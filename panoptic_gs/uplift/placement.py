@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 from panoptic_gs.label_maps import resize_nearest
@@ -26,6 +27,8 @@ TRANSFORMS_FILE = "dataparser_transforms.json"
 """Where nerfstudio writes the similarity from a scene's frame to the one that it trains in."""
 MOST_VIEWS = 6
 LONGEST_SIDE = 256
+LEAST_COVERAGE = 0.01
+"""A render that covers less of its photo says nothing of it."""
 LEAST_CORRELATION = 0.75
 """Renders of Gaussians in place correlate with their photos more than this, also after a short training."""
 HOPELESS_CORRELATION = 0.2
@@ -42,7 +45,7 @@ class Placement(NamedTuple):
     """How renders compare with photos.
 
     Args:
-        psnr: mean over the views in dB, of what the Gaussians cover.
+        psnr: mean over the views in dB, of what the Gaussians cover; NaN where they cover none.
         correlation: mean correlation of grey values of render and photo, −1 … 1, which exposure does not change; NaN
             where either is of one colour.
         coverage: mean accumulated opacity of the renders.
@@ -53,6 +56,13 @@ class Placement(NamedTuple):
     correlation: float
     coverage: float
     views: int
+
+    @property
+    def figures(self) -> str:
+        """For people."""
+        if math.isnan(self.psnr):
+            return f"none of {self.views} views shows them"
+        return f"{self.psnr:.1f} dB, correlation {self.correlation:.2f} over {self.views} views"
 
     @property
     def rank(self) -> float:
@@ -115,9 +125,9 @@ def place(
     if math.isnan(placement.correlation):
         return _place_by_points(tried, splats, scene, source, found)
     notes = []
-    figures = f"{placement.psnr:.1f} dB, correlation {placement.correlation:.2f} over {placement.views} views"
+    figures = placement.figures
     if chosen is not splats:
-        before = "" if frame is not None else f"; {placements[0].psnr:.1f} dB where they were"
+        before = "" if frame is not None else f"; {placements[0].figures} where they were"
         notes.append(f"moved into the scene's frame by {found} ({figures}{before})")
     if placement.correlation < HOPELESS_CORRELATION and refuse:
         raise InputError(
@@ -229,20 +239,29 @@ def placement_of(splats: Splats, frames: Sequence[Frame], rasterize_mode: Raster
             )  # fmt: skip
         photo = Image.fromarray(np.ascontiguousarray(frame.read_image()[..., :3]))
         seen = np.asarray(photo.resize((camera.width, camera.height), Image.Resampling.BOX), dtype=np.float64) / 255
-        # Holes between the Gaussians say nothing of where they are, so pixels count as far as they are covered.
         weight = alphas[0, ..., 0].double().cpu().numpy()
-        counting = frame.counting()
-        if counting is not None:
-            weight = weight * resize_nearest(counting, camera.width, camera.height)
+        coverages.append(float(weight.mean()))
+        if coverages[-1] < LEAST_COVERAGE:
+            correlations.append(0.0)
+            continue
+        # Holes between the Gaussians say nothing of where they are, so pixels count as far as they are covered.
+        weight = weight * _counting(frame, camera)
         drawn = (colors[0, ..., :3] / alphas[0].clamp_min(1e-6)).clamp(0, 1).double().cpu().numpy()
         total = max(float(weight.sum()), 1e-12)
         errors.append(float((weight[..., None] * (drawn - seen) ** 2).sum()) / (3 * total))
         correlations.append(_correlation(drawn.mean(axis=2), seen.mean(axis=2), weight / total))
-        coverages.append(float(weight.mean()))
-    psnr = float(np.mean([-10 * math.log10(max(error, 1e-10)) for error in errors]))
+    psnr = float(np.mean([-10 * math.log10(max(error, 1e-10)) for error in errors])) if errors else math.nan
     known = [value for value in correlations if not math.isnan(value)]
     correlation = float(np.mean(known)) if known else math.nan
     return Placement(psnr, correlation, float(np.mean(coverages)), len(chosen))
+
+
+def _counting(frame: Frame, camera: Camera) -> np.ndarray:
+    """Which pixels ``[H, W]`` of the small photo count, 0 … 1."""
+    counting = frame.counting()
+    if counting is None:
+        return np.ones((camera.height, camera.width))
+    return resize_nearest(counting, camera.width, camera.height) != 0
 
 
 def _correlation(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.captures.__main__ import all_situations, judge_all
 from benchmarks.captures.folder import capture, splat_columns, write_capture, write_splats
 from benchmarks.captures.judge import library, plugin, uplifted
 from benchmarks.captures.lenses import Lens
@@ -59,3 +60,21 @@ def test_the_undisturbed_room_is_right_and_a_wrong_lens_is_not(tmp_path: Path) -
     (root / "transforms.json").write_text("{}")
     assert library(root).outcome == plugin(root).outcome == "refused"
     assert len(poses(5)) == 5
+
+
+def test_a_sample_of_the_situations_is_right_or_refused_by_name() -> None:
+    pytest.importorskip("nerfstudio")
+    situations = all_situations()
+    assert len(situations) >= 60
+    assert len({(situation.group, situation.name) for situation in situations}) == len(situations)
+    wanted = {
+        "FULL_OPENCV, colmap binary", "THIN_PRISM_FISHEYE, colmap text", "equirectangular", "portrait and landscape",
+        "a person under a palette mask", "SuperSplat's compressed layout", "filter_3D of Mip-Splatting",
+        "2D Gaussians", "a few rows of NaN", "f_rest_x", "no Gaussians", "in nerfstudio's training frame",
+        "after ns-process-data turned the world", "seed colours as floats to 1", "fisheye cameras",
+        "an id twice in an image, two categories",
+    }  # fmt: skip
+    chosen = [situation for situation in situations if situation.name in wanted]
+    assert len(chosen) == len(wanted)
+    faults = [(s.name, verdict) for s, verdict, _ in judge_all(chosen) if not s.passes(verdict)]
+    assert not faults
