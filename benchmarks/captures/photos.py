@@ -172,7 +172,7 @@ def _with_person(made: Capture) -> dict[str, np.ndarray]:
     for stem, labels in made.maps.items():
         height, width = labels.shape
         row, column = np.mgrid[:height, :width]
-        there = ((column - 0.5 * width) / (0.16 * width)) ** 2 + ((row - 0.7 * height) / (0.4 * height)) ** 2 < 1
+        there = ((column - 0.5 * width) / (0.11 * width)) ** 2 + ((row - 0.7 * height) / (0.28 * height)) ** 2 < 1
         made.photos[stem] = np.where(there[..., None], np.uint8([20, 200, 200]), made.photos[stem])
         made.maps[stem] = np.where(there, PERSON, labels).astype(np.int32)
         keeps[stem] = ~there
@@ -198,7 +198,7 @@ def _store(kind: str, file: Path, keep: np.ndarray) -> None:
     elif kind == "rgb":
         Image.fromarray(np.dstack([np.zeros_like(grey), grey, np.zeros_like(grey)])).save(file)
     elif kind == "small":
-        Image.fromarray(grey[::2, ::2]).save(file)
+        Image.fromarray(grey.reshape(keep.shape[0] // 2, 2, keep.shape[1] // 2, 2).min(axis=(1, 3))).save(file)
     else:
         Image.fromarray(np.zeros_like(grey) if kind == "nothing" else grey).save(file)
 
