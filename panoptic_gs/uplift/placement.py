@@ -242,7 +242,6 @@ def placement_of(splats: Splats, frames: Sequence[Frame], rasterize_mode: Raster
         weight = alphas[0, ..., 0].double().cpu().numpy()
         coverages.append(float(weight.mean()))
         if coverages[-1] < LEAST_COVERAGE:
-            correlations.append(0.0)
             continue
         # Holes between the Gaussians say nothing of where they are, so pixels count as far as they are covered.
         weight = weight * _counting(frame, camera)
@@ -252,7 +251,8 @@ def placement_of(splats: Splats, frames: Sequence[Frame], rasterize_mode: Raster
         correlations.append(_correlation(drawn.mean(axis=2), seen.mean(axis=2), weight / total))
     psnr = float(np.mean([-10 * math.log10(max(error, 1e-10)) for error in errors])) if errors else math.nan
     known = [value for value in correlations if not math.isnan(value)]
-    correlation = float(np.mean(known)) if known else math.nan
+    uncovered = len(chosen) - len(correlations)  # a view that shows nothing agrees with nothing
+    correlation = math.nan if correlations and not known else sum(known) / (len(known) + uncovered)
     return Placement(psnr, correlation, float(np.mean(coverages)), len(chosen))
 
 
