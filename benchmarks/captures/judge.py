@@ -86,6 +86,8 @@ def plugin(root: Path, **options: Any) -> Verdict:
         found = []
         for index in range(len(dataset)):
             item, camera = dataset.get_data(index), outputs.cameras[index : index + 1]
+            if "panoptic" not in item:
+                continue  # a photo without a map trains colour alone
             image = np.asarray(item["image"])
             photo = image if image.dtype == np.uint8 else (image * 255).round()
             pose = np.eye(4)
