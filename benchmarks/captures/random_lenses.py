@@ -53,9 +53,8 @@ def most_outside(lens: Distortion, photo: Rectangle, kept: Rectangle) -> float:
     """How far the border of a rectangle lands outside of the photo, as a share of the photo's width."""
     t = np.linspace(0, 1, 800)
     x, y = kept.left + t * (kept.right - kept.left), kept.top + t * (kept.bottom - kept.top)
-    border = [(x, np.full(800, kept.top)), (x, np.full(800, kept.bottom)), (np.full(800, kept.left), y),
-              (np.full(800, kept.right), y)]  # fmt: skip
-    u, v = lens.distort(*(np.concatenate(parts) for parts in zip(*border)))
+    top, bottom, left, right = (np.full(800, value) for value in (kept.top, kept.bottom, kept.left, kept.right))
+    u, v = lens.distort(np.concatenate([x, x, left, right]), np.concatenate([top, bottom, y, y]))
     over = max((photo.left - u).max(), (u - photo.right).max(), (photo.top - v).max(), (v - photo.bottom).max())
     return float(over) / (photo.right - photo.left)
 

@@ -62,10 +62,9 @@ class Frame:
 
     def read_photo(self) -> np.ndarray:
         """The photo's own pixels, ``[H, W, 3]`` uint8, or ``[H, W, 4]`` where some are transparent."""
-        size = (self.sensor.width, self.sensor.height)
-        return turned(
-            read_photo(self.image_path, size[::-1] if self.orientation >= _TURNED else size), self.orientation
-        )
+        width, height = self.sensor.width, self.sensor.height
+        stored = (height, width) if self.orientation >= _TURNED else (width, height)
+        return turned(read_photo(self.image_path, stored), self.orientation)
 
     def read_pixels(self) -> np.ndarray:
         """The photo ``[H, W, 3]`` or ``[H, W, 4]`` as the ideal camera sees it (bilinear)."""
@@ -134,7 +133,7 @@ class Frame:
         if shows_whole(size, sensor):
             return 1
         stated = exif_orientation(self.image_path)
-        if stated >= _TURNED and shows_whole(size, sensor[::-1]):
+        if stated >= _TURNED and shows_whole(size, (sensor[1], sensor[0])):
             return stated
         exif = f"EXIF orientation {stated}" if stated > 1 else "no EXIF orientation"
         raise InputError(
