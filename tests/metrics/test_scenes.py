@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from panoptic_gs import Category, InputError, PanopticScene, Segment
-from panoptic_gs.metrics import ScenePanopticQuality, evaluate_scenes
+from panoptic_gs.metrics import Protocol, ScenePanopticQuality, evaluate_scenes
 from panoptic_gs.metrics.scenes import view_order
 
 CATEGORIES = [Category(1, "wall", False), Category(2, "floor", False), Category(3, "chair", True)]
@@ -29,6 +29,25 @@ def test_scores_are_those_of_the_metric_fed_by_hand():
             metric.update(pred.category_map(stem), pred.maps[stem], gt.category_map(stem), gt.maps[stem])
         assert score.panoptic.as_dict() == metric.compute()
     json.dumps(scores["strict"].as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("size", "quarter"), [((968, 1296), (324, 242)), ((779, 1168), (292, 195)), ((1, 2), (1, 1))])
+def test_panopticrecon_scores_at_a_quarter_of_the_size(size, quarter):
+    rules = Protocol.parse("panopticrecon:0.1")
+    assert rules.size_of(*size) == quarter
+    assert (rules.iou_threshold, rules.mean_over_frames, rules.absent_is_zero) == (0.1, True, True)
+
+
+def test_panopticrecons_miou_is_that_of_frames():
+    """Twice the frame counts as once; in one table over all pixels a frame of many chairs would weigh more."""
+    gt, pred = make_scene(3, stems=("0", "1")), make_scene(3, stems=("0", "1"))
+    pred.maps["1"] = np.full_like(pred.maps["1"], 1)
+    frames = [evaluate_scenes(pred, gt, [stem], ["panopticrecon:0.3"])["panopticrecon:0.3"] for stem in "01"]
+    both = evaluate_scenes(pred, gt, protocols=["panopticrecon:0.3"])["panopticrecon:0.3"]
+    for c in both.iou:
+        shown = [frame.iou[c] for frame in frames if c in frame.iou]
+        assert both.iou[c] == pytest.approx(sum(shown) / len(shown))
+    assert both.miou != pytest.approx(evaluate_scenes(pred, gt)["strict"].miou)
 
 
 def test_stems_choose_the_views():
