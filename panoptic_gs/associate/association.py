@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from panoptic_gs.associate.evidence import ViewEvidence
 from panoptic_gs.associate.masks import ViewMasks
+from panoptic_gs.associate.refinement import Assignment, ObjectVotes
+from panoptic_gs.camera import Camera
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift import GaussianLabels, render_panoptic
+
+FUSED = -1
+"""In place of an object's id: the mask is fused of several, and each pixel goes to the one that is rendered there."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +30,13 @@ class AssociatedObject:
     category_id: int
     isthing: bool
     masks: int
-    """How many masks show it."""
+    """How many masks show it alone."""
     views: int
     """In how many views."""
     score: float
     """How well its masks agree with what the other views render in their place: their mean overlap, 0 … 1."""
     reason: str
-    """What speaks against it, or for it, in words."""
+    """What speaks for it and against it, in words."""
 
     @property
     def doubt(self) -> float:
@@ -39,9 +49,10 @@ class ViewAssociation:
     """The masks of one view."""
 
     ids: np.ndarray  # [M] int64, as their file calls them
-    objects: np.ndarray  # [M] int64, the object's id, 0 where the mask abstains
+    objects: np.ndarray  # [M] int64, the object's id, 0 where the mask abstains, FUSED where it shows several
     scores: np.ndarray  # [M] float32, overlap with the object as the other views know it
     reasons: tuple[str, ...]  # of each mask
+    fused: Mapping[int, tuple[int, ...]]  # mask → ids of the objects that it is fused of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +63,14 @@ class Association:
         categories: the classes.
         objects: objects and stuff classes, ids 1, 2, ….
         views: image stem → its masks, in the order of :class:`~panoptic_gs.associate.ViewMasks`.
+        labels: the objects' shares in the votes for each Gaussian.
         source: what made the masks.
     """
 
     categories: tuple[Category, ...]
     objects: tuple[AssociatedObject, ...]
     views: Mapping[str, ViewAssociation]
+    labels: GaussianLabels
     source: str = ""
 
     @property
@@ -69,32 +82,164 @@ class Association:
         """The objects as segments of a :class:`~panoptic_gs.PanopticScene`."""
         return [Segment(entry.id, entry.category_id, round(entry.score, 4)) for entry in self.objects]
 
-    def label_map(self, stem: str, masks: ViewMasks) -> np.ndarray:
+    def label_map(
+        self,
+        stem: str,
+        masks: ViewMasks,
+        splats: Splats | None = None,
+        camera: Camera | None = None,
+        rasterize_mode: str = "classic",
+    ) -> np.ndarray:
         """The scene-wide map ``[H, W]`` int32 of a view: 0 under no mask and where the mask on top abstains.
 
         Of masks that overlap, one that shows an object lies above one that abstains, and a small one above a large one.
+        A pixel of a mask that is fused of several objects takes the one that the splats show there; without splats it
+        is 0.
+
+        Args:
+            stem: the view.
+            masks: its masks.
+            splats: the Gaussians.
+            camera: the view's.
+            rasterize_mode: how the splats were trained.
         """
-        objects = self.views[stem].objects
+        view = self.views[stem]
         rank = np.empty(len(masks), np.int64)
-        rank[np.lexsort((-masks.areas(), objects > 0))] = np.arange(len(masks))
-        return masks.paint(objects, rank).astype(np.int32)
+        rank[np.lexsort((-masks.areas(), view.objects != 0))] = np.arange(len(masks))
+        # Fused masks are told apart by numbers below zero until their pixels are divided.
+        value = view.objects.copy()
+        for mask in view.fused:
+            value[mask] = FUSED - mask
+        ids = masks.paint(value, rank)
+        if (ids < 0).any() and splats is not None and camera is not None:
+            shown = render_panoptic(
+                splats, self.labels.to(splats.means.device), camera, rasterize_mode=rasterize_mode
+            ).ids
+            shown = shown.cpu().numpy()
+            for mask, of in view.fused.items():
+                pixels = ids == FUSED - mask
+                ids[pixels] = np.where(np.isin(shown[pixels], of), shown[pixels], 0)
+        return np.maximum(ids, 0).astype(np.int32)
 
-    def scene(self, masks: Mapping[str, ViewMasks]) -> PanopticScene:
-        """The scene-wide maps of all views, made when they are asked for."""
-        return PanopticScene(self.categories, self.segments(), _Maps(self, masks), source=self.source)
+    def scene(
+        self,
+        masks: Mapping[str, ViewMasks],
+        splats: Splats | None = None,
+        cameras: Mapping[str, Camera] | None = None,
+        rasterize_mode: str = "classic",
+    ) -> PanopticScene:
+        """The scene-wide maps of all views, made when they are asked for. See :meth:`label_map`."""
+        maps = _Maps(self, masks, splats, cameras or {}, rasterize_mode)
+        return PanopticScene(self.categories, self.segments(), maps, source=self.source)
 
 
+@dataclass(frozen=True, eq=False)
 class _Maps(Mapping[str, np.ndarray]):
-    def __init__(self, association: Association, masks: Mapping[str, ViewMasks]) -> None:
-        self._association, self._masks = association, masks
+    association: Association
+    masks: Mapping[str, ViewMasks]
+    splats: Splats | None
+    cameras: Mapping[str, Camera]
+    rasterize_mode: str
 
     def __getitem__(self, stem: str) -> np.ndarray:
-        if stem not in self._association.views:
+        if stem not in self.association.views:
             raise KeyError(stem)
-        return self._association.label_map(stem, self._masks[stem])
+        return self.association.label_map(
+            stem, self.masks[stem], self.splats, self.cameras.get(stem), self.rasterize_mode
+        )
 
-    def __iter__(self):
-        return iter(self._association.views)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.association.views)
 
     def __len__(self) -> int:
-        return len(self._association.views)
+        return len(self.association.views)
+
+
+def association_of(
+    views: Mapping[str, ViewEvidence],
+    things: Sequence[np.ndarray],
+    assignments: Sequence[Assignment],
+    votes: ObjectVotes,
+    categories: tuple[Category, ...],
+    source: str,
+) -> Association:
+    """Ids in the order in which objects are met, stuff first; a class by the majority of pixels.
+
+    An object that no mask shows alone is none.
+    """
+    stuff = sorted({int(c) for view, of in zip(views.values(), things) for c in view.category_ids[~of]})
+    number_of: dict[int, int] = {}
+    for assignment in assignments:
+        for of in assignment.objects:
+            if len(of) == 1:
+                number_of.setdefault(of[0], len(stuff) + len(number_of) + 1)
+    tally = _Tally()
+    rows: dict[str, ViewAssociation] = {}
+    for (stem, view), thing, assignment in zip(views.items(), things, assignments):
+        ids = np.zeros(len(view.ids), np.int64)
+        reasons: list[str] = []
+        fused: dict[int, tuple[int, ...]] = {}
+        for m, category in enumerate(view.category_ids.tolist()):
+            of = tuple(sorted(number_of[o] for o in assignment.objects[m] if o in number_of))
+            overlap, contained = float(assignment.overlap[m]), float(assignment.contained[m])
+            if not thing[m]:
+                ids[m] = stuff.index(category) + 1
+                reasons.append("stuff, by its class")
+                tally.add(ids[m], stem, category, float(view.areas[m]), 1.0)
+            elif len(of) == 1:
+                ids[m] = of[0]
+                reasons.append(f"{contained:.0%} of it is its object in the other views, overlap {overlap:.2f}")
+                tally.add(ids[m], stem, category, float(view.areas[m]), overlap)
+            elif of:
+                ids[m], fused[m] = FUSED, of
+                reasons.append("fused of objects " + ", ".join(map(str, of)))
+            else:
+                reasons.append(f"abstains: its best object fills {contained:.0%} of it, overlap {overlap:.2f}")
+        rows[stem] = ViewAssociation(view.ids, ids, assignment.overlap.astype(np.float32), tuple(reasons), fused)
+    isthing = {category.id: category.isthing for category in categories}
+    objects = tuple(tally.object(int(number), isthing) for number in sorted(tally.pixels))
+    return Association(categories, objects, rows, _labels(votes, number_of), source)
+
+
+class _Tally:
+    """What is counted for each object."""
+
+    def __init__(self) -> None:
+        self.pixels: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+        self.overlaps: dict[int, list[float]] = defaultdict(list)
+        self.views: dict[int, set[str]] = defaultdict(set)
+
+    def add(self, number: int, stem: str, category: int, area: float, overlap: float) -> None:
+        self.pixels[number][category] += area
+        self.overlaps[number].append(overlap)
+        self.views[number].add(stem)
+
+    def object(self, number: int, isthing: Mapping[int, bool]) -> AssociatedObject:
+        pixels = self.pixels[number]
+        category = min(pixels, key=lambda c: (-pixels[c], c))
+        masks, views = len(self.overlaps[number]), len(self.views[number])
+        share = pixels[category] / max(sum(pixels.values()), 1e-9)
+        reason = f"{masks} masks in {views} views"
+        if share < 0.995:
+            reason += f", {share:.0%} of their pixels of its class"
+        return AssociatedObject(
+            number, category, isthing[category], masks, views, float(np.mean(self.overlaps[number])), reason
+        )
+
+
+def _labels(votes: ObjectVotes, number_of: Mapping[int, int]) -> GaussianLabels:
+    """Votes as the distribution of each Gaussian over objects, by their ids."""
+    columns = sorted(number_of, key=lambda o: number_of[o])
+    table = votes.votes[:, columns].tocsr()
+    table.eliminate_zeros()
+    table.sort_indices()
+    total = np.asarray(table.sum(axis=1)).ravel()
+    weight = table.data / np.repeat(np.maximum(total, 1e-9), np.diff(table.indptr))
+    ids = np.array([number_of[o] for o in columns] or [0])[table.indices]
+    return GaussianLabels(
+        torch.from_numpy(table.indptr.astype(np.int64)),
+        torch.from_numpy(ids.astype(np.int32)),
+        torch.from_numpy(weight.astype(np.float32)),
+        torch.from_numpy(total.astype(np.float32)),
+        torch.zeros(len(total)),
+    )

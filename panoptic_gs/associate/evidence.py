@@ -36,6 +36,7 @@ class ViewEvidence:
     gaussians: np.ndarray  # [K] int32, ascending
     total: np.ndarray  # [K] float32
     votes: sparse.csr_matrix  # [K, M] float32
+    divided: sparse.csr_matrix  # [K, M] float32, votes where each of k masks that overlap gets 1/√k
     ids: np.ndarray  # [M] int64
     category_ids: np.ndarray  # [M] int64
     scores: np.ndarray  # [M] float32
@@ -45,7 +46,9 @@ class ViewEvidence:
     @property
     def num_bytes(self) -> int:
         """Memory of the arrays."""
-        arrays = (self.gaussians, self.total, self.labelled, self.votes.data, self.votes.indices, self.votes.indptr)
+        matrices = [self.votes] if self.divided is self.votes else [self.votes, self.divided]
+        arrays = [self.gaussians, self.total, self.labelled]
+        arrays += [part for matrix in matrices for part in (matrix.data, matrix.indices, matrix.indptr)]
         return sum(array.nbytes for array in arrays)
 
 
@@ -57,15 +60,20 @@ class MaskEvidence(ViewSum):
     is one number for each Gaussian and mask that meet.
 
     Args:
-        num_gaussians: N, the number of Gaussians.
-        rasterize_mode: how the splats were trained, ``classic`` or ``antialiased``.
+        splats: the N Gaussians.
+        rasterize_mode: how they were trained, ``classic`` or ``antialiased``.
     """
 
-    def __init__(self, num_gaussians: int, *, rasterize_mode: RasterizeMode = "classic") -> None:
-        self.num_gaussians = num_gaussians
+    def __init__(self, splats: Splats, *, rasterize_mode: RasterizeMode = "classic") -> None:
+        self.splats = splats
         self.rasterize_mode: RasterizeMode = rasterize_mode
         self._views: dict[str, ViewEvidence] = {}
-        LabelVotes(num_gaussians, rasterize_mode=rasterize_mode)  # checks the mode
+        LabelVotes(len(splats), rasterize_mode=rasterize_mode)  # checks the mode
+
+    @property
+    def num_gaussians(self) -> int:
+        """N, the number of Gaussians."""
+        return len(self.splats)
 
     @property
     def views(self) -> dict[str, ViewEvidence]:
@@ -77,21 +85,20 @@ class MaskEvidence(ViewSum):
         """Memory that the evidence takes."""
         return sum(view.num_bytes for view in self._views.values())
 
-    def add(self, stem: str, splats: Splats, camera: Camera, masks: ViewMasks) -> None:
+    def add(self, stem: str, camera: Camera, masks: ViewMasks) -> None:
         """Add one view.
 
         Args:
             stem: the image's name; each only once.
-            splats: the N Gaussians.
             camera: where the masks were seen from; of the masks' size.
             masks: what was found there.
 
         Raises:
-            InputError: a view of this name is there already, another number of Gaussians, masks of another size.
+            InputError: a view of this name is there already, masks of another size.
         """
         self._require_new([stem])
         votes = LabelVotes(self.num_gaussians, rasterize_mode=self.rasterize_mode)
-        votes.add(splats, camera, masks.regions + 1)  # void is a label here: its weight counts, too
+        votes.add(self.splats, camera, masks.regions + 1)  # void is a label here: its weight counts, too
         state = votes.state_dict()
         self._views[stem] = _evidence(state, camera.width * camera.height, masks)
 
@@ -129,7 +136,7 @@ class MaskEvidence(ViewSum):
 
     def empty(self) -> MaskEvidence:
         """Evidence of no views for the same Gaussians, blended alike."""
-        return MaskEvidence(self.num_gaussians, rasterize_mode=self.rasterize_mode)
+        return MaskEvidence(self.splats, rasterize_mode=self.rasterize_mode)
 
     def state_dict(self) -> dict[str, Any]:
         """The evidence as plain containers and arrays."""
@@ -162,6 +169,7 @@ class MaskEvidence(ViewSum):
 
 
 _ARRAYS = ("gaussians", "total", "ids", "category_ids", "scores", "areas", "labelled")
+_MATRICES = ("votes", "divided")
 _MATRIX = ("data", "indices", "indptr")
 
 
@@ -169,17 +177,21 @@ def _packed(views: Mapping[str, ViewEvidence]) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {"stems": np.array(list(views), dtype=np.str_)}
     for number, view in enumerate(views.values()):
         arrays |= {f"{number}.{name}": getattr(view, name) for name in _ARRAYS}
-        arrays |= {f"{number}.votes.{name}": getattr(view.votes, name) for name in _MATRIX}
-        arrays[f"{number}.votes.shape"] = np.array(view.votes.shape)
+        for matrix in _MATRICES:
+            values = getattr(view, matrix)
+            arrays |= {f"{number}.{matrix}.{name}": getattr(values, name) for name in _MATRIX}
+            arrays[f"{number}.{matrix}.shape"] = np.array(values.shape)
     return arrays
 
 
 def _unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, ViewEvidence]:
     views = {}
     for number, stem in enumerate(arrays["stems"].tolist()):
-        matrix = tuple(arrays[f"{number}.votes.{name}"] for name in _MATRIX)
-        votes = sparse.csr_matrix(matrix, tuple(arrays[f"{number}.votes.shape"]))
-        views[stem] = ViewEvidence(votes=votes, **{name: arrays[f"{number}.{name}"] for name in _ARRAYS})
+        matrices = {}
+        for matrix in _MATRICES:
+            values = tuple(arrays[f"{number}.{matrix}.{name}"] for name in _MATRIX)
+            matrices[matrix] = sparse.csr_matrix(values, tuple(arrays[f"{number}.{matrix}.shape"]))
+        views[stem] = ViewEvidence(**matrices, **{name: arrays[f"{number}.{name}"] for name in _ARRAYS})
     return views
 
 
@@ -194,13 +206,19 @@ def _evidence(state: Mapping[str, Tensor], pixels: int, masks: ViewMasks) -> Vie
     total = np.asarray(by_region.sum(axis=1, dtype=np.float64)).ravel()
     kept = total > LEAST_WEIGHT
     by_region = by_region[kept]
-    votes = (by_region @ masks.membership.astype(np.float32)).tocsr()
+    membership = masks.membership.astype(np.float32)
+    votes = (by_region @ membership).tocsr()
     votes.sort_indices()
+    divided = votes
+    if masks.overlap:
+        number = np.maximum(np.asarray(membership.sum(axis=1)).ravel(), 1)
+        divided = (by_region @ sparse.diags(1 / np.sqrt(number), dtype=np.float32) @ membership).tocsr()
     void = by_region[:, [0]].toarray()[:, 0]
     return ViewEvidence(
         gaussians=seen[kept].astype(np.int32),
         total=total[kept].astype(np.float32),
         votes=votes,
+        divided=divided,
         ids=masks.ids,
         category_ids=masks.category_ids,
         scores=masks.scores,

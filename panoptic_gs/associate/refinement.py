@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linked masks assigned anew to the objects that the other views render in their place."""
+"""Masks assigned to the objects that the other views render in their place."""
 
 from __future__ import annotations
 
@@ -8,34 +8,38 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment
 
 from panoptic_gs.associate.evidence import ViewEvidence
+from panoptic_gs.progress import Progress, silent
 
+CONTAINED = 0.5
+"""A mask shows an object that fills at least this share of it."""
 ACCEPT = 0.25
-"""A mask whose overlap with its object is no larger abstains."""
-NONE = -1
-"""The object of a mask that abstains."""
+"""So it does where the overlap of the two is at least this."""
+COVERED = 0.5
+"""A mask that covers at least this share of what a view sees of each of several objects is fused of them."""
+FUSED_SHARE = 0.12
+"""An object that fills a smaller share of a mask is not one of those that it is fused of."""
+
+ROUNDS = 2
+"""How often masks are assigned by the votes of the other views."""
 
 
 @dataclass(frozen=True, eq=False)
-class Overlaps:
-    """The masks of one view against the objects as the other views know them, without rendering.
+class Assignment:
+    """What the masks of a view show.
 
-    ``intersection[m, o]`` = Σ_i v_i(n, m) p_i(o), where p_i(o) is the share of object o in the votes of the *other*
-    views for Gaussian i; ``mask[m]`` = Σ v_i(n, m) over the Gaussians that other views see; ``object[o]`` =
-    Σ_i V_i(n) p_i(o).
+    ``objects[m]`` lists the objects of mask m: none where it abstains, several where it is fused of them.
     """
 
-    intersection: np.ndarray  # [M, O]
-    mask: np.ndarray  # [M]
-    object: np.ndarray  # [O]
+    objects: tuple[tuple[int, ...], ...]
+    contained: np.ndarray  # [M], the share of the mask that its objects fill
+    overlap: np.ndarray  # [M], intersection over union with them
 
     @property
-    def iou(self) -> np.ndarray:
-        """``[M, O]``."""
-        union = self.mask[:, None] + self.object[None] - self.intersection
-        return self.intersection / np.maximum(union, 1e-9)
+    def single(self) -> np.ndarray:
+        """The object ``[M]`` of each mask, −1 where it has none or several."""
+        return np.array([of[0] if len(of) == 1 else -1 for of in self.objects], np.int64)
 
 
 class ObjectVotes:
@@ -43,65 +47,130 @@ class ObjectVotes:
 
     Args:
         views: the evidence.
-        objects: the object of each mask of each view, :data:`NONE` where it abstains.
-        count: O, the number of objects.
+        own: for each view, the votes ``[K, O]`` of its masks for objects.
         num_gaussians: N.
     """
 
-    def __init__(
-        self, views: Sequence[ViewEvidence], objects: Sequence[np.ndarray], count: int, num_gaussians: int
-    ) -> None:
-        self.views, self.count = views, count
-        self._own = [_by_object(view, of, count) for view, of in zip(views, objects)]
-        self.total = np.zeros(num_gaussians)
+    def __init__(self, views: Sequence[ViewEvidence], own: Sequence[sparse.csr_matrix], num_gaussians: int) -> None:
+        self.views, self.own = views, own
+        self.labelled = np.zeros(num_gaussians)
         rows, columns, data = [], [], []
-        for view, own in zip(views, self._own):
-            self.total[view.gaussians] += view.total
-            entries = own.tocoo()
+        for view, votes in zip(views, own):
+            self.labelled[view.gaussians] += view.labelled
+            entries = votes.tocoo()
             rows.append(view.gaussians[entries.row])
             columns.append(entries.col)
             data.append(entries.data)
+        shape = (num_gaussians, own[0].shape[1])
         self.votes = sparse.csr_matrix(
-            (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), (num_gaussians, count)
+            (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape, dtype=np.float32
         )
 
-    def overlaps(self, number: int) -> Overlaps:
-        """What the other views say about the masks of view ``number``."""
+    def elsewhere(self, number: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """p_i(o) ``[K, O]``, object o's share in what the *other* views label, and which Gaussians they see at all."""
         view = self.views[number]
-        elsewhere = np.maximum(self.total[view.gaussians] - view.total, 0)
-        seen = elsewhere > 1e-3 * view.total
-        weight = np.where(seen, 1 / np.where(seen, elsewhere, 1), 0).astype(np.float32)
-        share = (self.votes[view.gaussians] - self._own[number]).multiply(weight[:, None]).tocsr()
-        both = (view.votes.T @ share).toarray()
-        return Overlaps(
-            np.maximum(both, 0), view.votes.T @ seen.astype(np.float32), np.maximum(share.T @ view.total, 0)
-        )
+        left = self.labelled[view.gaussians] - view.labelled
+        seen = left > 1e-3 * np.maximum(view.labelled, 1e-6)
+        weight = np.where(seen, 1 / np.where(seen, left, 1), 0).astype(np.float32)
+        share = (self.votes[view.gaussians] - self.own[number]).multiply(weight[:, None]).tocsr()
+        np.clip(share.data, 0, 1, out=share.data)
+        return share, seen
 
 
-def _by_object(view: ViewEvidence, objects: np.ndarray, count: int) -> sparse.csr_matrix:
-    kept = np.flatnonzero(objects >= 0)
-    table = sparse.csr_matrix((np.ones(len(kept), np.float32), (kept, objects[kept])), (view.votes.shape[1], count))
-    return (view.votes @ table).tocsr()
+def assign(view: ViewEvidence, thing: np.ndarray, share: sparse.csr_matrix, seen: np.ndarray) -> Assignment:
+    """What each mask of a view shows, by objects as they would be rendered, without rendering them.
+
+    I(m, o) = Σ_i v_i(n, m) p_i(o) is what mask m and object o have in common, |m| = Σ_i v_i(n, m) over the Gaussians
+    that ``seen`` tells, R(o) = Σ_i V_i(n) p_i(o) what the view shows of the object. Several masks may show one object:
+    networks cut things to pieces.
+
+    Args:
+        view: the evidence.
+        thing: ``[M]``, whether the mask is of a thing; others are left out.
+        share: p ``[K, O]``.
+        seen: ``[K]``.
+    """
+    both = (view.votes.T @ share).toarray()
+    mask = view.votes.T @ seen.astype(np.float32)
+    shown = np.asarray(share.T @ view.labelled).ravel()
+    contained = both / np.maximum(mask, 1e-9)[:, None]
+    covered = both / np.maximum(shown, 1e-9)[None]
+    iou = both / np.maximum(mask[:, None] + shown[None] - both, 1e-9)
+    objects: list[tuple[int, ...]] = []
+    quality, overlap = np.zeros(len(thing)), np.zeros(len(thing))
+    for m in range(len(thing)):
+        if not both.shape[1]:
+            objects.append(())
+            continue
+        best = int(contained[m].argmax())
+        quality[m], overlap[m] = contained[m, best], iou[m, best]
+        if not thing[m] or mask[m] <= 0:
+            objects.append(())
+            continue
+        several = np.flatnonzero((covered[m] >= COVERED) & (contained[m] >= FUSED_SHARE))
+        if len(several) > 1:
+            together = both[m, several].sum()
+            quality[m] = together / mask[m]
+            overlap[m] = together / (mask[m] + shown[several].sum() - together)
+            objects.append(tuple(several.tolist()) if quality[m] >= CONTAINED else ())
+        elif contained[m, best] >= CONTAINED or iou[m, best] >= ACCEPT:
+            objects.append((best,))
+        else:
+            objects.append(())
+    return Assignment(tuple(objects), quality, overlap)
+
+
+def votes_of(view: ViewEvidence, assignment: Assignment, share: sparse.csr_matrix) -> sparse.csr_matrix:
+    """A view's votes ``[K, O]`` for objects; those of a mask that is fused are divided as the other views know them."""
+    single = assignment.single
+    kept = np.flatnonzero(single >= 0)
+    shape = (view.votes.shape[1], share.shape[1])
+    votes = view.votes @ sparse.csr_matrix((np.ones(len(kept), np.float32), (kept, single[kept])), shape)
+    for m, of in enumerate(assignment.objects):
+        if len(of) > 1:
+            among = share[:, list(of)].toarray()
+            total = among.sum(axis=1, keepdims=True)
+            among = np.divide(among, total, out=np.zeros_like(among), where=total > 0)
+            among *= view.votes[:, [m]].toarray()
+            place = sparse.csr_matrix((np.ones(len(of), np.float32), (np.arange(len(of)), of)), (len(of), shape[1]))
+            votes = votes + sparse.csr_matrix(among) @ place
+    return votes.tocsr()
 
 
 def refine(
-    views: Sequence[ViewEvidence], objects: Sequence[np.ndarray], count: int, num_gaussians: int, accept: float = ACCEPT
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """One round: in each view the masks are matched to the objects one to one, by overlap with the other views.
+    views: Sequence[ViewEvidence],
+    things: Sequence[np.ndarray],
+    objects: np.ndarray,
+    num_gaussians: int,
+    rounds: int = ROUNDS,
+    progress: Progress = silent,
+) -> tuple[list[Assignment], ObjectVotes]:
+    """Assign masks to objects and let them vote for what Gaussians are, in turn.
 
-    Returns:
-        For each view, the object of each mask and its overlap with it.
+    Args:
+        views: the evidence.
+        things: ``[M]`` of each view.
+        objects: ``[N]``, the object of each Gaussian to begin with, −1 for none.
+        num_gaussians: N.
+        rounds: how often masks are assigned by the votes of the other views.
+        progress: called while it works.
     """
-    votes = ObjectVotes(views, objects, count, num_gaussians)
-    result, overlap = [], []
-    for number, view in enumerate(views):
-        iou = votes.overlaps(number).iou
-        matched = np.full(len(view.ids), NONE)
-        quality = np.zeros(len(view.ids))
-        rows, columns = linear_sum_assignment(iou, maximize=True)
-        good = iou[rows, columns] > accept
-        matched[rows[good]] = columns[good]
-        quality[rows] = iou[rows, columns]
-        result.append(matched)
-        overlap.append(quality)
-    return result, overlap
+    count = int(objects.max()) + 1
+    assignments, own = [], []
+    for view, thing in zip(views, things):
+        of = objects[view.gaussians]
+        rows = np.flatnonzero(of >= 0)
+        share = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, of[rows])), (len(of), count))
+        assignments.append(assign(view, thing, share, np.ones(len(of), bool)))
+        own.append(votes_of(view, assignments[-1], share))
+    votes = ObjectVotes(views, own, num_gaussians)
+    for done in range(rounds):
+        progress("Refining objects", done, rounds)
+        assignments, own = [], []
+        for number, (view, thing) in enumerate(zip(views, things)):
+            share, seen = votes.elsewhere(number)
+            assignments.append(assign(view, thing, share, seen))
+            own.append(votes_of(view, assignments[-1], share))
+        votes = ObjectVotes(views, own, num_gaussians)
+    progress("Refining objects", rounds, rounds)
+    return assignments, votes

@@ -67,7 +67,7 @@ class Associate(PlacedSplats):
         with progress_bars(console) as show:
             cameras = {frame.stem: frame.camera for frame in scene.frames}
             association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=show)
-            maps = association.scene(masks)
+            maps = association.scene(masks, splats, cameras, self.rasterize_mode)
             labels = uplift_labels(
                 splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), rasterize_mode=self.rasterize_mode
             )

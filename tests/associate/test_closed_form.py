@@ -56,15 +56,15 @@ def test_order_and_merging_of_views_change_nothing(scene):
     stems = list(scene.cameras)
 
     def evidence(order):
-        state = MaskEvidence(len(scene.splats))
+        state = MaskEvidence(scene.splats)
         for stem in order:
-            state.add(stem, scene.splats, scene.cameras[stem], masks[stem])
+            state.add(stem, scene.cameras[stem], masks[stem])
         return state
 
     whole = associate_evidence(evidence(stems), CATEGORIES)
     merged = evidence(stems[5:][::-1])
     merged.merge(evidence(stems[:5]))
-    restored = MaskEvidence(len(scene.splats))
+    restored = MaskEvidence(scene.splats)
     restored.load_state_dict(merged.state_dict())
     for other in (associate_evidence(merged, CATEGORIES), associate_evidence(restored, CATEGORIES)):
         assert other.objects == whole.objects
@@ -74,11 +74,11 @@ def test_order_and_merging_of_views_change_nothing(scene):
 
 
 def test_a_view_counts_once(scene):
-    state = MaskEvidence(len(scene.splats))
+    state = MaskEvidence(scene.splats)
     stem, masks = "00", scene.masks()
-    state.add(stem, scene.splats, scene.cameras[stem], masks[stem])
+    state.add(stem, scene.cameras[stem], masks[stem])
     with pytest.raises(InputError, match="twice"):
-        state.add(stem, scene.splats, scene.cameras[stem], masks[stem])
+        state.add(stem, scene.cameras[stem], masks[stem])
     with pytest.raises(InputError, match="twice"):
         state.merge(state)
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gaussians grouped into patches that most views put under one mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from panoptic_gs.associate.evidence import ViewEvidence
+
+SATURATION = 8.0
+"""What a view says about a patch counts as much as this many pixels say, at most."""
+LEAST_SHARE = 0.4
+"""Gaussians of which a smaller share of the labelled weight lies under things belong to no object."""
+LARGE = 60.0
+"""A patch covers at most this many pixels of a view on average, in pixels of the reference image."""
+SMALL = 4.0
+"""A patch that covers fewer is not divided further."""
+AGREEMENT = 0.9
+"""A patch about which views agree less is divided while it is larger than :data:`SMALL`."""
+MOST = 2000
+"""Patches in all; a scene with more than this many of size :data:`SMALL` gets larger ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What views say, summed over the Gaussians of each row: one Gaussian, a patch, or a cluster of patches.
+
+    ``masks[s, m]`` is the weight under mask m; where k masks overlap each gets 1/√k, so that a region agrees with
+    itself by 1 and with one that shares half of its masks by ½. ``labelled[s, n]`` is the weight in view n under any
+    mask, stuff included.
+    """
+
+    masks: sparse.csr_matrix  # [S, M]
+    labelled: sparse.csr_matrix  # [S, V]
+    view: np.ndarray  # [M], of each mask
+
+    def grouped(self, group: np.ndarray, count: int) -> Sums:
+        """Sums over groups; rows of group −1 are left out."""
+        rows = np.flatnonzero(group >= 0)
+        table = sparse.csr_matrix((np.ones(len(rows), np.float32), (group[rows], rows)), (count, len(group)))
+        return Sums((table @ self.masks).tocsr(), (table @ self.labelled).tocsr(), self.view)
+
+    def shares(self) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """√weight times each mask's share ``[S, M]``, and √weight of each view ``[S, V]``."""
+        total = self.labelled.toarray()
+        root = np.sqrt(np.minimum(total, SATURATION))
+        factor = np.divide(root, total, out=np.zeros_like(total), where=total > 0)
+        entries = self.masks.tocoo()
+        data = entries.data * factor[entries.row, self.view[entries.col]]
+        return sparse.csr_matrix((data, (entries.row, entries.col)), entries.shape), root
+
+    def agreement(self) -> np.ndarray:
+        """How probable it is that a view puts two pixels of a row under one mask, ``[S]``."""
+        share, root = self.shares()
+        same = np.asarray(share.multiply(share).sum(axis=1)).ravel()
+        return same / np.maximum((root**2).sum(axis=1), 1e-9)
+
+
+def sums_of(views: list[ViewEvidence], things: list[np.ndarray], num_gaussians: int) -> Sums:
+    """The sums of each Gaussian; only masks of things, ``things[n] [M] bool``, have columns of their own."""
+    masks, labelled, view = [], [], []
+    for number, (evidence, thing) in enumerate(zip(views, things)):
+        votes = evidence.divided[:, np.flatnonzero(thing)]
+        masks.append(_spread(votes, evidence.gaussians, num_gaussians))
+        column = sparse.csr_matrix(evidence.labelled[:, None])
+        labelled.append(_spread(column, evidence.gaussians, num_gaussians))
+        view.append(np.full(votes.shape[1], number))
+    return Sums(
+        sparse.hstack(masks, format="csr", dtype=np.float32),
+        sparse.hstack(labelled, format="csr", dtype=np.float32),
+        np.concatenate(view),
+    )
+
+
+def _spread(block: sparse.csr_matrix, rows: np.ndarray, count: int) -> sparse.csr_matrix:
+    """The same rows at their places in a matrix of ``count`` rows."""
+    lengths = np.zeros(count + 1, np.int64)
+    lengths[rows.astype(np.int64) + 1] = np.diff(block.indptr)
+    return sparse.csr_matrix((block.data, block.indices, np.cumsum(lengths)), (count, block.shape[1]))
+
+
+def superpoints(means: np.ndarray, sums: Sums) -> np.ndarray:
+    """Halve groups of Gaussians in space until views agree about each.
+
+    Returns:
+        The patch ``[N]`` of each Gaussian, −1 where it lies mostly under no thing.
+    """
+    labelled = np.asarray(sums.labelled.sum(axis=1)).ravel()
+    under = np.asarray(sums.masks.sum(axis=1)).ravel()
+    inside = np.flatnonzero((labelled > 0) & (under >= LEAST_SHARE * labelled))
+    patch = np.full(len(means), -1)
+    if not len(inside):
+        return patch
+    rows = Sums(sums.masks[inside], sums.labelled[inside], sums.view)
+    points = means[inside]
+    size = labelled[inside] / np.maximum(np.diff(rows.labelled.indptr), 1)
+    small = max(SMALL, float(size.sum()) / MOST)
+    node = np.zeros(len(inside), np.int64)
+    open_ = np.ones(1, bool)
+    while open_.any():
+        count = len(open_)
+        weight, members = np.bincount(node, size, count), np.bincount(node, minlength=count)
+        split = open_ & (members > 1) & (weight > small)
+        unsure = np.flatnonzero(split & (weight <= max(LARGE, 2 * small)))
+        if len(unsure):
+            number = np.full(count, -1)
+            number[unsure] = np.arange(len(unsure))
+            split[unsure] = rows.grouped(number[node], len(unsure)).agreement() < AGREEMENT
+        _halve(points, size, node, np.flatnonzero(split), count)
+        open_ = np.concatenate([split, np.ones(int(split.sum()), bool)])
+    patch[inside] = np.unique(node, return_inverse=True)[1]
+    return patch
+
+
+def _halve(points: np.ndarray, size: np.ndarray, node: np.ndarray, split: np.ndarray, count: int) -> None:
+    """Give the far half of each node in ``split``, by weight along its longest axis, the numbers from ``count`` on."""
+    if not len(split):
+        return
+    number = np.full(count, -1)
+    number[split] = np.arange(len(split))
+    chosen = np.flatnonzero(number[node] >= 0)
+    of, weight = number[node[chosen]], size[chosen] + 1e-12
+    total = np.bincount(of, weight, len(split))
+    spread = []
+    for axis in range(3):
+        values = points[chosen, axis]
+        mean = np.bincount(of, weight * values, len(split)) / total
+        spread.append(np.bincount(of, weight * (values - mean[of]) ** 2, len(split)))
+    axis = np.argmax(spread, axis=0)
+    order = np.lexsort((points[chosen, axis[of]], of))
+    before = np.cumsum(weight[order]) - weight[order]
+    first = np.searchsorted(of[order], np.arange(len(split)))
+    far = before - before[first][of[order]] > 0.5 * total[of[order]]
+    last = np.r_[first[1:], len(order)] - 1
+    far[last] = True  # one heavy Gaussian must not stay together with all others
+    far[first] = False
+    node[chosen[order[far]]] = count + of[order[far]]
