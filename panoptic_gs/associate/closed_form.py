@@ -92,12 +92,16 @@ def associate_evidence(
 
     progress("Linking masks", 0, 3)
     sums = sums_of(everything, things, evidence.num_gaussians)
-    patch = superpoints(evidence.splats.means.detach().cpu().double().numpy(), sums)
+    means = evidence.splats.means.detach().cpu().double().numpy()
+    patch = superpoints(means, sums)
     patches = sums.grouped(patch, int(patch.max(initial=-1)) + 1)
+    inside = patch >= 0
+    members = np.bincount(patch[inside], minlength=1)
+    centers = np.stack([np.bincount(patch[inside], values) for values in means[inside].T], axis=1) / members[:, None]
     progress("Linking masks", 1, 3)
     tree = agglomerate(patches)
     progress("Linking masks", 2, 3)
-    objects = settle(divide(tree, patches), patches)
+    objects = settle(divide(tree, patches, centers), patches)
     progress("Linking masks", 3, 3)
     of_gaussian = np.r_[objects, -1][patch]
     assignments, votes = refine(everything, things, of_gaussian, evidence.num_gaussians, progress=progress)

@@ -4,16 +4,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.spatial import KDTree
 
 from panoptic_gs.associate.superpoints import SATURATION, Sums
 
 JOIN = 0.1
 """Clusters that fewer views put under one mask stay apart."""
-SEPARATE = 0.2
-"""A share of views that part two halves of a cluster cleanly, from which on they are two objects."""
+PARTED = 0.2
+"""A share of views that part two halves of a cluster cleanly, from which on they may be two objects."""
+JOINED = 0.2
+"""A share of views that put both under one mask, from which on one object is cut, or two are fused."""
+CUT = 0.12
+"""The same share over all pairs of a scene that may be halves of one object, from which on its masks are cut in general
+and no pair is two objects for being joined in few views."""
+CONTACT = 0.35
+"""Clusters that touch by a smaller part of their cross-sections are not of one body."""
+CROSS_SECTION = 0.7
+"""A cut through one object shows at least this part of its cross-section."""
+SCANT = 0.2
+"""A share of the views of a cluster that is too small to tell much about another one."""
+LEAST_VIEWS = 2
+"""Views that have to part two objects."""
+SEEN = 4.0
+"""A view sees a cluster that covers at least this many pixels, in pixels of the reference image."""
+NEIGHBOURS = 6
+"""Patches that a patch touches."""
+LEAST_EVIDENCE = 0.5
+"""Clusters that views see together by less are not compared, in pixels of the reference image."""
+
+
+ADVANTAGE = 0.1
+"""A patch goes to another object only where views join the two more often by at least this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +97,73 @@ def agglomerate(sums: Sums, join: float = JOIN) -> Tree:
     return Tree(np.array(children, np.int64).reshape(-1, 2), node[alive])
 
 
-LEAST_EVIDENCE = 0.5
-"""Clusters that views see together by less are not compared, in pixels of the reference image."""
+class Verdict(NamedTuple):
+    """What the views that see two clusters say about them."""
+
+    views: int
+    most: int
+    """Views that see the one that fewer views see."""
+    parted: int
+    """Views that put each under a mask of its own."""
+    joined: int
+    """Views that put both under one mask; the rest do neither."""
+    one_class: bool
+    """Whether masks that part them call both the same."""
+    alone_one_class: bool
+    """Whether masks that do not join them call both the same."""
+    contact: float
+    """How much of them touches: 1 is a whole cross-section."""
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether these may be halves of one object that views cut at one place."""
+        return self.one_class and self.contact >= CROSS_SECTION and self._often_parted
+
+    @property
+    def _often_parted(self) -> bool:
+        neither = self.views - self.parted - self.joined
+        return self.parted >= max(LEAST_VIEWS, PARTED * self.views) and neither <= self.parted
+
+    def two_objects(self, cut: bool) -> bool:
+        """Whether they are two objects; ``cut`` tells that the scene's masks are cut in general.
+
+        Two objects are parted in some views; pieces of one that is cut anew in every view are mostly neither parted nor
+        joined. Where many views part and many join them, one object was cut at one place, or two were fused: two of one
+        class that touch as the sides of a cut do are one.
+
+        Two that are fused wherever both are seen are told apart where they do not touch and are of different classes
+        alone. Where hardly any view sees both, most of these have to join them.
+        """
+        if self.contact < CONTACT and not self.alone_one_class:
+            return True
+        if self.views <= SCANT * self.most and self.joined < 0.7 * self.views:
+            return True
+        if not self._often_parted:
+            return False
+        if self.may_be_cut:
+            return not cut and self.joined < JOINED * self.views
+        return not self.one_class or self.contact < CONTACT or self.joined < JOINED * self.views
 
 
-def divide(tree: Tree, sums: Sums) -> np.ndarray:
-    """The object ``[S]`` of each patch: clusters of the tree, divided where views part them cleanly."""
+def divide(tree: Tree, sums: Sums, centers: np.ndarray) -> np.ndarray:
+    """The object ``[S]`` of each patch: clusters of the tree, divided where views part them as they part two objects.
+
+    ``centers [S, 3]`` are where the patches lie.
+    """
     count = sums.masks.shape[0]
-    total = _Subtrees(tree, sums)
+    total = _Subtrees(tree, sums, centers)
+    weight = total.labelled.sum(axis=1)
+    verdicts = [
+        total.verdict(a, b) if min(weight[a], weight[b]) >= 0.05 * weight[count + k] else None
+        for k, (a, b) in enumerate(tree.children.tolist())
+    ]
+    doubtful = [verdict for verdict in verdicts if verdict is not None and verdict.may_be_cut]
+    cut = sum(v.joined for v in doubtful) >= CUT * max(sum(v.views for v in doubtful), 1)
+    two = [verdict is not None and verdict.two_objects(cut) for verdict in verdicts]
     result = np.full(count, -1)
     number = 0
     for root in tree.roots.tolist():
-        for cluster in _divided(root, tree, count, total):
+        for cluster in _divided(root, tree, count, total, two):
             result[[leaf for member in cluster for leaf in total.leaves(member)]] = number
             number += 1
     return result
@@ -92,8 +172,11 @@ def divide(tree: Tree, sums: Sums) -> np.ndarray:
 class _Subtrees:
     """Dense sums of the nodes of a tree."""
 
-    def __init__(self, tree: Tree, sums: Sums) -> None:
+    def __init__(self, tree: Tree, sums: Sums, centers: np.ndarray) -> None:
         self.tree, self.view = tree, sums.view
+        self.classes, self.category = np.unique(sums.category, return_inverse=True)
+        nearest = KDTree(centers).query(centers, k=min(NEIGHBOURS + 1, len(centers)))[1].reshape(len(centers), -1)
+        self.near = np.stack([np.repeat(np.arange(len(centers)), nearest.shape[1]), nearest.ravel()], axis=1)
         size = sums.masks.shape[0]
         self.size = size
         self.masks = np.zeros((size + len(tree.children), sums.masks.shape[1]), np.float32)
@@ -121,21 +204,13 @@ class _Subtrees:
                 stack.extend(self.tree.children[node - self.size].tolist())
         return result
 
-    def parted(self, first: list[int], second: list[int]) -> bool:
-        """Whether views part the two as they part two objects.
-
-        Two objects are cleanly parted in some views, and where they are not, one mask covers both: their masks were
-        fused. Pieces of one object that is cut anew in every view are mostly neither.
-        """
-        clean, joined, neither = self.verdicts(first, second)
-        return clean >= LEAST_VIEWS and clean >= SEPARATE * (clean + joined + neither) and neither <= clean
-
-    def verdicts(self, first: list[int], second: list[int]) -> tuple[int, int, int]:
-        """In how many of the views that see both they are parted cleanly, lie under one mask, or neither."""
-        a, b = self.masks[first].sum(0), self.masks[second].sum(0)
-        la, lb = self.labelled[first].sum(0), self.labelled[second].sum(0)
+    def verdict(self, first: int, second: int) -> Verdict:
+        """What views say about two nodes."""
+        a, b = self.masks[first], self.masks[second]
+        la, lb = self.labelled[first], self.labelled[second]
         views = len(la)
-        ok = (la > max(SEEN, 0.25 * la.max())) & (lb > max(SEEN, 0.25 * lb.max()))
+        sees_a, sees_b = (of > max(SEEN, 0.25 * of.max()) for of in (la, lb))
+        ok = sees_a & sees_b
         sa, sb = a / np.maximum(la, 1e-9)[self.view], b / np.maximum(lb, 1e-9)[self.view]
         joint = np.bincount(self.view, np.minimum(sa, sb), views)
         top_a, top_b, both = np.zeros(views), np.zeros(views), np.zeros(views)
@@ -144,21 +219,47 @@ class _Subtrees:
         np.maximum.at(both, self.view, np.minimum(sa, sb))
         clean = ok & (joint < 0.15) & (top_a > 0.65) & (top_b > 0.65)
         joined = ok & ~clean & (both > 0.6)
-        return int(clean.sum()), int(joined.sum()), int((ok & ~clean & ~joined).sum())
+        inside, outside = clean[self.view], ~joined[self.view]
+        alone = min(int((seen & ~joined).sum()) for seen in (sees_a, sees_b))
+        return Verdict(
+            int(ok.sum()),
+            min(int(sees_a.sum()), int(sees_b.sum())),
+            int(clean.sum()),
+            int(joined.sum()),
+            self._one_class(a * inside, b * inside),
+            alone < LEAST_VIEWS or self._one_class(a * outside, b * outside),
+            self._contact(first, second),
+        )
+
+    def _one_class(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Whether weights ``[M]`` under masks agree about the class."""
+        classes = [np.bincount(self.category, side, len(self.classes)) for side in (a, b)]
+        shares = [of / max(of.sum(), 1e-9) for of in classes]
+        return float(np.minimum(*shares).sum()) >= 0.5
+
+    def _contact(self, first: int, second: int) -> float:
+        """How much of two clusters touches, against the square root of their sizes, which a cut through one object has.
+
+        1 is about a whole cross-section; the smaller one of both sides counts.
+        """
+        side = np.zeros(self.size, np.int8)
+        for number, cluster in ((1, first), (2, second)):
+            side[self.leaves(cluster)] = number
+        a, b = side[self.near[:, 0]], side[self.near[:, 1]]
+        touching = []
+        for here, there in ((1, 2), (2, 1)):
+            cells = np.unique(self.near[(a == here) & (b == there), 0])
+            touching.append(len(cells) / np.sqrt((side == here).sum()))
+        return min(touching)
 
 
-LEAST_VIEWS = 2
-"""Views that have to part two objects."""
-SEEN = 4.0
-"""A view sees a cluster that covers at least this many pixels, in pixels of the reference image."""
-
-
-def _divided(node: int, tree: Tree, count: int, total: _Subtrees) -> list[list[int]]:
+def _divided(node: int, tree: Tree, count: int, total: _Subtrees, two: list[bool]) -> list[list[int]]:
+    """Clusters of nodes, each an object, that a node falls into."""
     if node < count:
         return [[node]]
     left, right = tree.children[node - count].tolist()
-    parts = _divided(left, tree, count, total), _divided(right, tree, count, total)
-    if total.parted([left], [right]):
+    parts = _divided(left, tree, count, total, two), _divided(right, tree, count, total, two)
+    if two[node - count]:
         return [*parts[0], *parts[1]]
     if len(parts[0]) == 1 and len(parts[1]) == 1:
         return [[node]]
@@ -184,7 +285,9 @@ def settle(objects: np.ndarray, sums: Sums, rounds: int = 3) -> np.ndarray:
         same[rows, objects[rows]] -= own_same[rows]
         both[rows, objects[rows]] -= own_both[rows]
         value = np.where(both > LEAST_EVIDENCE, same / np.maximum(both, 1e-9), 0)
-        moved = np.where(value.max(axis=1) >= JOIN, value.argmax(axis=1), objects)
+        kept = np.where(objects >= 0, value[np.arange(len(value)), np.maximum(objects, 0)], 0)
+        moves = value.max(axis=1) >= np.maximum(JOIN, kept + ADVANTAGE)
+        moved = np.where(moves, value.argmax(axis=1), objects)
         if (moved == objects).all():
             break
         objects = moved

@@ -36,12 +36,13 @@ class Sums:
     masks: sparse.csr_matrix  # [S, M]
     labelled: sparse.csr_matrix  # [S, V]
     view: np.ndarray  # [M], of each mask
+    category: np.ndarray  # [M]
 
     def grouped(self, group: np.ndarray, count: int) -> Sums:
         """Sums over groups; rows of group −1 are left out."""
         rows = np.flatnonzero(group >= 0)
         table = sparse.csr_matrix((np.ones(len(rows), np.float32), (group[rows], rows)), (count, len(group)))
-        return Sums((table @ self.masks).tocsr(), (table @ self.labelled).tocsr(), self.view)
+        return Sums((table @ self.masks).tocsr(), (table @ self.labelled).tocsr(), self.view, self.category)
 
     def shares(self) -> tuple[sparse.csr_matrix, np.ndarray]:
         """√weight times each mask's share ``[S, M]``, and √weight of each view ``[S, V]``."""
@@ -61,17 +62,19 @@ class Sums:
 
 def sums_of(views: list[ViewEvidence], things: list[np.ndarray], num_gaussians: int) -> Sums:
     """The sums of each Gaussian; only masks of things, ``things[n] [M] bool``, have columns of their own."""
-    masks, labelled, view = [], [], []
+    masks, labelled, view, category = [], [], [], []
     for number, (evidence, thing) in enumerate(zip(views, things)):
         votes = evidence.divided[:, np.flatnonzero(thing)]
         masks.append(_spread(votes, evidence.gaussians, num_gaussians))
         column = sparse.csr_matrix(evidence.labelled[:, None])
         labelled.append(_spread(column, evidence.gaussians, num_gaussians))
         view.append(np.full(votes.shape[1], number))
+        category.append(evidence.category_ids[thing])
     return Sums(
         sparse.hstack(masks, format="csr", dtype=np.float32),
         sparse.hstack(labelled, format="csr", dtype=np.float32),
         np.concatenate(view),
+        np.concatenate(category),
     )
 
 
@@ -94,7 +97,7 @@ def superpoints(means: np.ndarray, sums: Sums) -> np.ndarray:
     patch = np.full(len(means), -1)
     if not len(inside):
         return patch
-    rows = Sums(sums.masks[inside], sums.labelled[inside], sums.view)
+    rows = Sums(sums.masks[inside], sums.labelled[inside], sums.view, sums.category)
     points = means[inside]
     size = labelled[inside] / np.maximum(np.diff(rows.labelled.indptr), 1)
     small = max(SMALL, float(size.sum()) / MOST)
