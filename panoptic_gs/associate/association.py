@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from panoptic_gs.associate.evidence import ViewEvidence
 from panoptic_gs.associate.masks import ViewMasks
 from panoptic_gs.associate.refinement import Assignment, ObjectVotes
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
 from panoptic_gs.splats import Splats
@@ -82,26 +83,25 @@ class Association:
         """The objects as segments of a :class:`~panoptic_gs.PanopticScene`."""
         return [Segment(entry.id, entry.category_id, round(entry.score, 4)) for entry in self.objects]
 
+    def shown(self, splats: Splats, camera: Camera, rasterize_mode: RasterizeMode = "classic") -> np.ndarray:
+        """The objects' ids ``[H, W]`` that the splats show in a view, by the votes of all masks; 0 for none."""
+        labels = self.labels.to(splats.means.device)
+        return render_panoptic(splats, labels, camera, rasterize_mode=rasterize_mode).ids.cpu().numpy()
+
     def label_map(
-        self,
-        stem: str,
-        masks: ViewMasks,
-        splats: Splats | None = None,
-        camera: Camera | None = None,
-        rasterize_mode: str = "classic",
+        self, stem: str, masks: ViewMasks, shown: Callable[[], np.ndarray] | np.ndarray | None = None
     ) -> np.ndarray:
         """The scene-wide map ``[H, W]`` int32 of a view: 0 under no mask and where the mask on top abstains.
 
         Of masks that overlap, one that shows an object lies above one that abstains, and a small one above a large one.
-        A pixel of a mask that is fused of several objects takes the one that the splats show there; without splats it
-        is 0.
+        A pixel of a mask that is fused of several objects takes the one of them that is shown there, and 0 where
+        another is.
 
         Args:
             stem: the view.
             masks: its masks.
-            splats: the Gaussians.
-            camera: the view's.
-            rasterize_mode: how the splats were trained.
+            shown: :meth:`shown` on the masks' pixels, or what gives it where it is needed; without it all pixels of
+                fused masks are 0.
         """
         view = self.views[stem]
         rank = np.empty(len(masks), np.int64)
@@ -111,48 +111,51 @@ class Association:
         for mask in view.fused:
             value[mask] = FUSED - mask
         ids = masks.paint(value, rank)
-        if (ids < 0).any() and splats is not None and camera is not None:
-            shown = render_panoptic(
-                splats, self.labels.to(splats.means.device), camera, rasterize_mode=rasterize_mode
-            ).ids
-            shown = shown.cpu().numpy()
+        if shown is not None and (ids < 0).any():
+            rendered = shown() if callable(shown) else shown
             for mask, of in view.fused.items():
                 pixels = ids == FUSED - mask
-                ids[pixels] = np.where(np.isin(shown[pixels], of), shown[pixels], 0)
+                ids[pixels] = np.where(np.isin(rendered[pixels], of), rendered[pixels], 0)
         return np.maximum(ids, 0).astype(np.int32)
 
     def scene(
         self,
         masks: Mapping[str, ViewMasks],
-        splats: Splats | None = None,
-        cameras: Mapping[str, Camera] | None = None,
-        rasterize_mode: str = "classic",
+        shown: Callable[[str], np.ndarray] | None = None,
+        stems: Collection[str] | None = None,
     ) -> PanopticScene:
-        """The scene-wide maps of all views, made when they are asked for. See :meth:`label_map`."""
-        maps = _Maps(self, masks, splats, cameras or {}, rasterize_mode)
-        return PanopticScene(self.categories, self.segments(), maps, source=self.source)
+        """The scene-wide maps of all views, or of ``stems``, made when they are asked for. See :meth:`label_map`.
+
+        Args:
+            masks: image stem → its masks.
+            shown: gives :meth:`shown` of a view, on its masks' pixels.
+            stems: the views; all by default.
+        """
+        chosen = list(self.views) if stems is None else [stem for stem in self.views if stem in stems]
+        return PanopticScene(
+            self.categories, self.segments(), _Maps(self, masks, shown, tuple(chosen)), source=self.source
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class _Maps(Mapping[str, np.ndarray]):
     association: Association
     masks: Mapping[str, ViewMasks]
-    splats: Splats | None
-    cameras: Mapping[str, Camera]
-    rasterize_mode: str
+    shown: Callable[[str], np.ndarray] | None
+    stems: tuple[str, ...]
 
     def __getitem__(self, stem: str) -> np.ndarray:
         if stem not in self.association.views:
             raise KeyError(stem)
-        return self.association.label_map(
-            stem, self.masks[stem], self.splats, self.cameras.get(stem), self.rasterize_mode
-        )
+        give = self.shown
+        shown = None if give is None else lambda: give(stem)
+        return self.association.label_map(stem, self.masks[stem], shown)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.association.views)
+        return iter(self.stems)
 
     def __len__(self) -> int:
-        return len(self.association.views)
+        return len(self.stems)
 
 
 def association_of(

@@ -19,9 +19,12 @@ from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import require_replaceable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from panoptic_gs.associate import Association, ImageMasks
     from panoptic_gs.panoptic import PanopticScene
     from panoptic_gs.scene import Scene
+    from panoptic_gs.scene.frame import Frame
     from panoptic_gs.splats import SplatFile, Splats
     from panoptic_gs.uplift import GaussianLabels
 
@@ -67,12 +70,19 @@ class Associate(PlacedSplats):
         with progress_bars(console) as show:
             cameras = {frame.stem: frame.camera for frame in scene.frames}
             association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=show)
-            maps = association.scene(masks, splats, cameras, self.rasterize_mode)
+            maps = association.scene(masks, lambda stem: association.shown(splats, cameras[stem], self.rasterize_mode))
             labels = uplift_labels(
                 splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), rasterize_mode=self.rasterize_mode
             )
         # Uplifting takes maps on the ideal cameras' pixels; a folder of maps holds those of the photos, lens and all.
-        of_photos = association.scene(masks_of_photos)
+        of_photos = association.scene(
+            masks_of_photos,
+            lambda stem: _on_masks(
+                association.shown(splats, cameras[stem], self.rasterize_mode),
+                scene.frame(stem),
+                masks_of_photos[stem].regions.shape,
+            ),
+        )
         _save(self.out, labelled, splats, labels, of_photos, overwrite=self.overwrite)
         _print_summary(console, association, masks)
         written = [self.out, labelled]
@@ -124,6 +134,23 @@ def _on_cameras(masks: ImageMasks, scene: Scene, split: str) -> ImageMasks:
         )
     without = tuple(stem for stem in frames if stem not in readers)
     return replace(masks, readers=readers, without=without)
+
+
+def _on_masks(ids: np.ndarray, frame: Frame, shape: tuple[int, ...]) -> np.ndarray:
+    """Ids on the pixels of a frame's ideal camera, carried back to the pixels of its masks ``shape``, lens and all.
+
+    A pixel that no pixel of the ideal camera comes from takes the nearest one's id.
+    """
+    import numpy as np
+    from scipy import ndimage
+
+    height, width = shape
+    origin = frame.fit_labels(np.arange(1, height * width + 1).reshape(height, width))
+    flat = np.full(height * width + 1, -1, np.int64)
+    flat[origin.ravel()] = ids.ravel()
+    on_masks = flat[1:].reshape(height, width)
+    nearest = ndimage.distance_transform_edt(on_masks < 0, return_distances=False, return_indices=True)
+    return on_masks[tuple(nearest)]
 
 
 def _read_splats(path: Path) -> SplatFile:
