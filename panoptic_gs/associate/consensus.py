@@ -25,8 +25,14 @@ CONTACT = 0.35
 """Clusters that touch by a smaller part of their cross-sections are not of one body."""
 CROSS_SECTION = 0.7
 """A cut through one object shows at least this part of its cross-section."""
+BODY = 12
+"""Patches that make a body: what touches a smaller cluster, or rarely shows beside it, says little."""
 SCANT = 0.2
 """A share of the views of a cluster that is too small to tell much about another one."""
+TOGETHER = 0.3
+"""Two bodies that are under one mask less than this, on average, are two objects, however untidily views part them."""
+LEAST_ALONE = 2
+"""Views that have to show each of two clusters alone before their classes alone tell."""
 LEAST_VIEWS = 2
 """Views that have to part two objects."""
 SEEN = 4.0
@@ -100,6 +106,8 @@ def agglomerate(sums: Sums, join: float = JOIN) -> Tree:
 class Verdict(NamedTuple):
     """What the views that see two clusters say about them."""
 
+    patches: int
+    """Patches of the smaller one."""
     views: int
     most: int
     """Views that see the one that fewer views see."""
@@ -107,6 +115,8 @@ class Verdict(NamedTuple):
     """Views that put each under a mask of its own."""
     joined: int
     """Views that put both under one mask; the rest do neither."""
+    together: float
+    """What two pixels of them have in common in a view, on average: 1 under one mask, 0 under two."""
     one_class: bool
     """Whether masks that part them call both the same."""
     alone_one_class: bool
@@ -134,10 +144,14 @@ class Verdict(NamedTuple):
         Two that are fused wherever both are seen are told apart where they do not touch and are of different classes
         alone. Where hardly any view sees both, most of these have to join them.
         """
-        if self.contact < CONTACT and not self.alone_one_class:
-            return True
-        if self.views <= SCANT * self.most and self.joined < 0.7 * self.views:
-            return True
+        if self.patches >= BODY:
+            if self.contact < CONTACT and not self.alone_one_class:
+                return True
+            if self.views <= SCANT * self.most and self.joined < 0.7 * self.views:
+                return True
+            one_body = self.alone_one_class and self.contact >= CROSS_SECTION
+            if self.views > LEAST_VIEWS and self.together < TOGETHER and not (cut and one_body):
+                return True
         if not self._often_parted:
             return False
         if self.may_be_cut:
@@ -222,12 +236,14 @@ class _Subtrees:
         inside, outside = clean[self.view], ~joined[self.view]
         alone = min(int((seen & ~joined).sum()) for seen in (sees_a, sees_b))
         return Verdict(
+            min(len(self.leaves(first)), len(self.leaves(second))),
             int(ok.sum()),
             min(int(sees_a.sum()), int(sees_b.sum())),
             int(clean.sum()),
             int(joined.sum()),
+            float(joint[ok].mean()) if ok.any() else 1.0,
             self._one_class(a * inside, b * inside),
-            alone < LEAST_VIEWS or self._one_class(a * outside, b * outside),
+            alone < LEAST_ALONE or self._one_class(a * outside, b * outside),
             self._contact(first, second),
         )
 
