@@ -88,7 +88,7 @@ def write_capture(
     for stem, photo in made.photos.items():
         file = root / "images" / f"{stem}{ending}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(photo).save(file, **({"quality": 98, "subsampling": 0} if ending == ".jpg" else {}))
+        Image.fromarray(photo).save(file, quality=98, subsampling=0)  # what JPEG needs and PNG ignores
     if source == "transforms":
         write_points(root / "points3D.ply", *wall_points(4000)[:2])
         write_transforms(root / "transforms.json", made, ending, extra or {}, frame_extra or (lambda stem: {}))

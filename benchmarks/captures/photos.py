@@ -173,7 +173,7 @@ def _with_person(made: Capture) -> dict[str, np.ndarray]:
         height, width = labels.shape
         row, column = np.mgrid[:height, :width]
         there = ((column - 0.5 * width) / (0.11 * width)) ** 2 + ((row - 0.7 * height) / (0.28 * height)) ** 2 < 1
-        made.photos[stem] = np.where(there[..., None], np.uint8([20, 200, 200]), made.photos[stem])
+        made.photos[stem] = np.where(there[..., None], np.array([20, 200, 200], np.uint8), made.photos[stem])
         made.maps[stem] = np.where(there, PERSON, labels).astype(np.int32)
         keeps[stem] = ~there
     return keeps

@@ -27,10 +27,11 @@ _COUNT = len(_SPLATS.labels)
 
 def situations() -> Iterator[Situation]:
     """All of them."""
-    for name, options in (
+    stored: tuple[tuple[str, dict[str, Any]], ...] = (
         ("float32", {}), ("float64", {"dtype": "f8"}), ("big-endian", {"order": ">"}), ("text", {"text": True}),
         ("comments", {"comments": ("Vertical Axis: z", "by hand")}),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for name, options in stored:
         yield Situation("ply", f"3DGS as {name}", _uplifted(**options))
     for degree in (1, 2, 3, 4):
         yield Situation("ply", f"spherical harmonics of degree {degree}", _uplifted(degree=degree))

@@ -133,7 +133,7 @@ def place(
         raise InputError(
             source,
             f"Gaussians whose renders have nothing in common with the photos of {scene.root} ({figures})",
-            f"renders in the scene's frame (a correlation above {HOPELESS_CORRELATION})",
+            f"renders in the scene folder's world frame (a correlation above {HOPELESS_CORRELATION})",
             f"Give nerfstudio's {TRANSFORMS_FILE} of the training with --frame, export in the frame of transforms.json,"
             " or skip this check with --no-check-photos.",
         )
