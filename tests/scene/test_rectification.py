@@ -5,6 +5,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip("nerfstudio")
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.datamanagers.full_images_datamanager import _undistort_image
 
