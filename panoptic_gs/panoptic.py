@@ -87,10 +87,6 @@ class PanopticScene(Labelling):
         """The images that have a map, in order."""
         return sorted(self.maps)
 
-    def category_map(self, stem: str) -> np.ndarray:
-        """The category ids ``[H, W]`` int32 of one image, 0 = void."""
-        return self.category_of()[self.maps[stem]]
-
     @classmethod
     def load(cls, folder: Path | str, stems: Collection[str] | None = None) -> PanopticScene:
         """Read a folder of COCO panoptic maps.

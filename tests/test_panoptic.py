@@ -38,7 +38,9 @@ def test_a_saved_folder_reads_back_the_same(labelling, tmp_path):
     assert back.source == "a test"
     for stem in labelling.stems:
         np.testing.assert_array_equal(back.maps[stem], labelling.maps[stem])
-    np.testing.assert_array_equal(back.category_map("0001"), [[0] * 6, [0, 0, 5, 5, 5, 0], [0, 0, 5, 5, 5, 0], [1] * 6])
+    np.testing.assert_array_equal(
+        back.category_of()[back.maps["0001"]], [[0] * 6, [0, 0, 5, 5, 5, 0], [0, 0, 5, 5, 5, 0], [1] * 6]
+    )
 
 
 def test_the_json_is_coco_panoptic(labelling, tmp_path):

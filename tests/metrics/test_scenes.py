@@ -26,7 +26,8 @@ def test_scores_are_those_of_the_metric_fed_by_hand():
     for protocol, score in scores.items():
         metric = ScenePanopticQuality(CATEGORIES, protocol)
         for stem in gt.maps:
-            metric.update(pred.category_map(stem), pred.maps[stem], gt.category_map(stem), gt.maps[stem])
+            categories = pred.category_of()[pred.maps[stem]], gt.category_of()[gt.maps[stem]]
+            metric.update(categories[0], pred.maps[stem], categories[1], gt.maps[stem])
         assert score.panoptic.as_dict() == metric.compute()
     json.dumps(scores["strict"].as_dict(), allow_nan=False)
 

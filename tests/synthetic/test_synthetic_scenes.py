@@ -36,7 +36,7 @@ def test_the_folder_loads_and_holds_what_was_rendered(office, folder):
     truth = scene.load_panoptic("panoptic_gt")
     for stem, view in office.views.items():
         np.testing.assert_array_equal(truth.maps[stem], view.segment)
-        np.testing.assert_array_equal(truth.category_map(stem), view.category)
+        np.testing.assert_array_equal(truth.category_of()[truth.maps[stem]], view.category)
     assert [c.name for c in truth.categories][:3] == ["wall", "floor", "cabinet"]
     predictions = PanopticScene.load(folder / "panoptic", list(office.cameras))
     assert "simulated" in predictions.source
