@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size, read_rgb
 from panoptic_gs.raw_predictions import RawImage
 from panoptic_gs.scene.orientation import exif_orientation, turned
+
+_EXIF = 0x8769  # where EXIF keeps what is known of the exposure
+_CAMERA = (0x010F, 0x0110)  # make, model
+_FOCAL = (0x920A, 0xA404, 0xA405)  # focal length, digital zoom, focal length of a 35 mm film
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -41,6 +46,18 @@ class Photo:
     def read(self) -> np.ndarray:
         """The upright pixels ``[H, W, 3]`` uint8; alpha is dropped."""
         return turned(read_rgb(self.path), self.orientation)
+
+    def lens(self) -> tuple[str, ...]:
+        """Camera, focal length and digital zoom as EXIF states them, to tell which photos have a lens in common."""
+        try:
+            with Image.open(self.path) as image:
+                exif = image.getexif() if "exif" in image.info else {}
+                details = exif.get_ifd(_EXIF) if isinstance(exif, Image.Exif) else {}
+        except (OSError, SyntaxError, ValueError):
+            return ()
+        return tuple(
+            str(entries.get(tag, "")) for entries, tags in ((exif, _CAMERA), (details, _FOCAL)) for tag in tags
+        )
 
     @classmethod
     def open(cls, path: Path, *, upright: bool = True) -> Photo:

@@ -14,44 +14,78 @@ from panoptic_gs.errors import InputError
 
 
 @dataclass(frozen=True)
-class KnownNetwork:
-    """A network with a name of its own.
+class Known:
+    """A network, or another way to find something, that has a name of its own.
 
     Args:
         home: its class, as package.module:Class.
         packages: what has to be importable → how to install it.
         licence: of its code and weights, in a sentence.
+        downloads: what it takes from a hub where it is not cached, its name and size.
     """
 
     home: str
     packages: Mapping[str, str]
     licence: str
+    downloads: str = ""
 
 
 NETWORKS = {
-    "panst3r": KnownNetwork(
+    "panst3r": Known(
         "panoptic_gs.predict.panst3r:PanSt3R",
         {
             "panst3r": "Install PanSt3R into this environment as https://github.com/naver/panst3r says, and download a "
             "checkpoint. Other networks: --network package.module:Class.",
         },
         "PanSt3R is under a licence for non-commercial use only.",
+        "facebook/dinov2-large (1.2 GB) and google/siglip-base-patch16-224 (0.8 GB)",
     ),
 }
+"""Networks that find masks and cameras together."""
+
+GEOMETRIES = {
+    "known": Known("panoptic_gs.predict.geometry.known:KnownCameras", {}, "Nothing is run."),
+    "colmap": Known(
+        "panoptic_gs.predict.geometry.colmap:Colmap",
+        {"pycolmap": "Run: pip install 'panoptic-gs[colmap]'."},
+        "COLMAP is under the BSD-3-Clause licence; it has no weights.",
+    ),
+}
+"""Ways to find cameras and seed points."""
+
+_TRANSFORMERS = {"transformers": "Run: pip install 'panoptic-gs[networks]'."}
+_CODE = "Code: transformers, Apache-2.0."
+
+MASKS = {
+    "eomt": Known(
+        "panoptic_gs.predict.masks.query_models:QueryModel", _TRANSFORMERS,
+        f"EoMT (Kerssies et al., CVPR 2025). {_CODE} Weights: MIT.", "1.3 GB",
+    ),
+    "mask2former": Known(
+        "panoptic_gs.predict.masks.query_models:QueryModel", _TRANSFORMERS,
+        f"Mask2Former (Cheng et al., CVPR 2022). {_CODE} Weights: MIT.", "0.9 GB",
+    ),
+    "oneformer": Known(
+        "panoptic_gs.predict.masks.query_models:QueryModel", _TRANSFORMERS,
+        f"OneFormer (Jain et al., CVPR 2023). {_CODE} Weights: MIT.", "0.9 GB",
+    ),
+}  # fmt: skip
+"""Networks that find the masks of one photo."""
 
 
-def require_installed(name: str) -> None:
-    """Stop where a network that is known by name is not installed; other names are not looked at.
+def require_installed(name: str, known: Mapping[str, Known] = NETWORKS) -> None:
+    """Stop where something that is known by name is not installed; other names are not looked at.
 
     Raises:
         InputError: a package is missing.
     """
-    network = NETWORKS.get(name)
-    if network is None:
+    found = known.get(name)
+    if found is None:
         return
-    for package, install in network.packages.items():
+    for package, install in found.packages.items():
         if importlib.util.find_spec(package) is None:
+            kind = "--geometry" if known is GEOMETRIES else "--masks" if known is MASKS else "network"
             raise InputError(
-                f"network '{name}'", f"no package '{package}'", f"an installation of {package}",
-                f"{install} {network.licence}",
+                f"{kind} '{name}'", f"no package '{package}'", f"an installation of {package}",
+                f"{install} {found.licence}",
             )  # fmt: skip

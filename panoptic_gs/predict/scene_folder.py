@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from panoptic_gs.progress import Progress, silent
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.replacing import replacing
 from panoptic_gs.scene import Frame, Points, Scene, write_points
+from panoptic_gs.scene.lens import Distortion
 from panoptic_gs.scene.masks import read_mask
 from panoptic_gs.scene.orientation import exif_orientation, turned
 from panoptic_gs.scene.photo import read_photo
@@ -116,12 +117,22 @@ def write_estimated_scene(
     cameras: Sequence[Camera],
     points: Points | None,
     progress: Progress = silent,
+    lenses: Mapping[str, Distortion] | None = None,
 ) -> None:
-    """Write ``images/``, ``transforms.json`` and ``points3D.ply`` of photos and their estimated cameras."""
+    """Write ``images/``, ``transforms.json`` and ``points3D.ply`` of photos and their estimated cameras.
+
+    Args:
+        folder: the scene folder.
+        photos: to copy.
+        cameras: of the upright photos.
+        points: to start training from.
+        progress: called after each photo.
+        lenses: photo's stem → its distortion, where there is any.
+    """
     entries = []
     for number, (photo, camera) in enumerate(zip(photos, cameras, strict=True), 1):
-        name = _copy_photo(photo, folder / "images")
-        entries.append(PosedPhoto(f"images/{name}", camera))
+        name = copy_photo(photo, folder / "images")
+        entries.append(PosedPhoto(f"images/{name}", camera, (lenses or {}).get(photo.stem, Distortion())))
         progress("Writing photos", number, len(photos))
     _write_transforms(folder, entries, points)
 
@@ -134,7 +145,7 @@ def write_known_scene(folder: Path, known: Scene, points: Points | None, progres
     entries = []
     for number, frame in enumerate(known.frames, 1):
         photo = Photo.open(frame.image_path, upright=frame.orientation != 1)
-        name = _copy_photo(photo, folder / "images", frame.stem, keep_alpha=True)
+        name = copy_photo(photo, folder / "images", frame.stem, keep_alpha=True)
         camera = frame.sensor.resized(photo.width, photo.height)  # which may have been shrunk
         entries.append(PosedPhoto(f"images/{name}", camera, frame.distortion, _copy_mask(frame, folder)))
         progress("Writing photos", number, len(known.frames))
@@ -149,7 +160,7 @@ def write_known_scene(folder: Path, known: Scene, points: Points | None, progres
         shutil.copytree(known.root / "panoptic_gt", folder / "panoptic_gt")
 
 
-def _copy_photo(photo: Photo, folder: Path, stem: str | None = None, *, keep_alpha: bool = False) -> str:
+def copy_photo(photo: Photo, folder: Path, stem: str | None = None, *, keep_alpha: bool = False) -> str:
     """Copy an upright photo, or write it anew where other programs would show it turned or transparent.
 
     Args:

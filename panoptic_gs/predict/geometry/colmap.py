@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras by structure from motion: COLMAP through ``pycolmap`` (BSD-3-Clause), on the CPU, without any weights.
+
+Schönberger and Frahm, Structure-from-Motion Revisited, CVPR 2016.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.predict.geometry.found import Geometry, GeometryOptions, pinhole, require_most, turned_upright
+from panoptic_gs.predict.keyframes import thumbnail_similarity
+from panoptic_gs.predict.photos import Photo
+from panoptic_gs.predict.scene_folder import copy_photo
+from panoptic_gs.progress import Progress
+from panoptic_gs.scene.lens import Distortion
+
+EXHAUSTIVE = 80
+"""Up to so many photos, each is compared with all others; beyond, with its neighbours and those that look alike."""
+
+_NEIGHBOURS = (*range(1, 11), 16, 32, 64)
+_ALIKE = 20
+_CHUNK = 8  # photos whose features are found between two reports
+_PAIRS = 200  # pairs that are compared between two reports
+_MIN_SHARE = 0.01  # of the squared error, that a lens parameter has to explain to be believed
+_MIN_PHOTOS = 8  # of one camera, to tell its principal point
+_MAX_SHIFT = 0.05  # of the photo's side, that the principal point may be off the centre
+_MOVE = (
+    "Photos have to overlap by more than half and be taken from different places, in steps of a few tens of "
+    "centimetres; walls without any texture show nothing to match."
+)
+
+
+class Colmap:
+    """Finds features, matches them, and places one photo after the other."""
+
+    def __init__(self, options: GeometryOptions) -> None:
+        self.options = options
+
+    def find(self, photos: Sequence[Photo], progress: Progress) -> Geometry:
+        with tempfile.TemporaryDirectory(prefix="colmap-") as work:
+            found = _Reconstruction(photos, Path(work), self.options.seed, progress).run()
+        return self._geometry(photos, found)
+
+    def _geometry(self, photos: Sequence[Photo], found: Any) -> Geometry:
+        images = {Path(image.name).stem: image for image in found.images.values() if image.has_pose}
+        left_out = {photo.stem: "not placed" for photo in photos if photo.stem not in images}
+        placed = [photo for photo in photos if photo.stem in images]
+        viewmats = np.tile(np.eye(4), (len(placed), 1, 1))
+        viewmats[:, :3] = [images[photo.stem].cam_from_world().matrix() for photo in placed]
+        points = [point for point in found.points3D.values() if point.track.length() >= 3]
+        xyz = np.array([point.xyz for point in points]).reshape(-1, 3)
+        viewmats, xyz, _ = turned_upright(viewmats, xyz)
+        kept = np.random.default_rng(self.options.seed).permutation(len(xyz))[: self.options.seed_points]
+        colors = np.array([point.color for point in points], np.uint8).reshape(-1, 3)
+        lenses = {photo.stem: _lens(found.cameras[images[photo.stem].camera_id]) for photo in placed}
+        error = found.compute_mean_reprojection_error()
+        lens_names = {found.cameras[images[photo.stem].camera_id].model.name for photo in placed}
+        return Geometry(
+            {
+                photo.stem: pinhole(viewmat, found.cameras[images[photo.stem].camera_id].calibration_matrix(), photo)
+                for photo, viewmat in zip(placed, viewmats, strict=True)
+            },
+            (xyz[kept].astype(np.float32), colors[kept]) if len(kept) else None,
+            {stem: lens for stem, lens in lenses.items() if lens},
+            left_out,
+            notes=(f"COLMAP: {len(points):,} points, {error:.2f} pixels off on average, "
+                   f"lens {' and '.join(sorted(lens_names))}", "scale is arbitrary"),
+        )  # fmt: skip
+
+
+@dataclass(eq=False)
+class _Reconstruction:
+    """One run of COLMAP in a folder of its own."""
+
+    photos: Sequence[Photo]
+    work: Path
+    seed: int
+    progress: Progress
+
+    def run(self) -> Any:
+        """The reconstruction of most photos, with the lens parameters that the photos speak for.
+
+        Raises:
+            InputError: there is none, or it holds less than half of the photos.
+        """
+        import pycolmap
+
+        pycolmap.logging.minloglevel = 3
+        names = {photo.stem: copy_photo(photo, self.work / "images") for photo in self.photos}
+        self._features(names)
+        self._match(names)
+        for strict in (True, False):
+            models = sorted(self._map(strict), key=lambda model: -model.num_reg_images())
+            if models and models[0].num_reg_images() >= len(self.photos) / 2:
+                break
+        if not models:
+            raise InputError(
+                f"{len(self.photos)} photos", "no two that show one place from two sides", "photos that overlap", _MOVE
+            )
+        placed = {Path(image.name).stem for image in models[0].images.values() if image.has_pose}
+        others = [[Path(image.name).stem for image in m.images.values() if image.has_pose] for m in models[1:]]
+        apart = {stem: "of another place" for group in others for stem in group}
+        left_out = {p.stem: apart.get(p.stem, "no overlap") for p in self.photos if p.stem not in placed}
+        require_most(self.photos, left_out, f"{len(self.photos)} photos", _MOVE)
+        return _believed(models[0])
+
+    def _features(self, names: Mapping[str, str]) -> None:
+        import pycolmap
+
+        done = 0
+        for group in _by_camera(self.photos):
+            reader = pycolmap.ImageReaderOptions()
+            reader.camera_model = "SIMPLE_RADIAL"
+            for chunk in _batched(group, _CHUNK):
+                pycolmap.extract_features(
+                    self._database, self.work / "images", [names[photo.stem] for photo in chunk],
+                    camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader, device=pycolmap.Device.cpu,
+                )  # fmt: skip
+                with pycolmap.Database.open(self._database) as database:
+                    # Photos of one camera have one camera.
+                    reader.existing_camera_id = database.read_image_with_name(names[chunk[0].stem]).camera_id
+                done += len(chunk)
+                self.progress("Finding features", done, len(self.photos))
+
+    def _match(self, names: Mapping[str, str]) -> None:
+        import pycolmap
+
+        pairs = list(photo_pairs(self.photos))
+        pairing = pycolmap.ImportedPairingOptions()
+        pairing.match_list_path = str(self.work / "pairs.txt")
+        done = 0
+        for chunk in _batched(pairs, _PAIRS):
+            lines = (f"{names[self.photos[a].stem]} {names[self.photos[b].stem]}\n" for a, b in chunk)
+            (self.work / "pairs.txt").write_text("".join(lines))
+            pycolmap.match_image_pairs(self._database, pairing_options=pairing, device=pycolmap.Device.cpu)
+            done += len(chunk)
+            self.progress("Matching photos", done, len(pairs))
+
+    def _map(self, strict: bool) -> list[Any]:
+        import pycolmap
+
+        options = pycolmap.IncrementalPipelineOptions()
+        options.min_model_size, options.random_seed = 2, self.seed
+        options.mapper.random_seed = options.triangulation.random_seed = self.seed
+        if not strict:  # few features, or little movement between the photos
+            options.mapper.init_min_num_inliers, options.mapper.init_min_tri_angle = 40, 6.0
+            options.mapper.abs_pose_min_num_inliers, options.min_num_matches = 15, 10
+        placed = 2
+
+        def another() -> None:
+            nonlocal placed
+            placed = min(placed + 1, len(self.photos))
+            self.progress("Placing photos", placed, len(self.photos))
+
+        out = self.work / ("models" if strict else "more")
+        out.mkdir(exist_ok=True)
+        found = pycolmap.incremental_mapping(
+            self._database, self.work / "images", out, options, next_image_callback=another
+        )
+        return list(found.values())
+
+    @property
+    def _database(self) -> Path:
+        return self.work / "database.db"
+
+
+def photo_pairs(photos: Sequence[Photo]) -> Iterator[tuple[int, int]]:
+    """Which photos are compared: all of few, else neighbours in order and those that look most alike."""
+    count = len(photos)
+    if count <= EXHAUSTIVE:
+        yield from itertools.combinations(range(count), 2)
+        return
+    chosen = {(i, i + step) for step in _NEIGHBOURS for i in range(count - step)}
+    alike = thumbnail_similarity([photo.read() for photo in photos])
+    np.fill_diagonal(alike, -np.inf)
+    for i, row in enumerate(alike):
+        chosen |= {(min(i, int(j)), max(i, int(j))) for j in np.argsort(-row)[:_ALIKE]}
+    yield from sorted(chosen)
+
+
+def _by_camera(photos: Sequence[Photo]) -> list[list[Photo]]:
+    """Photos that one camera at one zoom may have taken: of one size and one focal length."""
+    groups: dict[Any, list[Photo]] = {}
+    for photo in photos:
+        groups.setdefault((photo.width, photo.height, photo.lens()), []).append(photo)
+    return list(groups.values())
+
+
+def _believed(model: Any) -> Any:
+    """The reconstruction with those lens parameters alone that explain a share of the error worth speaking of.
+
+    From few photos distortion and principal point are told badly and turn the cameras; a parameter that explains next
+    to nothing is noise. So the plain pinhole is tried first, then distortion, then the principal point.
+    """
+    import pycolmap
+
+    # From a camera's parameters to the model's without distortion, and whether the centre is free.
+    best = _adjusted(model, pycolmap.CameraModelId.SIMPLE_PINHOLE, False)
+    distorted = _adjusted(model, pycolmap.CameraModelId.SIMPLE_RADIAL, False)
+    lens = pycolmap.CameraModelId.SIMPLE_PINHOLE
+    if _squared_error(distorted) < (1 - _MIN_SHARE) * _squared_error(best):
+        best, lens = distorted, pycolmap.CameraModelId.SIMPLE_RADIAL
+    counts = [sum(image.camera_id == key for image in best.images.values() if image.has_pose) for key in best.cameras]
+    if min(counts) >= _MIN_PHOTOS:
+        centred = _adjusted(best, lens, True)
+        near = all(
+            abs(camera.principal_point_x / camera.width - 0.5) < _MAX_SHIFT
+            and abs(camera.principal_point_y / camera.height - 0.5) < _MAX_SHIFT
+            for camera in centred.cameras.values()
+        )
+        if near and _squared_error(centred) < (1 - _MIN_SHARE) * _squared_error(best):
+            best = centred
+    return best
+
+
+def _adjusted(model: Any, lens: Any, free_centre: bool) -> Any:
+    import pycolmap
+
+    adjusted = pycolmap.Reconstruction(model)
+    for camera in adjusted.cameras.values():
+        parameters = list(camera.params)  # f, cx, cy, and k of the radial one
+        k = parameters[3:] or [0.0]
+        camera.model = lens
+        camera.params = parameters[:3] + (k if lens == pycolmap.CameraModelId.SIMPLE_RADIAL else [])
+    options = pycolmap.BundleAdjustmentOptions()
+    options.refine_principal_point, options.print_summary = free_centre, False
+    pycolmap.bundle_adjustment(adjusted, options)
+    adjusted.update_point_3d_errors()
+    return adjusted
+
+
+def _squared_error(model: Any) -> float:
+    """The mean squared distance of the observations from their points' projections, trimmed of the worst hundredth."""
+    squared = []
+    for image in model.images.values():
+        if not image.has_pose:
+            continue
+        observed = [point for point in image.points2D if point.has_point3D()]
+        world = np.array([model.points3D[point.point3D_id].xyz for point in observed]).reshape(-1, 3)
+        pose = image.cam_from_world().matrix()
+        local = world @ pose[:, :3].T + pose[:, 3]
+        seen = model.cameras[image.camera_id].img_from_cam(local)
+        squared.append(((np.array(seen) - np.array([point.xy for point in observed]).reshape(-1, 2)) ** 2).sum(-1))
+    errors = np.sort(np.concatenate(squared))
+    errors = errors[np.isfinite(errors)]
+    return float(errors[: max(1, int(0.99 * len(errors)))].mean())
+
+
+def _lens(camera: Any) -> Distortion:
+    return Distortion(k1=float(camera.params[3])) if len(camera.params) > 3 else Distortion()
+
+
+def _batched(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

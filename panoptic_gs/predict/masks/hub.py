@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints from the Hugging Face hub, its cache or a folder: named before they are downloaded, refused by name."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.predict.masks.found import MaskOptions
+from panoptic_gs.predict.registry import MASKS
+
+FAMILIES = {
+    "eomt": "eomt", "eomt_dinov3": "eomt", "mask2former": "mask2former", "oneformer": "oneformer",
+    "sam2": "sam2", "sam2_video": "sam2", "sam3": "sam3", "sam3_video": "sam3",
+}  # fmt: skip
+"""Model type in a checkpoint's config.json → the family that can run it."""
+
+
+def family_of(checkpoint: str) -> str:
+    """The family of a checkpoint, from its configuration.
+
+    Raises:
+        InputError: it cannot be had, or is of no family that finds masks.
+    """
+    from transformers import AutoConfig
+
+    with readable(checkpoint):
+        kind = AutoConfig.from_pretrained(checkpoint).model_type
+    if kind not in FAMILIES:
+        raise InputError(
+            checkpoint, f"a checkpoint of the kind '{kind}'", f"one of {', '.join(sorted(set(FAMILIES.values())))}",
+            "Give a checkpoint for universal (panoptic) segmentation, or one of SAM.",
+        )  # fmt: skip
+    return FAMILIES[kind]
+
+
+def named_first(family: str, options: MaskOptions, default: str) -> str:
+    """The checkpoint to load; says its licence, and what is downloaded where it is not at hand."""
+    checkpoint = options.checkpoint or default
+    own = "" if options.checkpoint is None else " That of this checkpoint is on its page or beside it."
+    options.say(f"{family}: {MASKS[family].licence}{own}")
+    if not Path(checkpoint).is_dir() and not _cached(checkpoint):
+        size = f" ({MASKS[family].downloads})" if options.checkpoint is None else ""
+        options.say(f"Downloading {checkpoint}{size} from the Hugging Face hub; later runs need no network")
+    return checkpoint
+
+
+@contextmanager
+def readable(checkpoint: str) -> Iterator[None]:
+    """What goes wrong while a checkpoint is fetched or opened, as an `InputError` with the way on."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise InputError(
+                checkpoint, "no space left for its weights", "a few gigabytes in the hub's cache",
+                "Make room, or set HF_HOME to a folder on another disk.",
+            ) from error  # fmt: skip
+        found = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise InputError(
+            checkpoint, f"a checkpoint that cannot be read ({found})",
+            "a name on the Hugging Face hub that is cached or reachable, or a folder with config.json and weights",
+            f"Where there is a network, run: hf download {checkpoint}. Then copy ~/.cache/huggingface here, or set "
+            "HF_HOME to it; or give the folder that holds it.",
+        ) from error  # fmt: skip
+    except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise InputError(
+            checkpoint, f"a checkpoint that cannot be used ({type(error).__name__}: {str(error)[:300]})",
+            "a whole checkpoint of a model that this version of transformers knows",
+            "Check the name, download it again, or update transformers: pip install -U 'panoptic-gs[networks]'.",
+        ) from error  # fmt: skip
+
+
+def loaded(kind: Any, checkpoint: str, device: str, **options: Any) -> Any:
+    """A model of a class of transformers, in evaluation mode; weights that are missing are refused, not drawn.
+
+    Raises:
+        InputError: it cannot be read, or lacks weights.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    with readable(checkpoint):
+        model, info = kind.from_pretrained(checkpoint, output_loading_info=True, **options)
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            checkpoint, f"no weights for {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""),
+            f"a checkpoint of {kind.__name__}", "Give one of this model, not of a part of it or of another.",
+        )  # fmt: skip
+    return model.to(device).eval()
+
+
+def _cached(repository: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(
+        isinstance(try_to_load_from_cache(repository, name), str)
+        for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    )

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of the real classes of transformers, tiny and with random weights."""
+
+from pathlib import Path
+
+import torch
+import transformers
+
+LABELS = {0: "person", 1: "chair", 2: "wall-other-merged", 3: "floor-other-merged", 4: "sky-other-merged"}
+SWIN = {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 4,
+        "out_features": ["stage1", "stage2", "stage3", "stage4"]}  # fmt: skip
+SMALL = {"feature_size": 32, "mask_feature_size": 32, "hidden_dim": 32, "encoder_feedforward_dim": 32,
+         "encoder_layers": 1, "decoder_layers": 2, "num_attention_heads": 2, "dim_feedforward": 32}  # fmt: skip
+
+
+def write(family: str, folder: Path, labels: dict[int, str] = LABELS) -> Path:
+    """A checkpoint of a family, as ``save_pretrained`` leaves it."""
+    torch.manual_seed(0)
+    {"eomt": _eomt, "mask2former": _mask2former, "oneformer": _oneformer}[family](folder, labels)
+    return folder
+
+
+def _eomt(folder: Path, labels: dict[int, str]) -> None:
+    config = transformers.EomtConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=64, patch_size=8, num_blocks=1,
+        num_queries=12, num_register_tokens=1, mlp_ratio=2, id2label=labels,
+    )  # fmt: skip
+    transformers.EomtForUniversalSegmentation(config).save_pretrained(folder)
+    transformers.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": 64}, do_pad=True).save_pretrained(folder)
+
+
+def _mask2former(folder: Path, labels: dict[int, str]) -> None:
+    config = transformers.Mask2FormerConfig(
+        backbone_config=transformers.SwinConfig(**SWIN), num_queries=12, id2label=labels, **SMALL
+    )
+    transformers.Mask2FormerForUniversalSegmentation(config).save_pretrained(folder)
+    transformers.Mask2FormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}).save_pretrained(folder)
+
+
+def _oneformer(folder: Path, labels: dict[int, str]) -> None:
+    small = {key: value for key, value in SMALL.items() if key not in ("feature_size", "mask_feature_size")}
+    small.pop("encoder_feedforward_dim")
+    config = transformers.OneFormerConfig(
+        backbone_config=transformers.SwinConfig(**SWIN), num_queries=12, id2label=labels, mask_dim=32, conv_dim=32,
+        text_encoder_width=32, text_encoder_context_length=77, text_encoder_num_layers=1,
+        text_encoder_vocab_size=600, text_encoder_proj_layers=1, text_encoder_n_ctx=4, is_training=False,
+        task_seq_len=77, max_seq_len=77, **small,
+    )  # fmt: skip
+    transformers.OneFormerForUniversalSegmentation(config).save_pretrained(folder)
+    alphabet = [chr(33 + i) for i in range(94)] + [chr(33 + i) + "</w>" for i in range(94)]
+    vocabulary = {token: i for i, token in enumerate([*alphabet, "<|startoftext|>", "<|endoftext|>"])}
+    tokenizer = transformers.CLIPTokenizer(vocab=vocabulary, merges=[])
+    processor = transformers.OneFormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}, num_text=2)
+    transformers.OneFormerProcessor(processor, tokenizer).save_pretrained(folder)
