@@ -24,7 +24,7 @@ from benchmarks.quality.predictions import views_of
 from benchmarks.rooms import RoomOptions
 from benchmarks.speed.timing import machine
 from panoptic_gs.files import write_json
-from panoptic_gs.merge import merge_predictions
+from panoptic_gs.merge import MergeOptions, merge_predictions
 from panoptic_gs.metrics import evaluate_scenes
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.raw_predictions import RawPredictions
@@ -59,16 +59,23 @@ class VoidThreshold(RoomOptions):
         for seed in self.seeds:
             root = self.scene(seed, console)
             run = NerfstudioRun(self.out / "runs" / root.name, console, self.out / f"{root.name}.log")
-            if not run.config.is_file():
+            if not any((run.config.parent / "nerfstudio_models").glob("*.ckpt")):
                 run.train(
-                    root, ["--max-num-iterations", str(self.iterations), "--pipeline.model.panoptic-loss-weight", "0"]
+                    root,
+                    [
+                        "--max-num-iterations",
+                        str(self.iterations),
+                        "--pipeline.datamanager.dataparser.panoptic-folder=",
+                        "--pipeline.model.panoptic-loss-weight",
+                        "0",
+                    ],
                 )
             splats, scene = load_checkpoint_splats(run.config), Scene.load(root)
             truth = scene.load_panoptic("panoptic_gt")
             cameras = {frame.stem: frame.camera for frame in scene.frames}
             for level in self.levels:
                 raw = simulate_queries(truth, cameras, QueryNoise.preset(level), seed)
-                raw = views_of(raw, scene.splits["train"])
+                raw = views_of(raw, list(scene.splits["train"]))
                 for method, threshold in [("qubo", value) for value in self.thresholds] + [("standard-v2", None)]:
                     scores = _scores(splats, scene, truth, raw, method, threshold)
                     results.append(
@@ -77,14 +84,14 @@ class VoidThreshold(RoomOptions):
                     console.print(results[-1])
         write_json(self.out / "results.json", {"machine": machine("cpu"), "results": results})
         console.print(_table(results))
-        return Outcome([], [])
+        return Outcome(())
 
 
 def _scores(
     splats: Splats, scene: Scene, truth: PanopticScene, raw: RawPredictions, method: str, threshold: float | None
 ) -> dict[str, float]:
-    settings = {} if threshold is None else {"void_threshold": threshold}
-    maps = merge_predictions(raw, method, **settings).scene()
+    options = MergeOptions() if threshold is None else MergeOptions(void_threshold=threshold)
+    maps = merge_predictions(raw, method, options=options).scene()
     cameras = {frame.stem: frame.camera for frame in scene.frames}
     labels = uplift_labels(
         splats, ((cameras[stem], torch.from_numpy(np.asarray(maps.maps[stem]))) for stem in maps.stems)

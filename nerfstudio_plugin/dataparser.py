@@ -36,6 +36,10 @@ LARGEST_SIDE = 1600
 """Photos with a longer side are halved until they fit, unless ``downscale_factor`` says otherwise (as nerfstudio)."""
 
 
+PER_IMAGE = "masks_per_image"
+"""Subfolder with masks that are numbered image by image, as 'panoptic-gs predict --masks' writes them."""
+
+
 @dataclass
 class PanopticSceneDataParserConfig(DataParserConfig):
     """A scene folder: ``transforms.json`` or ``colmap/sparse/0``, ``images/``, ``panoptic/``, ``panoptic_gt/``."""
@@ -45,7 +49,8 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     data: Path = Path()
     """The scene folder."""
     panoptic_folder: str = "panoptic"
-    """Subfolder with the predicted panoptic maps that training learns from and that are uplifted."""
+    """Subfolder with the predicted panoptic maps that training learns from and that are uplifted. Empty, or without one
+    beside masks_per_image/: colours alone are trained."""
     merge: MethodOrNone = "none"
     """Merge the scene's raw predictions anew, by QUBO or by MaskFormer's rules, in place of panoptic_folder."""
     predictions_folder: str = "predictions"
@@ -124,7 +129,7 @@ class PanopticSceneDataParser(DataParser):
                 panoptic = scene.of_photos(merge.scene(), config.predictions_folder)
                 if weigh:
                     confidence = lambda stem: merge.label_map(stem)[1].numpy()
-            elif (scene.root / config.panoptic_folder).exists():
+            elif config.panoptic_folder and (scene.root / config.panoptic_folder).exists():
                 panoptic = scene.load_panoptic(config.panoptic_folder)
                 if weigh:
                     confidence = scene.load_confidence(config.panoptic_folder).read
@@ -224,7 +229,14 @@ def require_predictions(config: PanopticSceneDataParserConfig) -> None:
         InputError: there is neither a folder of panoptic maps nor one of raw predictions, whichever is asked for.
     """
     name = config.panoptic_folder if config.merge == "none" else config.predictions_folder
-    folder = scene_root(config.data) / name
+    root = scene_root(config.data)
+    folder = root / name
+    if config.merge == "none" and (not name or (not folder.exists() and (root / PER_IMAGE).is_dir())):
+        CONSOLE.print("Colours alone are trained: there are no scene-wide labels.")
+        if (root / PER_IMAGE).is_dir():
+            CONSOLE.print(f"Then: panoptic-gs associate RUN {root / PER_IMAGE} --data {root} --out {root / 'panoptic'}",
+                          soft_wrap=True)  # fmt: skip
+        return
     if not folder.exists():
         raise InputError(
             folder,

@@ -105,6 +105,8 @@ class PanopticPipeline(VanillaPipeline):
     def uplift(self) -> None:
         """Give the Gaussians labels from the training views' maps, seen from the poses that training refined."""
         self.require_gaussians()
+        if self.datamanager.train_dataset.metadata["panoptic"] is None:
+            return  # colours alone are trained
         views = self.datamanager.labelled_views(self.model.camera_optimizer.apply_to_camera)
         self.model.uplift(views, self.datamanager.vote_weights())
 

@@ -55,6 +55,9 @@ class Merge(Output):
         from panoptic_gs.merge import merge_predictions
         from panoptic_gs.raw_predictions import RawPredictions
 
+        if (per_photo := _image_predictions(self.predictions)) is not None:
+            self._merge_photos(per_photo)
+            return
         console = self.console()
         require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
         with progress_bars(console) as show:
@@ -72,6 +75,33 @@ class Merge(Output):
         console.print(f"{len(predictions.images)} views written: {escape(str(self.out))}, confidence/")
         self.finish([self.out], method=merged.method, segments=len(merged.segments), objective=merged.objective,
                     gap=merged.gap)  # fmt: skip
+
+    def _merge_photos(self, folder: Path) -> None:
+        """Merge the predictions of single photos, each by itself."""
+        from panoptic_gs.cli.assemble import PER_IMAGE_METHOD, print_masks
+        from panoptic_gs.merge import MergeOptions, merge_predictions
+        from panoptic_gs.predict.masks.found import image_predictions, merge_image_predictions
+
+        console = self.console()
+        require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
+        method = PER_IMAGE_METHOD if self.method == AUTO else self.method
+        options = MergeOptions(self.penalty, self.seed, self.void_threshold, self.min_confidence)
+        with progress_bars(console) as show:
+            count, without = merge_image_predictions(
+                folder, self.out, lambda raw: merge_predictions(raw, method, options=options),
+                overwrite=self.overwrite, progress=lambda done, total: show("Merging masks", done, total),
+            )  # fmt: skip
+        print_masks(console, count, len(image_predictions(folder)), without)
+        console.print(f"Written: {escape(str(self.out))}, ids numbered photo by photo; associate them")
+        self.finish([self.out], method=method, segments=count, without=without)
+
+
+def _image_predictions(folder: Path) -> Path | None:
+    """The folder, where it holds one of raw predictions for each photo."""
+    from panoptic_gs.raw_predictions import DESCRIPTION
+
+    single = not folder.is_dir() or (folder / DESCRIPTION).is_file()
+    return None if single or not any(folder.glob(f"*/{DESCRIPTION}")) else folder
 
 
 def _require_images_of_scene(predictions: RawPredictions, out: Path) -> None:

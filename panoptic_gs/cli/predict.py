@@ -45,7 +45,7 @@ class Predict(Output):
 
     images: Positional[Path | None] = None
     """Folder of at least two photos of one scene. May be left out with --cameras: that scene's photos are taken."""
-    classes: str
+    classes: str | None = None
     """'wall:stuff,chair:thing', a .txt or .json file, a scene folder (its categories), reduced21, nyu40, scannet20."""
     out: Path
     """New scene folder."""
@@ -58,6 +58,11 @@ class Predict(Output):
     """With --cameras: predict on the photos of this split of its splits.json only."""
     network: str = "panst3r"
     """panst3r, or a class of your own as package.module:Class."""
+    geometry: str | None = None
+    """Instead of one network for all: known, colmap, mapanything, da3 or panst3r finds the cameras …"""
+    masks: str | None = None
+    """… and eomt, mask2former, oneformer, sam2, sam3, a checkpoint's name on the hub or its folder the masks of each
+    photo. 'panoptic-gs associate' makes scene-wide ids of them. Without --classes all that the network knows."""
     checkpoint: Path | None = None
     """The network's weights."""
     trust_checkpoint: bool = False
@@ -83,6 +88,9 @@ class Predict(Output):
     def run(self) -> None:
         from panoptic_gs.predict.registry import require_installed
 
+        if self.geometry is not None or self.masks is not None:
+            self._assemble()
+            return
         require_installed(self.network)  # what is missing is said before anything heavy is loaded
 
         from panoptic_gs.predict.class_names import read_classes
@@ -90,6 +98,8 @@ class Predict(Output):
         from panoptic_gs.predict.network import load_network
         from panoptic_gs.scene import Scene
 
+        if self.classes is None:
+            raise InputError("--classes", "nothing", "the classes to look for", "Say --classes wall:stuff,chair:thing.")
         console = self.console()
         self._check_arguments()
         require_replaceable(self.out, overwrite=self.overwrite, known_by=_KNOWN_BY)
@@ -132,6 +142,46 @@ class Predict(Output):
             console.print(f"Score it: panoptic-gs evaluate {self.out} SCENE")
         self.finish([self.out], images=len(raw.images), left_out=written.left_out, things=things,
                     segments=len(merged.segments), merge=merged.method)  # fmt: skip
+
+    def _assemble(self) -> None:
+        """Cameras by one network, masks of single photos by another."""
+        from panoptic_gs.cli.assemble import Assembly, print_geometry, print_masks
+        from panoptic_gs.predict.assembled import MASKS, RECORD
+        from panoptic_gs.scene import Scene
+
+        geometry = self.geometry or ("known" if self.cameras else "colmap")
+        assembly = Assembly(
+            self.out, geometry, self.masks, self.classes, self.cameras,
+            None if self.checkpoint is None else str(self.checkpoint), self.trust_checkpoint, self._device(),
+            self.seed_points, self.merge,
+        )  # fmt: skip
+        assembly.require_installed()
+        if self.views is not None:
+            raise InputError("--views", f"--geometry {geometry}", "photos", "Leave --views or --geometry out.")
+        self._check_arguments()
+        assembly.wanted()
+        require_replaceable(self.out, overwrite=self.overwrite, known_by=RECORD)
+        console = self.console()
+        known = Scene.load(self.cameras) if self.cameras else None
+        photos = self._photos(known)
+        with progress_bars(console) as progress, self._network_prints():
+            placed, found = assembly.find_cameras(
+                photos, console.print, progress, overwrite=self.overwrite, known=known if geometry == "known" else None
+            )
+            masks = assembly.find_masks(placed, console.print, progress) if self.masks else None
+        console.print(f"[bold]{self.out}[/]: {len(placed)} images")
+        print_geometry(console, photos, placed, found)
+        console.print(f"Written: {self.out}/transforms.json, images, points3D.ply")
+        if masks is not None:
+            print_masks(console, masks[0], len(placed), masks[1])
+            console.print(f"Written: {self.out}/image_predictions, {MASKS}")
+        console.print(f"Train it: ns-train panst3r-ludvig --data {self.out}")
+        if masks is not None:
+            console.print(
+                f"Then: panoptic-gs associate RUN {self.out}/{MASKS} --data {self.out} --out {self.out}/panoptic"
+            )
+        self.finish([self.out], images=len(placed), left_out=dict(found.left_out), metric=found.metric,
+                    masks=None if masks is None else masks[0])  # fmt: skip
 
     def _network_prints(self) -> AbstractContextManager[Any]:
         """Networks print as they like; standard output is this command's own."""
@@ -193,16 +243,16 @@ class Predict(Output):
                 )
         return photos
 
-    def _options(self) -> NetworkOptions:
+    def _device(self) -> str:
         import torch
 
+        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
+    def _options(self) -> NetworkOptions:
         from panoptic_gs.predict.network import NetworkOptions
 
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         return NetworkOptions(
-            self.checkpoint, self.trust_checkpoint, device, self.amp,
+            self.checkpoint, self.trust_checkpoint, self._device(), self.amp,
             estimate_cameras=self.views is None, shared_focal=self.shared_focal,
         )  # fmt: skip
 

@@ -50,6 +50,25 @@ GEOMETRIES = {
         {"pycolmap": "Run: pip install 'panoptic-gs[colmap]'."},
         "COLMAP is under the BSD-3-Clause licence; it has no weights.",
     ),
+    "mapanything": Known(
+        "panoptic_gs.predict.geometry.map_anything:MapAnythingCameras",
+        {"mapanything": "Run: pip install git+https://github.com/facebookresearch/map-anything."},
+        "MapAnything: code and the weights facebook/map-anything-apache are under Apache-2.0.",
+        "2.3 GB",
+    ),
+    "da3": Known(
+        "panoptic_gs.predict.geometry.depth_anything:DepthAnythingCameras",
+        {"depth_anything_3": "Run: pip install depth-anything-3."},
+        "Depth Anything 3: code, and the weights of DA3-SMALL and DA3-BASE, are under Apache-2.0; larger ones are for "
+        "non-commercial use.",
+        "0.5 GB",
+    ),
+    "panst3r": Known(
+        "panoptic_gs.predict.geometry.panst3r:PanSt3RCameras",
+        NETWORKS["panst3r"].packages,
+        NETWORKS["panst3r"].licence,
+        NETWORKS["panst3r"].downloads,
+    ),
 }
 """Ways to find cameras and seed points."""
 

@@ -31,7 +31,7 @@ _ALIKE = 20
 _CHUNK = 8  # photos whose features are found between two reports
 _PAIRS = 200  # pairs that are compared between two reports
 _MIN_SHARE = 0.01  # of the squared error, that a lens parameter has to explain to be believed
-_MIN_PHOTOS = 8  # of one camera, to tell its principal point
+_MIN_PHOTOS = 15  # of one camera, to tell its principal point
 _MAX_SHIFT = 0.05  # of the photo's side, that the principal point may be off the centre
 _MOVE = (
     "Photos have to overlap by more than half and be taken from different places, in steps of a few tens of "
@@ -47,12 +47,11 @@ class Colmap:
 
     def find(self, photos: Sequence[Photo], progress: Progress) -> Geometry:
         with tempfile.TemporaryDirectory(prefix="colmap-") as work:
-            found = _Reconstruction(photos, Path(work), self.options.seed, progress).run()
-        return self._geometry(photos, found)
+            found, left_out = _Reconstruction(photos, Path(work), self.options.seed, progress).run()
+        return self._geometry(photos, found, left_out)
 
-    def _geometry(self, photos: Sequence[Photo], found: Any) -> Geometry:
+    def _geometry(self, photos: Sequence[Photo], found: Any, left_out: Mapping[str, str]) -> Geometry:
         images = {Path(image.name).stem: image for image in found.images.values() if image.has_pose}
-        left_out = {photo.stem: "not placed" for photo in photos if photo.stem not in images}
         placed = [photo for photo in photos if photo.stem in images]
         viewmats = np.tile(np.eye(4), (len(placed), 1, 1))
         viewmats[:, :3] = [images[photo.stem].cam_from_world().matrix() for photo in placed]
@@ -86,15 +85,17 @@ class _Reconstruction:
     seed: int
     progress: Progress
 
-    def run(self) -> Any:
-        """The reconstruction of most photos, with the lens parameters that the photos speak for.
+    def run(self) -> tuple[Any, Mapping[str, str]]:
+        """The reconstruction of most photos, with the lens parameters that they speak for; who is left out, and why.
 
         Raises:
             InputError: there is none, or it holds less than half of the photos.
         """
         import pycolmap
 
-        pycolmap.logging.minloglevel = 3
+        # What it would print of every step goes nowhere; what fails is an exception.
+        pycolmap.logging.minloglevel = pycolmap.logging.stderrthreshold = int(pycolmap.logging.FATAL)
+        pycolmap.logging.logtostderr = pycolmap.logging.alsologtostderr = False
         names = {photo.stem: copy_photo(photo, self.work / "images") for photo in self.photos}
         self._features(names)
         self._match(names)
@@ -111,7 +112,7 @@ class _Reconstruction:
         apart = {stem: "of another place" for group in others for stem in group}
         left_out = {p.stem: apart.get(p.stem, "no overlap") for p in self.photos if p.stem not in placed}
         require_most(self.photos, left_out, f"{len(self.photos)} photos", _MOVE)
-        return _believed(models[0])
+        return _believed(models[0]), left_out
 
     def _features(self, names: Mapping[str, str]) -> None:
         import pycolmap
@@ -127,7 +128,8 @@ class _Reconstruction:
                 )  # fmt: skip
                 with pycolmap.Database.open(self._database) as database:
                     # Photos of one camera have one camera.
-                    reader.existing_camera_id = database.read_image_with_name(names[chunk[0].stem]).camera_id
+                    image: Any = database.read_image_with_name(names[chunk[0].stem])
+                    reader.existing_camera_id = image.camera_id
                 done += len(chunk)
                 self.progress("Finding features", done, len(self.photos))
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +35,10 @@ class GeometryOptions:
     seed_points: int = 50_000
     """Most seed points."""
     seed: int = 0
+    trust_checkpoint: bool = False
+    """Whether the user agreed that opening the checkpoint may run code from it."""
+    say: Callable[[str], None] = lambda text: None
+    """Called with the licence and with what is about to be downloaded, before it is."""
 
 
 @dataclass(frozen=True, eq=False)

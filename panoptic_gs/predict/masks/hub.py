@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.predict.masks.found import MaskOptions
-from panoptic_gs.predict.registry import MASKS
+from panoptic_gs.predict.registry import Known
 
 FAMILIES = {
     "eomt": "eomt", "eomt_dinov3": "eomt", "mask2former": "mask2former", "oneformer": "oneformer",
@@ -38,15 +37,15 @@ def family_of(checkpoint: str) -> str:
     return FAMILIES[kind]
 
 
-def named_first(family: str, options: MaskOptions, default: str) -> str:
+def announced(known: Known, checkpoint: str | None, default: str, say: Callable[[str], None]) -> str:
     """The checkpoint to load; says its licence, and what is downloaded where it is not at hand."""
-    checkpoint = options.checkpoint or default
-    own = "" if options.checkpoint is None else " That of this checkpoint is on its page or beside it."
-    options.say(f"{family}: {MASKS[family].licence}{own}")
-    if not Path(checkpoint).is_dir() and not _cached(checkpoint):
-        size = f" ({MASKS[family].downloads})" if options.checkpoint is None else ""
-        options.say(f"Downloading {checkpoint}{size} from the Hugging Face hub; later runs need no network")
-    return checkpoint
+    own = "" if checkpoint is None else " That of this checkpoint is on its page or beside it."
+    say(known.licence + own)
+    name = checkpoint or default
+    if not Path(name).is_dir() and not _cached(name):
+        size = f" ({known.downloads})" if checkpoint is None and known.downloads else ""
+        say(f"Downloading {name}{size} from the Hugging Face hub; later runs need no network")
+    return name
 
 
 @contextmanager
@@ -98,8 +97,10 @@ def loaded(kind: Any, checkpoint: str, device: str, **options: Any) -> Any:
 
 
 def _cached(repository: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
     return any(
         isinstance(try_to_load_from_cache(repository, name), str)
         for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")

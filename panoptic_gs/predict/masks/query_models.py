@@ -16,9 +16,10 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.predict.masks.found import MaskOptions
-from panoptic_gs.predict.masks.hub import loaded, named_first, readable
+from panoptic_gs.predict.masks.hub import announced, loaded, readable
 from panoptic_gs.predict.masks.label_sets import labels_of
 from panoptic_gs.predict.photos import Photo
+from panoptic_gs.predict.registry import MASKS
 from panoptic_gs.raw_predictions import RawPredictions
 
 CHECKPOINTS = {
@@ -41,7 +42,7 @@ class QueryModel:
     def __init__(self, family: str, options: MaskOptions) -> None:
         from transformers import AutoImageProcessor, AutoModelForUniversalSegmentation, AutoProcessor
 
-        self.checkpoint = named_first(family, options, CHECKPOINTS[family])
+        self.checkpoint = announced(MASKS[family], options.checkpoint, CHECKPOINTS[family], options.say)
         self.device = options.device
         with readable(self.checkpoint):
             if family == "oneformer":

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scene folder from two networks: one for cameras, one for masks of single photos.
+
+Each step leaves what it found in the folder, so that a later one that fails can be repeated without it:
+``images/``, ``transforms.json`` and ``points3D.ply``; ``image_predictions/PHOTO/`` with the query masks of each photo;
+``masks_per_image/`` with its merged map, whose ids mean nothing in the next photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from panoptic_gs.errors import InputError
+from panoptic_gs.files import write_json
+from panoptic_gs.predict.geometry.found import Geometry
+from panoptic_gs.predict.masks.found import MaskPredictor, merge_image_predictions
+from panoptic_gs.predict.photos import Photo
+from panoptic_gs.predict.scene_folder import write_estimated_scene, write_known_scene
+from panoptic_gs.progress import Progress, silent
+from panoptic_gs.raw_predictions import DESCRIPTION, RawPredictions
+from panoptic_gs.replacing import replacing_folder
+from panoptic_gs.scene import Scene
+
+RECORD = "assembled.json"
+"""What made the folder; one without it is never replaced."""
+PREDICTIONS = "image_predictions"
+MASKS = "masks_per_image"
+
+
+def write_geometry(
+    out: Path,
+    photos: Sequence[Photo],
+    geometry: Geometry,
+    record: Mapping[str, Any],
+    *,
+    known: Scene | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> tuple[Photo, ...]:
+    """Write the scene folder with photos, cameras and seed points, and give the photos that have a camera.
+
+    Args:
+        out: the scene folder.
+        photos: of which cameras were looked for.
+        geometry: what was found.
+        record: what made it, for the folder's record.
+        known: the scene whose cameras they are: its splits, masks and truth are copied, too.
+        overwrite: whether an earlier output may be replaced.
+        progress: called after each photo.
+    """
+    placed = tuple(photo for photo in photos if photo.stem in geometry.cameras)
+    with replacing_folder(out, overwrite=overwrite, known_by=RECORD) as folder:
+        if known is not None:
+            write_known_scene(folder, known, None, progress)
+        else:
+            cameras = [geometry.cameras[photo.stem] for photo in placed]
+            write_estimated_scene(folder, placed, cameras, geometry.points, progress, geometry.lenses)
+        write_json(folder / RECORD, {
+            **record, "metric": geometry.metric, "notes": list(geometry.notes), "left_out": dict(geometry.left_out),
+        })  # fmt: skip
+    return placed
+
+
+def predict_masks(out: Path, photos: Sequence[Photo], predictor: MaskPredictor, progress: Progress = silent) -> None:
+    """Find the masks of each photo that has none yet in ``image_predictions/``; one photo in memory at a time."""
+    for number, photo in enumerate(photos, 1):
+        folder = out / PREDICTIONS / photo.stem
+        if not (folder / DESCRIPTION).is_file():
+            predictor.predict(photo).save(folder)
+        progress("Finding masks", number, len(photos))
+
+
+def merge_masks(
+    out: Path, merge: Callable[[RawPredictions], Any], *, overwrite: bool = False, progress: Progress = silent
+) -> tuple[int, list[str]]:
+    """Merge ``image_predictions/`` photo by photo into ``masks_per_image/``.
+
+    Returns:
+        The number of masks, and the photos that have none.
+    """
+    return merge_image_predictions(
+        out / PREDICTIONS, out / MASKS, merge, overwrite=overwrite,
+        progress=lambda done, total: progress("Merging masks", done, total),
+    )  # fmt: skip
+
+
+def require_resumable(out: Path, record: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Stop where a folder was made from something else than what is asked for now.
+
+    Raises:
+        InputError: the first setting that differs.
+    """
+    for key, value in record.items():
+        if key in found and found[key] != value:
+            raise InputError(
+                out, f"a scene that was made with {key} {found[key]}", f"{key} {value}, or a new folder",
+                "Give the same options to go on with it, another --out, or --overwrite to begin anew.",
+            )  # fmt: skip
