@@ -22,13 +22,13 @@ class Rooms(RoomOptions):
     """Train procedural rooms from simulated predictions of several noise levels, and score held-out views.
 
     Rows: the predictions themselves on the training views; predictions carried over to the held-out views without 3D;
-    one label per Gaussian; the dense Eq. 7; the uplifted labels.
+    the average without a look at the other views; one label per Gaussian; the dense Eq. 7; the uplifted labels.
     """
 
     levels: tuple[str, ...] = ("low", "default", "high")
     """How wrong the predictions are: any of none, low, default, high, correlated, parts, fused."""
     baselines: tuple[str, ...] = BASELINES
-    """Any of nearest-view, hard-labels, dense-eq7."""
+    """Any of nearest-view, average, hard-labels, dense-eq7."""
 
     def run(self) -> Outcome:
         """Do what is not done yet, and write the tables."""

@@ -53,8 +53,10 @@ class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
     """Weight of the panoptic colour loss; 0 trains on colour alone (the labels are uplifted all the same)."""
     uplift_every: int = 1000
     """Labels are uplifted every this many steps, and before each checkpoint."""
-    uplift_void: Literal["abstain", "label"] = "abstain"
-    """Whether void pixels take no part in uplifting, or count as a label of their own (the paper's literal Z)."""
+    labels: Literal["refined", "average", "literal"] = "average"
+    """How the maps' votes become labels. refined: each map is held against all others before it votes. average: all
+    pixels count the same, void ones take no part. literal: as average, but void is a label of its own (the paper's
+    literal Z)."""
     verbose_densification: bool = False
     """Print each densification step."""
 
@@ -111,7 +113,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         if self.panoptic is not None:
             self.palette = PanopticPalette(self.panoptic.segment_ids)
         self.weigh_loss = bool(metadata.get("weigh_loss"))
-        self.trained_labels = TrainedLabels(config.uplift_void, config.rasterize_mode)
+        self.trained_labels = TrainedLabels(config.labels, config.rasterize_mode)
         self.on_evaluated: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None
         """Called with the outputs and the batch of each evaluated view."""
         self.click_to_identify = ClickToIdentify(self._labelled, config.rasterize_mode)

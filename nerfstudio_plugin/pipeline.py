@@ -23,6 +23,7 @@ from nerfstudio_plugin.report import EvaluationReport, eval_command
 from panoptic_gs.errors import InputError
 from panoptic_gs.metrics import SceneScores, Scorer, evaluate_scenes
 from panoptic_gs.report.environment import command_line
+from panoptic_gs.uplift.maps import Repeated
 
 _QUALITIES = ("pq", "sq", "rq", "pq_things", "pq_stuff")
 
@@ -107,7 +108,7 @@ class PanopticPipeline(VanillaPipeline):
         self.require_gaussians()
         if self.datamanager.train_dataset.metadata["panoptic"] is None:
             return  # colours alone are trained
-        views = self.datamanager.labelled_views(self.model.camera_optimizer.apply_to_camera)
+        views = Repeated(lambda: self.datamanager.labelled_views(self.model.camera_optimizer.apply_to_camera))
         self.model.uplift(views, self.datamanager.vote_weights())
 
     def get_training_callbacks(

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from panoptic_gs.backends import RasterizeMode, backend_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.refine import LabelRule, label_gaussians
 from panoptic_gs.splats import Splats
-from panoptic_gs.uplift import GaussianLabels, render_panoptic, uplift_labels
+from panoptic_gs.uplift import GaussianLabels, render_panoptic
 from panoptic_gs.uplift.checkpoint import labels_from_state, labels_to_state
+from panoptic_gs.uplift.maps import Repeated
 
 _ROW = "label_row"
 
@@ -37,12 +39,12 @@ class TrainedLabels:
     to each call.
 
     Args:
-        void: whether void pixels take no part in uplifting, or count as a label of their own.
+        rule: how label maps become labels of Gaussians, see :func:`panoptic_gs.refine.label_gaussians`.
         rasterize_mode: how the splats are trained.
     """
 
-    def __init__(self, void: Literal["abstain", "label"], rasterize_mode: RasterizeMode) -> None:
-        self._void: Literal["abstain", "label"] = void
+    def __init__(self, rule: LabelRule, rasterize_mode: RasterizeMode) -> None:
+        self._rule: LabelRule = rule
         self._rasterize_mode: RasterizeMode = rasterize_mode
         self._uplifted: UpliftedLabels | None = None
 
@@ -58,17 +60,18 @@ class TrainedLabels:
 
         Args:
             splats: the Gaussians as they are now.
-            views: camera and predicted segment ids ``[H, W]`` of each training view.
+            views: camera and predicted segment ids ``[H, W]`` of each training view; an iterator is kept in memory.
             weights: a factor ``[H, W]`` for the votes of each view's pixels; all count the same by default.
             meaning: what the ids mean.
             strategy_state: the running state of the densification strategy.
         """
         device = label_device(splats.means.device)
-        labels = uplift_labels(
+        views = list(views) if isinstance(views, Iterator) else views
+        labels = label_gaussians(
+            self._rule,
             splats.to(device),
-            ((camera.to(device), ids.to(device)) for camera, ids in views),
+            Repeated(lambda: ((camera.to(device), ids.to(device)) for camera, ids in views)),
             None if weights is None else [factors.to(device) for factors in weights],
-            void=self._void,
             rasterize_mode=self._rasterize_mode,
             alpha_max=backend_of(splats.means.device).alpha_max,  # of the forward pass, wherever labels are uplifted
         )

@@ -18,7 +18,7 @@ from panoptic_gs.rasterize import rasterization
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels
 
-BASELINES = ("nearest-view", "hard-labels", "dense-eq7")
+BASELINES = ("nearest-view", "average", "hard-labels", "dense-eq7")
 DEPTH_TOLERANCE = 0.05
 """A point is seen in a view whose depth map differs from the point's depth by at most this share."""
 

@@ -56,7 +56,7 @@ class DatasetBenchmark:
     views: tuple[int, ...] = ()
     """Numbers of training views, where views are ablated."""
     baselines: tuple[str, ...] = BASELINES
-    """Any of nearest-view, hard-labels, dense-eq7; of the full variant."""
+    """Any of nearest-view, average, hard-labels, dense-eq7; of the full variant."""
     predict_views: str = ""
     """Predict on the rendered views, too: options of 'panoptic-gs predict --views', as in
     --predict-views="--checkpoint panst3r.pth --trust-checkpoint"."""

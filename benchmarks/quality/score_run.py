@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # Before torch is imported: its idle threads would spin on the cores that the kernels need.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -48,7 +48,7 @@ from panoptic_gs.metrics.point_sources import depth_truth, labelled_splats
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.rasterize import rasterization
 from panoptic_gs.scene import Scene
-from panoptic_gs.uplift import render_panoptic, save_labelled_scene, uplift_labels
+from panoptic_gs.uplift import GaussianLabels, render_panoptic, save_labelled_scene, uplift_labels
 
 MOST_SOURCES = 12
 """Training views that a new view may take labels from in ``nearest-view``."""
@@ -65,7 +65,7 @@ class ScoreRun:
     run_folder: Positional[Path]
     """Folder that holds training/ as the harness makes it; receives renders/, labelled/, scores.json, report.html."""
     baselines: tuple[str, ...] = BASELINES
-    """Any of nearest-view, hard-labels, dense-eq7."""
+    """Any of nearest-view, average, hard-labels, dense-eq7."""
 
     def run(self) -> None:
         require_baselines(self.baselines)
@@ -186,16 +186,20 @@ class TrainedRun:
         """How a baseline labels a camera."""
         if name == "nearest-view":
             return self._nearest_view
-        if name == "hard-labels":
-            hard = hard_labels(self.labels)
-            return lambda camera: self._render(hard, camera)
+        if name in ("average", "hard-labels"):
+            average = self._uplift("abstain")
+            labels = hard_labels(average) if name == "hard-labels" else average
+            return lambda camera: self._render(labels, camera)
+        dense, ids = dense_labels(self._uplift("label"))
+        return lambda camera: render_dense(self.splats, dense, ids, camera, self.rasterize_mode).cpu().numpy()
+
+    def _uplift(self, void: Literal["abstain", "label"]) -> GaussianLabels:
+        """Eq. 7 of the predictions as they are."""
         views = [(camera, ids) for camera, ids in self._predicted_views()]
-        literal = uplift_labels(
-            self.splats, ((camera, torch.from_numpy(ids).to(self.device)) for camera, ids in views), void="label",
+        return uplift_labels(
+            self.splats, ((camera, torch.from_numpy(ids).to(self.device)) for camera, ids in views), void=void,
             rasterize_mode=self.rasterize_mode,
         )  # fmt: skip
-        dense, ids = dense_labels(literal)
-        return lambda camera: render_dense(self.splats, dense, ids, camera, self.rasterize_mode).cpu().numpy()
 
     def _render(self, labels: Any, camera: Camera) -> np.ndarray:
         return render_panoptic(self.splats, labels, camera, rasterize_mode=self.rasterize_mode).ids.cpu().numpy()

@@ -21,6 +21,7 @@ Result = Mapping[str, Any]
 ROWS = {
     "predictions": "predictions (training views)",
     "nearest-view": "nearest view, by depth",
+    "average": "average",
     "hard-labels": "one label per Gaussian",
     "dense-eq7": "dense Eq. 7",
     "rendered-views": "predicted on renders",

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
-from panoptic_gs.cli.placed_splats import PlacedSplats
+from panoptic_gs.cli.placed_splats import PlacedSplats, read_trained_splats
 from panoptic_gs.errors import InputError
 from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import require_replaceable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from panoptic_gs.panoptic import PanopticScene
     from panoptic_gs.scene import Scene
     from panoptic_gs.scene.frame import Frame
-    from panoptic_gs.splats import SplatFile, Splats
+    from panoptic_gs.splats import Splats
     from panoptic_gs.uplift import GaussianLabels
 
 
@@ -91,7 +91,7 @@ class Associate(PlacedSplats):
 
     def _splats(self, scene: Scene, console: Console) -> tuple[Splats, dict[str, Any]]:
         """The Gaussians in the scene's frame, and what is said of them."""
-        read = _read_splats(self.splats)
+        read = read_trained_splats(self.splats)
         return self.place(
             read.splats, scene, self.splats, console, mode=self.rasterize_mode, has_colors=read.has_colors,
             notes=read.notes,
@@ -151,25 +151,6 @@ def _on_masks(ids: np.ndarray, frame: Frame, shape: tuple[int, ...]) -> np.ndarr
     on_masks = flat[1:].reshape(height, width)
     nearest = ndimage.distance_transform_edt(on_masks < 0, return_distances=False, return_indices=True)
     return on_masks[tuple(nearest)]
-
-
-def _read_splats(path: Path) -> SplatFile:
-    import torch
-
-    from panoptic_gs.splats import SplatFile, read_splats
-    from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint_splats
-
-    if path.suffix == ".ckpt" or is_run(path):
-        splats = load_checkpoint_splats(path)
-        return SplatFile(splats, torch.arange(len(splats)))
-    if path.is_dir():
-        if not (path / "splats.ply").is_file():
-            raise InputError(
-                path, "a folder without splats.ply and no nerfstudio run", "a 3DGS PLY, or a run of panst3r-ludvig",
-                "Give the PLY, or the folder that holds config.yml.",
-            )  # fmt: skip
-        path = path / "splats.ply"
-    return read_splats(path)
 
 
 def _save(

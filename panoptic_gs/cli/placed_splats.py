@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from panoptic_gs.cli.output import Output
+from panoptic_gs.errors import InputError
 
 if TYPE_CHECKING:
     from panoptic_gs.scene import Scene
-    from panoptic_gs.splats import Splats
+    from panoptic_gs.splats import SplatFile, Splats
     from panoptic_gs.splats.gaussians import RasterizeMode
     from panoptic_gs.uplift.placement import Placed
 
@@ -69,3 +70,27 @@ class PlacedSplats(Output):
 def as_json(placed: Placed) -> dict[str, float] | None:
     """PSNR, correlation, coverage and number of views, or None where the photos were not looked at."""
     return None if placed.placement is None else placed.placement._asdict()
+
+
+def read_trained_splats(path: Path) -> SplatFile:
+    """The Gaussians of a PLY, of a folder with ``splats.ply``, or of a nerfstudio run.
+
+    Raises:
+        InputError: it is none of them, or cannot be read.
+    """
+    import torch
+
+    from panoptic_gs.splats import SplatFile, read_splats
+    from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint_splats
+
+    if path.suffix == ".ckpt" or is_run(path):
+        splats = load_checkpoint_splats(path)
+        return SplatFile(splats, torch.arange(len(splats)))
+    if path.is_dir():
+        if not (path / "splats.ply").is_file():
+            raise InputError(
+                path, "a folder without splats.ply and no nerfstudio run", "a 3DGS PLY, or a run of panst3r-ludvig",
+                "Give the PLY, or the folder that holds config.yml.",
+            )  # fmt: skip
+        path = path / "splats.ply"
+    return read_splats(path)

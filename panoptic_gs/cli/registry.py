@@ -58,6 +58,11 @@ COMMANDS = {
         "Associate",
         "Give masks that are numbered image by image one id an object, by the Gaussians that they saw.",
     ),
+    "clean": Command(
+        "clean",
+        "Clean",
+        "Make a scene's predicted maps consistent over its views, as input for any other tool.",
+    ),
     "uplift": Command(
         "uplift",
         "Uplift",

@@ -40,8 +40,9 @@ class Uplift(PlacedSplats):
     """Subfolder of the scene with the panoptic maps."""
     split: str = "train"
     """Images to take labels from: a split of splits.json, or 'all'. Without splits.json: all."""
-    void: Literal["abstain", "label"] = "abstain"
-    """Whether void pixels take no part, or count as a label of their own (the paper's literal normalisation)."""
+    labels: Literal["refined", "average", "literal"] = "average"
+    """How votes become labels. refined: each map is held against all others before it votes. average: all pixels count
+    the same, void ones take no part. literal: as average, but void is a label of its own, as in the paper."""
     weight_by_confidence: bool = False
     """Let each pixel vote with the confidence of its label, from the maps in PANOPTIC/confidence."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
@@ -52,7 +53,9 @@ class Uplift(PlacedSplats):
     """Replace the output folder if it has content."""
 
     def run(self) -> None:
-        from panoptic_gs.uplift import save_labelled_scene, uplift_labels
+        from panoptic_gs.refine import label_gaussians
+        from panoptic_gs.uplift import save_labelled_scene
+        from panoptic_gs.uplift.maps import Repeated
 
         console = self.console()
         require_replaceable(self.out, overwrite=self.overwrite, known_by="segments.json")
@@ -76,11 +79,14 @@ class Uplift(PlacedSplats):
             for frame in track(frames, description="Uplifting", console=console):
                 yield frame.camera, frame.fit_labels(labelling.maps[frame.stem])
 
+        def factors() -> Iterator[np.ndarray]:
+            return (_weights(frame, confidences) for frame in frames)
+
         confidences = scene.load_confidence(self.panoptic) if self.weight_by_confidence else None
         weights = None
         if confidences is not None or any(frame.mask_path or frame.has_alpha for frame in frames):
-            weights = (_weights(frame, confidences) for frame in frames)
-        labels = uplift_labels(splats, views(), weights, void=self.void, rasterize_mode=mode)
+            weights = Repeated(factors)
+        labels = label_gaussians(self.labels, splats, Repeated(views), weights, rasterize_mode=mode)
         segment_ids, confidence = labels.best()
         if not (segment_ids > 0).any():
             raise InputError(

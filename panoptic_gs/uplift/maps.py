@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, repeat
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -79,6 +79,23 @@ def _require_size(source: str, values: np.ndarray | Tensor, shape: tuple[int, ..
 Map = np.ndarray | Tensor
 Weights = Iterable[Map | None] | Mapping[int, Map] | None
 """Factors ``[H, W]`` of each view's pixels: one map (or None) for each view, in order, or by the view's position."""
+
+
+T = TypeVar("T")
+
+
+class Repeated(Generic[T]):
+    """Items that are made anew each time that somebody goes through them: what is read from files, one at a time.
+
+    Args:
+        make: starts from the first item.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[T]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[T]:
+        return self._make()
 
 
 def weighted_views(views: Iterable[tuple[Camera, Map]], weights: Weights) -> Iterator[tuple[Camera, Map, Map | None]]:

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels that weigh their evidence: each view is held against all others before it votes."""
+
+from panoptic_gs.refine.changes import Change, changes_between
+from panoptic_gs.refine.graph import diffuse, neighbour_graph
+from panoptic_gs.refine.leave_one_out import LeaveOneOut
+from panoptic_gs.refine.refining import CleanedMap, LabelRule, RefineOptions, label_gaussians, refine_labels
+
+__all__ = [
+    "Change",
+    "CleanedMap",
+    "LabelRule",
+    "LeaveOneOut",
+    "RefineOptions",
+    "changes_between",
+    "diffuse",
+    "label_gaussians",
+    "neighbour_graph",
+    "refine_labels",
+]

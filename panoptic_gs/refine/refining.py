@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label maps made consistent over views, and the labels of Gaussians that are uplifted from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from typing_extensions import Unpack
+
+from panoptic_gs.backends import BlendingKeywords
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.refine.leave_one_out import LeaveOneOut
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift import GaussianLabels, LabelVotes, render_panoptic, uplift_labels
+from panoptic_gs.uplift.maps import Map, Weights, label_map_of, weighted_views
+
+LabelRule = Literal["refined", "average", "literal"]
+"""How label maps become labels of Gaussians, see :func:`label_gaussians`."""
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """When the other views overrule a pixel.
+
+    Raises:
+        InputError: shares out of range, a power below 1, no rounds.
+    """
+
+    overrule: float = 0.65
+    """A pixel takes the label that has more than this share of what all other views say of its Gaussians."""
+    fill: float = 0.3
+    """The same of a pixel without a label."""
+    power: float = 2.0
+    """Of the shares of a Gaussian's labels, before they are rendered into a view: above 1, pixels beside an
+    outline say less about what lies on its other side."""
+    rounds: int = 1
+    """How often all maps are cleaned, each time by what became of the others."""
+
+    def __post_init__(self) -> None:
+        for name in ("overrule", "fill"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"RefineOptions.{name}", f"{value:g}", "a share from 0 to 1", "Choose one, as 0.65.")
+        if not 1 <= self.power <= 64:
+            raise InputError("RefineOptions.power", f"{self.power:g}", "1 to 64", "1 leaves the shares as they are.")
+        if self.rounds < 1:
+            raise InputError("RefineOptions.rounds", str(self.rounds), "1 or more", "Choose 1.")
+
+
+class CleanedMap(NamedTuple):
+    """A label map after the other views were asked."""
+
+    ids: np.ndarray  # [H, W] int32, 0 = void
+    share: np.ndarray  # [H, W] float32: how much of the other views' say the strongest label there has, 0 … 1
+
+
+OnCleaned = Callable[[int, CleanedMap], None]
+"""Is handed the position of a view and its cleaned map."""
+
+
+def refine_labels(
+    splats: Splats,
+    views: Iterable[tuple[Camera, Map]],
+    weights: Weights = None,
+    options: RefineOptions | None = None,
+    on_cleaned: OnCleaned | None = None,
+    **blending: Unpack[BlendingKeywords],
+) -> GaussianLabels:
+    """Uplift label maps after each was held against all others.
+
+    A network errs in whole masks: an object is missed in one view, and swallowed by its neighbour in the next. So the
+    votes of all views but one are rendered into that view; where they agree on another label, they overrule the view's
+    own. Then the cleaned maps are uplifted as ever (LUDVIG, Eq. 7). A view's own votes are taken out exactly, so it
+    never confirms itself; and neither threads nor the order of views change a bit on the CPU.
+
+    Args:
+        splats: the Gaussians.
+        views: camera and label map ``[H, W]`` (integers, 0 = void) of each view. They are gone through twice, and twice
+            more for each further round; an iterator is kept in memory for that.
+        weights: factors ``[H, W]`` for the votes of each view's pixels, as for :func:`~panoptic_gs.uplift_labels`. A
+            void pixel of weight 0 stays void.
+        options: when a pixel is overruled.
+        on_cleaned: is handed each cleaned map of the last round, in the order of views.
+        blending: as for :class:`~panoptic_gs.LabelVotes`.
+
+    Returns:
+        The label distribution of each Gaussian, without void, on the splats' device.
+
+    Raises:
+        InputError: as :func:`~panoptic_gs.uplift_labels`.
+    """
+    options = options or RefineOptions()
+    views = list(views) if isinstance(views, Iterator) else views
+    weights = list(weights) if isinstance(weights, Iterator) else weights
+    for last in range(options.rounds - 1, -1, -1):
+        votes = LabelVotes(len(splats), **blending)
+        kept: list[tuple[Camera, Map]] = []
+        cleaned = clean_maps(splats, views, weights, options, **blending)
+        for position, ((camera, _, factors), view) in enumerate(zip(weighted_views(views, weights), cleaned)):
+            if last:
+                kept.append((camera, view.ids))
+                continue
+            votes.add(splats, camera, view.ids, factors)
+            if on_cleaned is not None:
+                on_cleaned(position, view)
+        if not last:
+            return votes.finish().to(splats.means.device)
+        views = kept
+    raise AssertionError("there is always a last round")
+
+
+def clean_maps(
+    splats: Splats,
+    views: Iterable[tuple[Camera, Map]],
+    weights: Weights,
+    options: RefineOptions,
+    **blending: Unpack[BlendingKeywords],
+) -> Iterator[CleanedMap]:
+    """One round: each view's map after all others were asked, in the order of views.
+
+    See :func:`refine_labels` for the arguments; ``views`` are gone through twice.
+    """
+    evidence = LeaveOneOut(splats, views, weights, **blending)
+    device = splats.means.device
+    for position, (camera, label_map, factors) in enumerate(weighted_views(views, weights)):
+        own = evidence.pairs_of(position, splats, (camera, label_map), factors)
+        others = evidence.labels(evidence.without(own), options.power)
+        rendered = render_panoptic(splats, others.to(device), camera, **blending)
+        ids = label_map_of(camera, label_map, torch.device("cpu")).numpy()
+        yield _overruled(ids, rendered.ids.cpu().numpy(), rendered.confidence.cpu().numpy(), factors, options)
+
+
+def _overruled(
+    ids: np.ndarray, other: np.ndarray, share: np.ndarray, factors: Map | None, options: RefineOptions
+) -> CleanedMap:
+    void = ids == 0
+    changes = (other > 0) & (share > np.where(void, options.fill, options.overrule))
+    if factors is not None:
+        changes &= ~(void & (torch.as_tensor(factors).cpu().numpy() == 0))
+    return CleanedMap(np.where(changes, other, ids).astype(np.int32), share)
+
+
+def label_gaussians(
+    how: LabelRule,
+    splats: Splats,
+    views: Iterable[tuple[Camera, Map]],
+    weights: Weights = None,
+    **blending: Unpack[BlendingKeywords],
+) -> GaussianLabels:
+    """Uplift label maps in one of the ways that commands and methods offer.
+
+    Args:
+        how: ``"refined"`` (:func:`refine_labels`), ``"average"`` (:func:`~panoptic_gs.uplift_labels`), or ``"literal"``
+            (the same with void as a label of its own, the paper's literal normalisation).
+        splats, views, weights, blending: as for :func:`refine_labels`.
+
+    Raises:
+        InputError: as :func:`~panoptic_gs.uplift_labels`.
+    """
+    if how == "refined":
+        return refine_labels(splats, views, weights, **blending)
+    return uplift_labels(splats, views, weights, "label" if how == "literal" else "abstain", **blending)
