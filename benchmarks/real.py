@@ -28,8 +28,9 @@ from panoptic_gs.uplift.checkpoint import load_checkpoint_splats
 class Real:
     """Train scene folders that have truth, and score each way to label the same splats.
 
-    Rows: the literal Eq. 7 (void is a label), the average (void abstains), one label per Gaussian, the refined labels,
-    and the ceiling: true outlines with the predicted classes. Recovered = (PQ − literal) ÷ (ceiling − literal).
+    Rows: the literal Eq. 7 (void is a label), the average (void abstains), the same with squared shares, one label per
+    Gaussian, the refined labels, and the ceiling: true outlines with the predicted classes. Recovered = (PQ − literal) ÷
+    (ceiling − literal).
     """
 
     scenes: Positional[tuple[Path, ...]]

@@ -4,7 +4,7 @@
 from panoptic_gs.refine.changes import Change, changes_between
 from panoptic_gs.refine.graph import diffuse, neighbour_graph
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
-from panoptic_gs.refine.refining import CleanedMap, LabelRule, RefineOptions, label_gaussians, refine_labels
+from panoptic_gs.refine.refining import CleanedMap, LabelRule, RefineOptions, label_gaussians, refine_labels, sharpened
 
 __all__ = [
     "Change",
@@ -17,4 +17,5 @@ __all__ = [
     "label_gaussians",
     "neighbour_graph",
     "refine_labels",
+    "sharpened",
 ]

@@ -42,6 +42,9 @@ def on_photo(
     reach = 2 * max(1.0, old.shape[0] / before.shape[0], old.shape[1] / before.shape[1])
     distance, nearest = ndimage.distance_transform_edt(missing, return_indices=True)
     y, x = nearest
-    follows = missing & (distance <= reach) & (old == old[y, x])
+    # Beyond the outermost samples lies what the ideal camera does not see.
+    between = ndimage.binary_closing(np.pad(~missing, 3 * int(reach)), iterations=int(reach))
+    between = between[tuple(slice(3 * int(reach), -3 * int(reach)) for _ in range(2))]
+    follows = missing & between & (distance <= reach) & (old == old[y, x])
     grid = new.reshape(old.shape)
     return np.where(follows, grid[y, x], grid)

@@ -12,7 +12,7 @@ from staged_room import renamed, staged
 
 from panoptic_gs import PanopticScene, uplift_labels
 from panoptic_gs.cli.main import main
-from panoptic_gs.refine import refine_labels
+from panoptic_gs.refine import refine_labels, sharpened
 from panoptic_gs.scene import write_scene
 from panoptic_gs.uplift import load_labelled_scene
 from panoptic_gs.uplift.view import render_view
@@ -30,7 +30,8 @@ def room(tmp_path_factory) -> Path:
     points = splats.means.numpy(), np.full((len(splats), 3), 128, np.uint8)
     write_scene(root / "scene", dict(zip(names, cameras)), photos, points, {"train": names})
     worst = max(range(len(maps)), key=lambda k: (maps[k] == NASTY).sum())
-    wrong = [renamed(m, NASTY, FLOOR) if k == worst else m for k, m in enumerate(maps)]
+    wrong = [renamed(m, NASTY, FLOOR) if k == worst else m.copy() for k, m in enumerate(maps)]
+    wrong[worst - 1][30:34, 38:42] = 0
     for folder, those in (("panoptic", wrong), ("panoptic_gt", maps)):
         PanopticScene(CATEGORIES, SEGMENTS, dict(zip(names, those)), "planted").save(root / "scene" / folder)
     splats.save_ply(root / "splats.ply")
@@ -69,10 +70,12 @@ def test_uplift_labels_in_each_of_its_ways(room):
     expected = {
         "refined": refine_labels(splats, views),
         "average": uplift_labels(splats, views),
+        "sharpened": sharpened(uplift_labels(splats, views)),
         "literal": uplift_labels(splats, views, void="label"),
     }
     assert not torch.equal(expected["refined"].label, expected["average"].label)
-    assert not torch.equal(expected["literal"].label, expected["average"].label)
+    assert not torch.equal(expected["sharpened"].weight, expected["average"].weight)
+    assert (expected["literal"].label == 0).any()
     for how, labels in expected.items():
         main(["uplift", str(room / "splats.ply"), str(room / "scene"), "--out", str(room / how), "--labels", how])
         found = load_labelled_scene(room / how).labels
