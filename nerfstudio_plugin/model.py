@@ -55,7 +55,7 @@ class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
     """Labels are uplifted every this many steps, and before each checkpoint."""
     labels: Literal["sharpened", "refined", "average", "literal"] = "sharpened"
     """How the maps' votes become labels. average: all pixels count the same, void ones take no part. sharpened: as
-    average, with the shares of each Gaussian's labels squared. refined: each map is held against all others before it votes.
+    average, with the shares of each Gaussian's labels squared. refined: each map is held against all others first.
     literal: as average, but void is a label of its own (the paper's literal Z)."""
     verbose_densification: bool = False
     """Print each densification step."""

@@ -19,6 +19,9 @@ from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import replacing_folder, require_replaceable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from panoptic_gs.camera import Camera
     from panoptic_gs.labelling import Labelling
     from panoptic_gs.refine import Change, CleanedMap
     from panoptic_gs.scene import Frame
@@ -94,7 +97,9 @@ class Clean(PlacedSplats):
             refine_labels(splats, views, weights, options, take, rasterize_mode=mode)
         labelling = predicted.labelling.with_source(f"{predicted.source}, cleaned by panoptic-gs".lstrip(", "))
         shown = sorted(frames, key=lambda f: -sum(change.area for change in changes[f.stem]))[:MOST_PICTURES]
+        shrunk = _shrunk(changes, views, labelling)
         document = {
+            "look_at": shrunk,
             "images": [
                 {"stem": stem, "width": cleaned[stem].shape[1], "height": cleaned[stem].shape[0],
                  "changed": round(sum(c.area for c in found) / cleaned[stem].size, 5),
@@ -110,8 +115,26 @@ class Clean(PlacedSplats):
                     picture = _picture(frame, predicted.maps[frame.stem], cleaned[frame.stem], labelling)
                     write_png(folder / "changes" / f"{frame.stem}.png", picture)
         _print_summary(console, changes, cleaned)
+        for line in shrunk:
+            console.print(f"  [yellow]look at {escape(line)}")
         console.print(f"Written: {escape(str(out))} (panoptic maps, changes.json, changes/)")
         self.finish([out, out / "changes.json"], **document, **said)
+
+
+def _shrunk(
+    changes: dict[str, list[Change]], views: Sequence[tuple[Camera, np.ndarray]], labelling: Labelling
+) -> list[str]:
+    """What a person should look at: segments of which less than half is left, those that lost most first."""
+    before, balance = Counter[int](), Counter[int]()
+    for _, ids in views:
+        before.update(dict(zip(*(values.tolist() for values in np.unique(ids, return_counts=True)))))
+    for found in changes.values():
+        for change in found:
+            balance[change.new] += change.area
+            balance[change.old] -= change.area
+    names, class_of = labelling.category_names, {s.id: s.category_id for s in labelling.segments}
+    lost = sorted((-balance[i] / before[i], i) for i in before if i and 2 * balance[i] < -before[i])
+    return [f"{names[class_of[i]]} {i}: {100 * share:.0f} % of its pixels went to others" for share, i in lost[::-1]]
 
 
 def _counting(frame: Frame) -> np.ndarray | None:

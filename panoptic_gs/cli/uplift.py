@@ -42,7 +42,7 @@ class Uplift(PlacedSplats):
     """Images to take labels from: a split of splits.json, or 'all'. Without splits.json: all."""
     labels: Literal["sharpened", "refined", "average", "literal"] = "sharpened"
     """How votes become labels. average: all pixels count the same, void ones take no part. sharpened: as average, with
-    the shares of each Gaussian's labels squared. refined: each map is held against all others before it votes. literal: as
+    the shares of each Gaussian's labels squared. refined: each map is held against all others first. literal: as
     average, but void is a label of its own, as in the paper."""
     weight_by_confidence: bool = False
     """Let each pixel vote with the confidence of its label, from the maps in PANOPTIC/confidence."""

@@ -155,9 +155,9 @@ def label_gaussians(
     """Uplift label maps in one of the ways that commands and methods offer.
 
     Args:
-        how: ``"average"`` (:func:`~panoptic_gs.uplift_labels`), ``"sharpened"`` (:func:`sharpened` of it), ``"refined"``
-            (:func:`refine_labels`), or ``"literal"`` (the average with void as a label of its own, the paper's literal
-            normalisation).
+        how: ``"average"`` (:func:`~panoptic_gs.uplift_labels`), ``"sharpened"`` (:func:`sharpened` of it),
+            ``"refined"`` (:func:`refine_labels`), or ``"literal"`` (the average with void as a label of its own, the
+            paper's literal normalisation).
         splats, views, weights, blending: as for :func:`refine_labels`.
 
     Raises:
@@ -173,7 +173,7 @@ def sharpened(labels: GaussianLabels, power: float = 2.0) -> GaussianLabels:
     """The same rows with each share raised to a power, and summing to one again.
 
     A Gaussian that lies across an outline, or that some views labelled wrong, leans to its strongest label when rows
-    are blended: between the average (1) and one label per Gaussian (large powers). No Gaussian's strongest label changes.
+    are blended: between the average (1) and one label per Gaussian (large powers). The strongest label stays.
 
     Args:
         labels: of any Gaussians.
