@@ -22,7 +22,7 @@ MAX_JSON_BYTES = 1 << 30
 MAX_PIXELS = 1 << 28
 """Of an image; phones make 200 million."""
 _SMALL_BYTES = 1 << 28  # what any image may take while it is decoded
-_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF", "JPEG2000", "AVIF")
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF", "JPEG2000", "AVIF", "HEIF")
 _STORED_OTHERWISE = ("P", "PA", "CMYK", "LA", "1", "YCbCr", "LAB", "HSV")  # modes that are given in RGB
 _OPENING = threading.Lock()
 

@@ -48,6 +48,11 @@ COMMANDS = {
         "Predict",
         "Predict panoptic masks, cameras and shape from photos: a scene folder ready for ns-train.",
     ),
+    "scene": Command(
+        "scene",
+        "SceneFromPhotos",
+        "Photos to a labelled scene: cameras, masks, training, association, viewer.",
+    ),
     "merge": Command(
         "merge",
         "Merge",

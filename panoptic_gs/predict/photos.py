@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +23,8 @@ _EXIF = 0x8769  # where EXIF keeps what is known of the exposure
 _CAMERA = (0x010F, 0x0110)  # make, model
 _FOCAL = (0x920A, 0xA404, 0xA405)  # focal length, digital zoom, focal length of a 35 mm film
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
+_HEIF = (".heic", ".heif")
 
 
 @dataclass(frozen=True)
@@ -145,4 +148,22 @@ def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     files = [p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and p.is_file() and not p.name.startswith(".")]
+    _read_heif(files)
     return sorted(files, key=lambda path: [(int(d or 0), t) for d, t in re.findall(r"(\d*)(\D*)", path.name)])
+
+
+def _read_heif(files: Sequence[Path]) -> None:
+    """Let Pillow read what phones write, where there is any.
+
+    Raises:
+        InputError: there is some, and nothing that reads it.
+    """
+    found = next((path for path in files if path.suffix.lower() in _HEIF), None)
+    if found is None:
+        return
+    if importlib.util.find_spec("pillow_heif") is None:
+        raise InputError(
+            found, "a photo in HEIC", "pillow-heif, which reads it",
+            "Run: pip install 'panoptic-gs[phone]', or export the photos as JPEG.",
+        )  # fmt: skip
+    importlib.import_module("pillow_heif").register_heif_opener()

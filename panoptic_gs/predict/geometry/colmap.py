@@ -7,8 +7,11 @@ Schönberger and Frahm, Structure-from-Motion Revisited, CVPR 2016.
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,7 +238,8 @@ def _adjusted(model: Any, lens: Any, free_centre: bool) -> Any:
         camera.params = parameters[:3] + (k if lens == pycolmap.CameraModelId.SIMPLE_RADIAL else [])
     options = pycolmap.BundleAdjustmentOptions()
     options.refine_principal_point, options.print_summary = free_centre, False
-    pycolmap.bundle_adjustment(adjusted, options)
+    with _nothing_on_stderr():
+        pycolmap.bundle_adjustment(adjusted, options)
     adjusted.update_point_3d_errors()
     return adjusted
 
@@ -255,6 +259,20 @@ def _squared_error(model: Any) -> float:
     errors = np.sort(np.concatenate(squared))
     errors = errors[np.isfinite(errors)]
     return float(errors[: max(1, int(0.99 * len(errors)))].mean())
+
+
+@contextmanager
+def _nothing_on_stderr() -> Iterator[None]:
+    """Bundle adjustment alone reports its steps below Python, whatever level of logging is set."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _lens(camera: Any) -> Distortion:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which photos of a folder are worth using: duplicates and blurred ones are left out and named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from panoptic_gs.predict.photos import Photo
+
+_SIDE = 480  # pixels on the longer side at which sharpness is compared
+_SAME = 3.0  # grey levels of a thumbnail, by which a copy that was saved once more may differ anywhere
+_NEIGHBOURS = 5  # on either side, which show about the same
+_BLURRED = 0.12  # of the neighbours' median; motion blur of a few pixels takes away nine tenths of the fine detail
+
+
+def select_photos(photos: Sequence[Photo]) -> tuple[tuple[Photo, ...], dict[str, str]]:
+    """The photos that are neither a copy of an earlier one nor blurred beside those before and after.
+
+    Returns:
+        The photos, and file name → why it is left out.
+    """
+    left_out: dict[str, str] = {}
+    kept: list[Photo] = []
+    small: list[np.ndarray] = []
+    details: list[float] = []
+    for photo in photos:
+        grey = _grey(photo.read())
+        thumbnail = np.asarray(Image.fromarray(grey).resize((32, 32), Image.Resampling.BOX), np.float32)
+        alike = [i for i, other in enumerate(small) if np.abs(thumbnail - other).max() < _SAME]
+        if alike:
+            left_out[photo.path.name] = f"a duplicate of {kept[alike[0]].path.name}"
+            continue
+        small.append(thumbnail)
+        kept.append(photo)
+        details.append(sharpness(grey))
+    sharp = []
+    for index, photo in enumerate(kept):
+        around = details[max(0, index - _NEIGHBOURS) : index] + details[index + 1 : index + 1 + _NEIGHBOURS]
+        if len(around) >= 3 and details[index] < _BLURRED * float(np.median(around)):
+            left_out[photo.path.name] = "blurred beside its neighbours"
+        else:
+            sharp.append(photo)
+    return tuple(sharp), left_out
+
+
+def sharpness(grey: np.ndarray) -> float:
+    """The variance of the Laplacian of a picture ``[H, W]`` uint8."""
+    return float(ndimage.laplace(grey.astype(np.float32)).var())
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(pixels).convert("L")
+    scale = _SIDE / max(image.size)
+    if scale < 1:
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BOX)
+    return np.asarray(image)
