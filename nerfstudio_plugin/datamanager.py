@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -16,7 +16,9 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
+from nerfstudio_plugin.association import MaskedView
 from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig, ReadConfidence, require_predictions
+from panoptic_gs.associate import ImageMasks, ViewMasks
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
@@ -62,6 +64,19 @@ class PanopticDataset(InputDataset):
         if scene is None or stem not in scene.maps:
             return None
         return torch.from_numpy(np.ascontiguousarray(self.fit_labels(image_idx, scene.maps[stem]), dtype=np.int32))
+
+    def image_masks(self, image_idx: int) -> ViewMasks | None:
+        """A photo's masks on the camera's pixels, without pixels that do not count; None where it has none."""
+        masks: ImageMasks | None = self.metadata["image_masks"]
+        frame = self._frame(image_idx)
+        if masks is None or frame.stem not in masks.readers:
+            return None
+        view = masks[frame.stem].remapped(lambda regions: self.fit_labels(image_idx, regions))
+        counting = frame.counting_of_photo()
+        if counting is None:
+            return view
+        kept = self.fit_labels(image_idx, counting)
+        return view.remapped(lambda regions: np.where(kept, regions, 0))
 
     def get_metadata(self, data: dict[str, Any]) -> dict[str, Any]:
         """Label maps and mask of an item."""
@@ -140,11 +155,34 @@ class PanopticDatamanager(FullImageDatamanager):
         """
         for index, item in enumerate(self.cached_train):
             if "panoptic" in item:
-                camera = self.train_dataset.cameras[index : index + 1]
-                camera.metadata = {"cam_idx": index}
-                if refine is not None:
-                    camera.camera_to_worlds = refine(camera).detach()
-                yield camera_of(camera).to(self.device), item["panoptic"]
+                yield self._training_camera(index, refine), item["panoptic"]
+
+    def masked_views(self, refine: Callable[[Cameras], Tensor] | None = None) -> Iterator[MaskedView]:
+        """Every training view that has masks which are numbered image by image, on the pixels of its camera.
+
+        Args:
+            refine: as in :meth:`labelled_views`.
+        """
+        for index in range(len(self.train_dataset)):
+            masks = self.train_dataset.image_masks(index)
+            if masks is not None:
+                stem = self.train_dataset.metadata["frames"][index].stem
+                yield MaskedView(stem, self._training_camera(index, refine), masks)
+
+    def take_maps(self, maps: Mapping[str, np.ndarray]) -> None:
+        """Train with scene-wide maps ``[H, W]`` of views, by image name, from now on."""
+        for index, item in enumerate(self.cached_train):
+            stem = self.train_dataset.metadata["frames"][index].stem
+            if stem in maps:
+                labels = torch.from_numpy(np.ascontiguousarray(maps[stem], dtype=np.int32))
+                item["panoptic"] = labels.to(item["image"].device)
+
+    def _training_camera(self, index: int, refine: Callable[[Cameras], Tensor] | None) -> Camera:
+        camera = self.train_dataset.cameras[index : index + 1]
+        camera.metadata = {"cam_idx": index}
+        if refine is not None:
+            camera.camera_to_worlds = refine(camera).detach()
+        return camera_of(camera).to(self.device)
 
     def vote_weights(self) -> list[Tensor] | None:
         """The factor ``[H, W]`` of each pixel's vote in :meth:`labelled_views`; None where all count the same.

@@ -24,6 +24,8 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 
+from nerfstudio_plugin.association import masks_of_images
+from panoptic_gs.associate import ImageMasks
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge import Merge, merge_predictions
 from panoptic_gs.merge.registry import MethodOrNone
@@ -89,6 +91,7 @@ ReadConfidence = Callable[[str], np.ndarray]
 class _Read(NamedTuple):
     scene: Scene
     panoptic: PanopticScene | None
+    image_masks: ImageMasks | None
     truth: PanopticScene | None
     confidence: ReadConfidence | None
 
@@ -100,7 +103,8 @@ class PanopticSceneDataParser(DataParser):
     training, evaluation and ``ns-render`` see the same pixels.
 
     ``metadata`` holds ``frames`` (the photos in order), ``panoptic`` and ``panoptic_gt`` (a
-    :class:`~panoptic_gs.PanopticScene` or None), ``extent`` (how far the cameras reach, the
+    :class:`~panoptic_gs.PanopticScene` or None), ``image_masks`` (masks that have yet to be
+    associated, or None), ``extent`` (how far the cameras reach, the
     unit of lengths in densification), ``points3D_xyz`` and ``points3D_rgb``.
 
     ``confidence`` reads the confidence map of a photo by its name, where ``weight_by_confidence`` asks for them, and
@@ -124,24 +128,34 @@ class PanopticSceneDataParser(DataParser):
             weigh = config.weight_by_confidence != "none"
             panoptic: PanopticScene | None = None
             confidence: ReadConfidence | None = None
+            image_masks: ImageMasks | None = None
             if config.merge != "none":
                 merge = _merged(scene, config.predictions_folder, config.merge)
                 panoptic = scene.of_photos(merge.scene(), config.predictions_folder)
                 if weigh:
                     confidence = lambda stem: merge.label_map(stem)[1].numpy()
             elif config.panoptic_folder and (scene.root / config.panoptic_folder).exists():
-                panoptic = scene.load_panoptic(config.panoptic_folder)
+                image_masks = masks_of_images(scene, config.panoptic_folder)
+                if image_masks is None:
+                    panoptic = scene.load_panoptic(config.panoptic_folder)
+                elif weigh:
+                    raise InputError(
+                        "--pipeline.datamanager.dataparser.weight-by-confidence",
+                        f"{config.weight_by_confidence}, with masks that are numbered image by image",
+                        "none",
+                        "Masks have no confidence maps beside them; leave the option out.",
+                    )
                 if weigh:
                     confidence = scene.load_confidence(config.panoptic_folder).read
             has_truth = (scene.root / config.panoptic_gt_folder).exists()
             truth = scene.load_panoptic(config.panoptic_gt_folder) if has_truth else None
             for note in scene.notes:
                 CONSOLE.print(f"[yellow]Note: {escape(note)}.", soft_wrap=True)
-            self._read = _Read(scene, panoptic, truth, confidence)
+            self._read = _Read(scene, panoptic, image_masks, truth, confidence)
         return self._read
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
-        scene, panoptic, truth, confidence = self._scene()
+        scene, panoptic, image_masks, truth, confidence = self._scene()
         poses = torch.stack([frame.camera.to_opengl() for frame in scene.frames]).float()
         poses, transform = auto_orient_and_center_poses(
             poses, method=self.config.orientation_method, center_method=self.config.center_method
@@ -158,6 +172,7 @@ class PanopticSceneDataParser(DataParser):
         metadata: dict[str, Any] = {
             "frames": frames,
             "panoptic": panoptic,
+            "image_masks": image_masks,
             "panoptic_gt": truth,
             "confidence": confidence,
             "weigh_loss": self.config.weight_by_confidence in ("loss", "both"),

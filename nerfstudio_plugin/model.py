@@ -108,10 +108,10 @@ class PanopticSplatfactoModel(SplatfactoModel):
             torch.tensor(_VISER_BACKGROUND) if random_background else get_color(config.background_color)
         )
 
-        self.panoptic: PanopticScene | None = metadata.get("panoptic")
+        self.panoptic: PanopticScene | None = None
         self.palette: PanopticPalette | None = None
-        if self.panoptic is not None:
-            self.palette = PanopticPalette(self.panoptic.segment_ids)
+        if metadata.get("panoptic") is not None:
+            self.take_meaning(metadata["panoptic"])
         self.weigh_loss = bool(metadata.get("weigh_loss"))
         self.trained_labels = TrainedLabels(config.labels, config.rasterize_mode)
         self.on_evaluated: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None
@@ -192,6 +192,11 @@ class PanopticSplatfactoModel(SplatfactoModel):
         """
         assert self.panoptic is not None
         self.trained_labels.uplift(self.splats(), views, weights, self.panoptic.labelling, self.strategy_state)
+
+    def take_meaning(self, panoptic: PanopticScene) -> None:
+        """Learn from maps with these segments from now on."""
+        self.panoptic = panoptic
+        self.palette = PanopticPalette(panoptic.segment_ids)
 
     def current_labels(self) -> UpliftedLabels | None:
         """Labels of the Gaussians as they are now; None before the first uplift."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from nerfstudio_plugin.compat import input_errors_exit, mark_exports_as_antialiased
 from nerfstudio_plugin.datamanager import PanopticDatamanager, PanopticDatamanagerConfig
 from nerfstudio_plugin.gaussians import count_visible
+from nerfstudio_plugin.mask_association import MaskAssociation
 from nerfstudio_plugin.model import PanopticSplatfactoModel, PanopticSplatfactoModelConfig
 from nerfstudio_plugin.report import EvaluationReport, eval_command
 from panoptic_gs.errors import InputError
@@ -106,8 +107,8 @@ class PanopticPipeline(VanillaPipeline):
     def uplift(self) -> None:
         """Give the Gaussians labels from the training views' maps, seen from the poses that training refined."""
         self.require_gaussians()
-        if self.datamanager.train_dataset.metadata["panoptic"] is None:
-            return  # colours alone are trained
+        if self.model.panoptic is None:  # colours alone are trained, or masks have yet to be associated
+            return
         views = Repeated(lambda: self.datamanager.labelled_views(self.model.camera_optimizer.apply_to_camera))
         self.model.uplift(views, self.datamanager.vote_weights())
 
@@ -120,7 +121,15 @@ class PanopticPipeline(VanillaPipeline):
             lambda step: self.uplift(),
             update_every_num_iters=max(1, self.model.config.uplift_every),
         )
-        return [*super().get_training_callbacks(training_callback_attributes), uplift]
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer = training_callback_attributes.trainer
+        if self.datamanager.train_dataset.metadata["image_masks"] is not None and trainer is not None:
+            association = MaskAssociation(self.datamanager, self.model, trainer.config.max_num_iterations)
+            # Before uplifting, so that labels are those of the maps that were just made.
+            callbacks.append(
+                TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], association.after_step, 1)
+            )
+        return [*callbacks, uplift]
 
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False

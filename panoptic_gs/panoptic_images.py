@@ -27,8 +27,9 @@ _LEAST_REPEATED, _ENOUGH_THINGS = 0.05, 10
 """Share of things that views of one scene have in common at least, where there are that many. COCO derives ids from the
 class's colour, so images have some in common by chance: most stuff classes, and 1 of 42 things of its own examples."""
 _MEND = (
-    "Associate the objects over the images first, so that one object keeps one id: track the masks, project them "
-    "through the depth, or predict with a multi-view network."
+    "Associate the objects over the images first, so that one object keeps one id: "
+    "'panoptic-gs associate SPLATS MASKS --data SCENE --out SCENE/panoptic' does it with any splats of the scene; "
+    "'ns-train panst3r-ludvig' does it by itself."
 )
 
 

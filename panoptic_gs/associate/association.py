@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from panoptic_gs.associate.evidence import ViewEvidence
 from panoptic_gs.associate.masks import ViewMasks
@@ -82,6 +83,52 @@ class Association:
     def segments(self) -> list[Segment]:
         """The objects as segments of a :class:`~panoptic_gs.PanopticScene`."""
         return [Segment(entry.id, entry.category_id, round(entry.score, 4)) for entry in self.objects]
+
+    def renamed(self, names: Mapping[int, int]) -> Association:
+        """The same with other ids of objects; those that ``names`` does not list keep theirs."""
+        largest = max((entry.id for entry in self.objects), default=0)
+        table = np.arange(largest + 1)
+        for old, new in names.items():
+            table[old] = new
+        views = {
+            stem: replace(
+                view,
+                objects=np.where(view.objects > 0, table[np.maximum(view.objects, 0)], view.objects),
+                fused={m: tuple(sorted(int(table[o]) for o in of)) for m, of in view.fused.items()},
+            )
+            for stem, view in self.views.items()
+        }
+        objects = sorted((replace(entry, id=int(table[entry.id])) for entry in self.objects), key=lambda o: o.id)
+        return replace(self, objects=tuple(objects), views=views, labels=_relabelled(self.labels, table))
+
+    def named_after(self, labels: GaussianLabels, segments: Collection[Segment]) -> Association:
+        """The same with the ids that most of each object's Gaussians have in earlier labels of the same Gaussians.
+
+        Objects are matched one to one, by the weight of the Gaussians that both call theirs; stuff by its class. The
+        others get new ids.
+
+        Args:
+            labels: the earlier labels.
+            segments: what they mean.
+        """
+        new, old = self.labels.best()[0].cpu().numpy(), labels.best()[0].cpu().numpy()
+        weight = self.labels.total.cpu().numpy()
+        here, there = np.unique(new[new > 0]), np.unique(old[old > 0])
+        both = (new > 0) & (old > 0)
+        table = np.zeros((len(here), len(there)))
+        np.add.at(table, (np.searchsorted(here, new[both]), np.searchsorted(there, old[both])), weight[both])
+        rows, columns = linear_sum_assignment(table, maximize=True)
+        names = {int(here[r]): int(there[c]) for r, c in zip(rows, columns) if table[r, c] > 0}
+        of_class = {segment.category_id: segment.id for segment in reversed(list(segments))}
+        for entry in self.objects:
+            if not entry.isthing and of_class.get(entry.category_id) not in (None, *names.values()):
+                names[entry.id] = of_class[entry.category_id]
+        free = max([*(segment.id for segment in segments), *(entry.id for entry in self.objects)], default=0)
+        for entry in self.objects:
+            if entry.id not in names:
+                free += 1
+                names[entry.id] = free
+        return self.renamed(names)
 
     def shown(self, splats: Splats, camera: Camera, rasterize_mode: RasterizeMode = "classic") -> np.ndarray:
         """The objects' ids ``[H, W]`` that the splats show in a view, by the votes of all masks; 0 for none."""
@@ -228,6 +275,13 @@ class _Tally:
         return AssociatedObject(
             number, category, isthing[category], masks, views, float(np.mean(self.overlaps[number])), reason
         )
+
+
+def _relabelled(labels: GaussianLabels, table: np.ndarray) -> GaussianLabels:
+    """The same distribution under other ids."""
+    label = torch.from_numpy(table).to(labels.label.device)[labels.label.long()]
+    order = torch.argsort(labels.rows() * (int(table.max(initial=0)) + 1) + label)
+    return GaussianLabels(labels.indptr, label[order].int(), labels.weight[order], labels.total, labels.void)
 
 
 def _labels(votes: ObjectVotes, number_of: Mapping[int, int]) -> GaussianLabels:

@@ -118,3 +118,16 @@ def test_views_without_any_mask_are_refused(scene):
     empty = ViewMasks.from_label_map(np.zeros((72, 96), int), {})
     with pytest.raises(InputError, match="no mask"):
         associate(scene.splats, scene.cameras, {"00": empty}, CATEGORIES)
+
+
+def test_objects_keep_their_names_when_masks_are_associated_again(scene):
+    masks = scene.masks()
+    first = associate(scene.splats, scene.cameras, masks, CATEGORIES)
+    names = {entry.id: 50 - entry.id for entry in first.objects}
+    renamed = first.renamed(names)
+    assert {entry.id for entry in renamed.objects} == set(names.values())
+    for stem in scene.cameras:
+        assert (renamed.views[stem].objects == 50 - first.views[stem].objects).all()
+    again = associate(scene.splats, scene.cameras, masks, CATEGORIES).named_after(renamed.labels, renamed.segments())
+    assert again.objects == renamed.objects
+    assert all((again.views[s].objects == renamed.views[s].objects).all() for s in scene.cameras)
