@@ -76,10 +76,10 @@ def overlaps(views) -> Overlaps:
 
 
 def evidence(views) -> MaskEvidence:
-    result = MaskEvidence(COUNT)
+    result = MaskEvidence(random_splats(11, COUNT))
     for view in views:
-        splats, camera, labels = view_of(view)
-        result.add(f"{view:04d}", splats, camera, ViewMasks.from_label_map(labels, dict.fromkeys(range(6), 1)))
+        _, camera, labels = view_of(view)
+        result.add(f"{view:04d}", camera, ViewMasks.from_label_map(labels, dict.fromkeys(range(6), 1)))
     return result
 
 
@@ -108,7 +108,9 @@ def content(total: ViewSum) -> dict[str, torch.Tensor]:
         return {"sums": total.sums, "pixels": torch.tensor(total.num_pixels)}
     assert isinstance(total, MaskEvidence)
     return {
-        f"{stem}/{name}": torch.from_numpy(np.ascontiguousarray(value if name != "votes" else value.toarray()))
+        f"{stem}/{name}": torch.from_numpy(
+            np.ascontiguousarray(value.toarray() if name in ("votes", "divided") else value)
+        )
         for stem, view in total.views.items()
         for name, value in vars(view).items()
     }

@@ -107,7 +107,7 @@ def visit(browser, folder):
 
 def test_splats_draw_a_click_selects_and_hide_hides(visit):
     visit.until(lambda: visit.color(CENTERS[NEAR])[0] > 120)  # the cubes are red, green and blue
-    assert visit.color(CENTERS[NASTY]).argmax() == 2
+    visit.until(lambda: visit.color(CENTERS[NASTY]).argmax() == 2)
     background = visit.page.screenshot(clip={"x": 2, "y": 2, "width": 4, "height": 4})
     assert np.asarray(Image.open(io.BytesIO(background)).convert("RGB")).max() < 60
 
