@@ -150,8 +150,8 @@ def depth_truth(scene: Scene, voxel: float) -> LabelledCloud:
             depth = read_image(file, expected="a 16-bit depth map in millimetres")
             if depth.ndim != 2:
                 raise InputError(file, f"shape {list(depth.shape)}", "one channel", "Write depth as 16-bit grey.")
-            ids = frame.fit_labels(truth.maps[frame.stem])
-            yield frame.camera, frame.fit_labels(depth) / _MILLIMETRES, category_of[ids], ids
+            ids = frame.fit_labels(truth.maps[frame.stem], scene.root / "panoptic_gt" / f"{frame.stem}.png")
+            yield frame.camera, frame.fit_labels(depth, file) / _MILLIMETRES, category_of[ids], ids
 
     return LabelledCloud(LabelledPoints.from_depth(views(), voxel), truth.categories)
 

@@ -149,4 +149,7 @@ class Frame:
         return sensor.K.double().cpu().numpy(), self.distortion, sensor.width, sensor.height, self.max_fov
 
     def _rectification(self) -> Rectification | None:
-        return rectification(*self._lens())
+        try:
+            return rectification(*self._lens())
+        except InputError as error:
+            raise error.inside(self.image_path) from error

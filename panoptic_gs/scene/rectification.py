@@ -131,6 +131,13 @@ def _target(
     photo = Rectangle(-cx / fx, -cy / fy, (width - cx) / fx, (height - cy) / fy)
     seen = largest_rectangle(lens, photo, max_fov)
     wide, high = fx * (seen.right - seen.left), fy * (seen.bottom - seen.top)
+    if not (0 < wide < math.inf and 0 < high < math.inf):
+        raise InputError(
+            "intrinsics",
+            f"focal lengths of {fx:g} and {fy:g} pixels and a centre of ({cx:g}, {cy:g}) at {width}×{height} pixels",
+            "a camera that sees something",
+            "Check the units: all are pixels of this size.",
+        )
     new_width, new_height = width, height
     if not 1 / _SAME_SHAPE < wide * height / (high * width) < _SAME_SHAPE:
         scale = min(1.0, math.sqrt(width * height / (wide * high)))

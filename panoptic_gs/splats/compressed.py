@@ -32,7 +32,9 @@ def unpack(path: Path | str, elements: PlyData, rows: np.ndarray | None) -> dict
     chunks = elements["chunk"].data if "chunk" in elements else None
     ends = [f"{end}_{part}{axis}" for end in ("min", "max") for part in ("", "scale_") for axis in _AXES]
     known = () if chunks is None else chunks.dtype.names or ()
-    missing = [name for name in ends if name not in known]
+    of_colors = [f"{end}_{channel}" for end in ("min", "max") for channel in _CHANNELS]
+    ranged = any(name in known for name in of_colors)  # older files have none
+    missing = [name for name in (ends + of_colors if ranged else ends) if name not in known]
     missing += [name for name in PACKED if name not in (vertices.dtype.names or ())]
     if chunks is None or missing or len(chunks) * CHUNK < len(vertices):
         found = f"no {', '.join(missing)}" if missing else f"{0 if chunks is None else len(chunks)} chunks"
@@ -57,7 +59,7 @@ def unpack(path: Path | str, elements: PlyData, rows: np.ndarray | None) -> dict
     columns |= {f"rot_{i}": values for i, values in enumerate(_rotation(words["packed_rotation"]))}
     *colors, opacity = (_share(words["packed_color"], shift, 8) for shift in (24, 16, 8, 0))
     for number, (channel, share) in enumerate(zip(_CHANNELS, colors)):
-        value = between(f"min_{channel}", f"max_{channel}", share) if f"min_{channel}" in known else share
+        value = between(f"min_{channel}", f"max_{channel}", share) if ranged else share
         columns[f"f_dc_{number}"] = (value - 0.5) / SH_C0
     with np.errstate(divide="ignore"):
         columns["opacity"] = np.log(opacity) - np.log1p(-opacity)  # infinite where 0 or 255

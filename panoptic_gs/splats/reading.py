@@ -89,7 +89,11 @@ def read_splats(path: Path | str, rows: Tensor | None = None, *, strict: bool = 
         path, columns, (means, quats, scales, opacities[:, None], sh.reshape(len(sh), 3 * sh.shape[1])), notes, strict
     )
     index = np.flatnonzero(kept)
-    splats = Splats(*(torch.from_numpy(np.ascontiguousarray(v[index])) for v in (means, quats, scales, opacities, sh)))
+    used = [torch.from_numpy(np.ascontiguousarray(v[index])) for v in (means, quats, scales, opacities, sh)]
+    try:
+        splats = Splats(*used)
+    except InputError as error:
+        raise error.inside(path) from error
     row = index if chosen is None else chosen[index]
     return SplatFile(
         splats,

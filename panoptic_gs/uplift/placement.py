@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json
 from panoptic_gs.label_maps import resize_nearest
 from panoptic_gs.rasterize import rasterization
+from panoptic_gs.records import Array, read_record
 from panoptic_gs.scene import Frame, Scene
 from panoptic_gs.splats import Splats
 from panoptic_gs.splats.gaussians import RasterizeMode, similarity_parts
@@ -180,6 +181,20 @@ def _transforms_file(source: Path, frame: Path | None) -> Path | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """What nerfstudio says of a training's frame."""
+
+    transform: Annotated[np.ndarray, Array(None, 4)]
+    scale: float
+
+
+@dataclass(frozen=True)
+class _Applied:
+    applied_transform: Annotated[np.ndarray, Array(None, 4)] | None = None
+    applied_scale: float = 1.0
+
+
 def similarities(file: Path, root: Path) -> list[Tensor]:
     """The similarities ``[4, 4]`` from nerfstudio's training frame to a scene folder's that may be meant; without those
     that move nothing.
@@ -195,20 +210,23 @@ def similarities(file: Path, root: Path) -> list[Tensor]:
         InputError: it is missing or malformed.
     """
     expected = "nerfstudio's transform (3×4) and scale"
-    document = read_json(file)
+    moved = read_record(file, _Moved, mend="Train again.")
+    if moved.transform.shape[0] not in (3, 4):
+        raise InputError(file, f"a transform of shape {list(moved.transform.shape)}", expected, "Train again.")
+    forward = torch.eye(4, dtype=torch.float64)
+    forward[:3] = moved.scale * torch.from_numpy(moved.transform[:3])
     try:
-        forward = torch.eye(4, dtype=torch.float64)
-        forward[:3] = torch.tensor(document["transform"], dtype=torch.float64)[:3]
-        forward[:3] *= float(document["scale"])
         backward = torch.linalg.inv(forward)
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise InputError(file, f"a missing or malformed field ({error})", expected, "Train again.") from error
+    except RuntimeError as error:
+        raise InputError(file, "a transform that has no inverse", expected, "Train again.") from error
     transforms = root / "transforms.json"
-    scene = read_json(transforms) if transforms.is_file() else {}
+    scene = read_record(transforms, _Applied) if transforms.is_file() else _Applied()
     applied = torch.eye(4, dtype=torch.float64)
-    if isinstance(scene, dict) and scene.get("applied_transform") is not None:
-        applied[:3] = torch.tensor(scene["applied_transform"], dtype=torch.float64)[:3]
-        applied[:3] *= float(scene.get("applied_scale", 1.0))
+    if scene.applied_transform is not None:
+        if scene.applied_transform.shape[0] not in (3, 4):
+            raise InputError(transforms, f"an applied_transform of {len(scene.applied_transform)} rows", "3×4 or 4×4",
+                             "Run ns-process-data again.")  # fmt: skip
+        applied[:3] = scene.applied_scale * torch.from_numpy(scene.applied_transform[:3])
     result: list[Tensor] = []
     for move in (applied @ backward, backward):
         try:

@@ -6,17 +6,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from panoptic_gs.associate.masks import OBJECT
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 from panoptic_gs.panoptic import Category
+from panoptic_gs.records import Key, Name, Range, parse_record
 
 NAMES = ("segments.json", "classes.json", "labels.json")
 """Where a class table is looked for, beside the maps."""
-_CLASS_NAME = ("category", "class", "class_name", "coco_class", "label", "name")
-_CLASS_ID = ("category_id", "class_id")
+_Id = Annotated[int, Range(0, (1 << 31) - 1)]
+_Word = Name | int | None
+_MEND = "Write it in one of these forms, or take it away: then every mask is a thing of class 'object'."
+
+
+@dataclass(frozen=True)
+class _Class:
+    """What an entry says of the class: the first name that is there, the first number that is there."""
+
+    category: _Word = None
+    class_: Annotated[_Word, Key("class")] = None
+    class_name: _Word = None
+    coco_class: _Word = None
+    label: _Word = None
+    name: _Word = None
+    category_id: _Id | None = None
+    class_id: _Id | None = None
+    isthing: bool = True
+
+    @property
+    def meaning(self) -> tuple[str, int | None, bool]:
+        """Name, number and kind."""
+        numbers, names = (self.category_id, self.class_id), (
+            self.category, self.class_, self.class_name, self.coco_class, self.label, self.name,
+        )  # fmt: skip
+        number = next((number for number in numbers if number is not None), None)
+        name = next((str(name) for name in names if name is not None), None)
+        if name is None and number is None:
+            return OBJECT.name, None, True
+        return name if name is not None else f"class {number}", number, self.isthing
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry(_Class):
+    id: Annotated[int, Range(0, 1 << 62)]
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,51 +111,23 @@ def read_class_table(folder: Path) -> ClassTable:
 
 
 def _parse(file: Path, document: Any) -> ClassTable:
-    try:
-        if not isinstance(document, dict) or not document:
-            raise TypeError("no table")
-        names: dict[tuple[str, int | None, bool], None] = {}
-        if all(isinstance(value, list) for value in document.values()):
-            parsed = {
-                str(stem): {int(entry["id"]): (_class_of(entry), entry.get("score")) for entry in entries}
-                for stem, entries in document.items()
-            }
-            for entries in parsed.values():
-                names |= dict.fromkeys(meaning for meaning, _ in entries.values())
-            categories, number = _numbered(names)
-            return ClassTable(
-                categories,
-                {
-                    stem: {
-                        i: (number[meaning], None if score is None else float(score))
-                        for i, (meaning, score) in entries.items()
-                    }
-                    for stem, entries in parsed.items()
-                },
-                source=file,
-            )
-        meanings = {
-            int(key): _class_of(value) if isinstance(value, dict) else (str(value), None, True)
-            for key, value in document.items()
+    if not isinstance(document, dict) or not document:
+        raise InputError(file, "no class table", '{"photo": [{"id": 1, "class": "chair"}]} or {"1": "chair"}', _MEND)
+    if all(isinstance(value, list) for value in document.values()):
+        read = parse_record(document, dict[str, tuple[_Entry, ...]], file, mend=_MEND)
+        categories, number = _numbered({entry.meaning: None for entries in read.values() for entry in entries})
+        entries = {
+            stem: {entry.id: (number[entry.meaning], entry.score) for entry in listed} for stem, listed in read.items()
         }
-        categories, number = _numbered(dict.fromkeys(meanings.values()))
-        return ClassTable(categories, everywhere={i: number[m] for i, m in meanings.items()}, source=file)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            file,
-            f"no class table ({type(error).__name__}: {error})",
-            '{"photo": [{"id": 1, "class": "chair"}]} or {"1": "chair"}',
-            "Write it in one of these forms, or take it away: then every mask is a thing of class 'object'.",
-        ) from error
-
-
-def _class_of(entry: Mapping[str, Any]) -> tuple[str, int | None, bool]:
-    """Name, number and kind of an entry's class."""
-    number = next((int(entry[key]) for key in _CLASS_ID if entry.get(key) is not None), None)
-    name = next((str(entry[key]) for key in _CLASS_NAME if entry.get(key) is not None), None)
-    if name is None and number is None:
-        return OBJECT.name, None, True
-    return name if name is not None else f"class {number}", number, bool(entry.get("isthing", True))
+        return ClassTable(categories, entries, source=file)
+    table = parse_record(document, dict[str, _Word | _Class], file, mend=_MEND)
+    meanings: dict[int, tuple[str, int | None, bool]] = {}
+    for key, value in table.items():
+        if not (key.isascii() and key.isdigit() and len(key) < 19):
+            raise InputError(file, f"'{key[:80]}'", 'no class table: ids of the maps, as in {"1": "chair"}', _MEND)
+        meanings[int(key)] = value.meaning if isinstance(value, _Class) else (str(value), None, True)
+    categories, number = _numbered(dict.fromkeys(meanings.values()))
+    return ClassTable(categories, everywhere={i: number[m] for i, m in meanings.items()}, source=file)
 
 
 def _numbered(

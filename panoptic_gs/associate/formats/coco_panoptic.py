@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -14,6 +15,27 @@ from panoptic_gs.associate.masks import ImageMasks, ViewMasks, require_size
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size, read_image
 from panoptic_gs.panoptic import category_from_json, decode_ids
+from panoptic_gs.records import Length, Range, parse_record
+
+
+@dataclass(frozen=True)
+class _Info:
+    id: Annotated[int, Range(0, (1 << 24) - 1)]
+    category_id: int
+    score: float | None = None
+    iscrowd: bool = False
+
+
+@dataclass(frozen=True)
+class _Map:
+    file_name: Annotated[str, Length(1, 1000)]
+    segments_info: tuple[_Info, ...]
+
+
+@dataclass(frozen=True)
+class _Document:
+    categories: tuple[Any, ...]
+    annotations: tuple[_Map, ...]
 
 
 def read_coco_panoptic(file: Path, document: Mapping[str, Any], photos: Sizes) -> ImageMasks:
@@ -24,23 +46,18 @@ def read_coco_panoptic(file: Path, document: Mapping[str, Any], photos: Sizes) -
     Raises:
         InputError: malformed, a map that is missing or of no photo, an id or a class without an entry.
     """
-    try:
-        categories = tuple(category_from_json(entry, file) for entry in document["categories"])
-        segments = {
-            str(entry["file_name"]): {
-                int(info["id"]): (int(info["category_id"]), info.get("score"), bool(info.get("iscrowd")))
-                for info in entry["segments_info"]
-            }
-            for entry in document["annotations"]
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            file,
-            f"a missing or malformed field ({error})",
-            "the COCO panoptic format",
-            "It needs categories (id, name, isthing) and annotations (file_name, segments_info with id and "
-            "category_id).",
-        ) from error
+    read = parse_record(
+        document,
+        _Document,
+        file,
+        mend="The COCO panoptic format has categories (id, name, isthing) and annotations (file_name, segments_info "
+        "with id and category_id).",
+    )
+    categories = tuple(category_from_json(entry, file) for entry in read.categories)
+    segments = {
+        entry.file_name: {info.id: (info.category_id, info.score, info.iscrowd) for info in entry.segments_info}
+        for entry in read.annotations
+    }
     known = {category.id for category in categories}
     for name, infos in segments.items():
         for segment, (category, _, _) in infos.items():

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import csv
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -17,6 +19,10 @@ from panoptic_gs.associate.masks import OBJECT, ImageMasks, ViewMasks, require_s
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size, read_image, read_json
 from panoptic_gs.panoptic import Category, category_from_json
+from panoptic_gs.records import Length, Name, Range, parse_record
+
+_Id = Annotated[int, Range(-(1 << 62), 1 << 62)]
+_MOST_BYTES = 1 << 31  # of the arrays of one photo; masks compress a thousandfold, so the file's size bounds nothing
 
 
 def read_binary_folders(folder: Path, photos: Sizes) -> ImageMasks:
@@ -39,7 +45,7 @@ def read_binary_folders(folder: Path, photos: Sizes) -> ImageMasks:
         return ViewMasks.from_masks(
             (_binary(path, (height, width)) for path in files),
             (height, width),
-            ids=[int(path.stem) if path.stem.isdigit() else k for k, path in enumerate(files, 1)],
+            ids=[int(path.stem) if _is_number(path.stem) else k for k, path in enumerate(files, 1)],
             scores=[scores.get(path.stem, np.nan) for path in files],
         )
 
@@ -87,27 +93,59 @@ def read_sam_folder(folder: Path, photos: Sizes) -> ImageMasks:
     return ImageMasks((OBJECT,), readers, str(folder), "SAM's automatic masks")
 
 
+@dataclass(frozen=True)
+class _Mask:
+    """A mask as SAM and COCO describe it."""
+
+    segmentation: Any
+    id: _Id | None = None
+    image_id: _Id | Name | None = None
+    category_id: _Id | None = None
+    iscrowd: bool = False
+    predicted_iou: float | None = None
+    score: float | None = None
+
+    @property
+    def confidence(self) -> float:
+        """What the network says of it, NaN where it says nothing."""
+        said = self.predicted_iou if self.predicted_iou is not None else self.score
+        return math.nan if said is None else said
+
+
+@dataclass(frozen=True)
+class _Photo:
+    id: _Id | Name
+    file_name: Annotated[str, Length(1, 1000)]
+
+
+@dataclass(frozen=True)
+class _Instances:
+    images: tuple[_Photo, ...]
+    annotations: tuple[_Mask, ...]
+    categories: tuple[Any, ...] = ()
+
+
 def read_coco_instances(file: Path, document: Mapping[str, Any], photos: Sizes) -> ImageMasks:
     """Masks of one JSON for all photos: COCO instances with RLE masks, ``images``, ``annotations``, ``categories``.
 
     Raises:
         InputError: malformed, a photo that the scene has not, polygons instead of masks.
     """
-    try:
-        images = {int(image["id"]): str(image["file_name"]) for image in document["images"]}
-        annotations: dict[str, list[Mapping[str, Any]]] = {name: [] for name in images.values()}
-        for entry in document["annotations"]:
-            if not entry.get("iscrowd"):
-                annotations[images[int(entry["image_id"])]].append(entry)
-        listed = [{"isthing": 1, **entry} for entry in document.get("categories", [])]
-        categories = tuple(category_from_json(entry, file) for entry in listed) or (OBJECT,)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            file,
-            f"a missing or malformed field ({error})",
-            "COCO instances: images (id, file_name) and annotations (image_id, segmentation, category_id)",
-            "Export the annotations again.",
-        ) from error
+    read = parse_record(document, _Instances, file, mend="Export the annotations again.")
+    images = {photo.id: photo.file_name for photo in read.images}
+    annotations: dict[str, list[_Mask]] = {name: [] for name in images.values()}
+    for number, mask in enumerate(read.annotations):
+        if mask.image_id not in images:
+            raise InputError(
+                file,
+                f"annotations[{number}] of image id {mask.image_id!r}",
+                "an id that images lists",
+                "List it there.",
+            )
+        if not mask.iscrowd:
+            annotations[images[mask.image_id]].append(mask)
+    listed = [{"isthing": 1, **entry} if isinstance(entry, dict) else entry for entry in read.categories]
+    categories = tuple(category_from_json(entry, file) for entry in listed) or (OBJECT,)
     known = {category.id: category.id for category in categories}
     readers = {
         stem: lambda stem=stem, name=name: _rle_masks(file, annotations[name], photos[stem], known)
@@ -116,7 +154,7 @@ def read_coco_instances(file: Path, document: Mapping[str, Any], photos: Sizes) 
     return ImageMasks(categories, readers, str(file), "COCO instances")
 
 
-def _listed(document: Any, path: Path) -> Sequence[Mapping[str, Any]]:
+def _listed(document: Any, path: Path) -> Sequence[_Mask]:
     entries = document.get("annotations") if isinstance(document, dict) else document
     if not isinstance(entries, list) or not all(isinstance(e, dict) and "segmentation" in e for e in entries):
         raise InputError(
@@ -125,15 +163,13 @@ def _listed(document: Any, path: Path) -> Sequence[Mapping[str, Any]]:
             'SAM\'s automatic masks: [{"segmentation": {"size", "counts"}, "predicted_iou", …}, …]',
             "Save them with output_mode='coco_rle' (amg.py --convert-to-rle).",
         )
-    return entries
+    return parse_record(entries, tuple[_Mask, ...], path, mend="Write the masks again.")
 
 
-def _rle_masks(
-    path: Path, entries: Sequence[Mapping[str, Any]], photo: tuple[int, int], known: Mapping[int, int]
-) -> ViewMasks:
+def _rle_masks(path: Path, entries: Sequence[_Mask], photo: tuple[int, int], known: Mapping[int, int]) -> ViewMasks:
     size = (0, 0)
     for number, entry in enumerate(entries):
-        segmentation = entry["segmentation"]
+        segmentation = entry.segmentation
         if not isinstance(segmentation, dict):
             raise InputError(
                 f"{path}, mask {number}",
@@ -141,23 +177,23 @@ def _rle_masks(
                 "a run-length encoded mask",
                 "Encode it with pycocotools.mask.frPyObjects and merge.",
             )
-        size = size_of(segmentation)
+        size = size_of(segmentation, f"{path}, mask {number}")
         require_size(f"{path}, mask {number}", size, photo)
     size = size if entries else photo
     categories = None
     if known:
-        categories = [int(entry.get("category_id", -1)) for entry in entries]
+        categories = [-1 if entry.category_id is None else entry.category_id for entry in entries]
         for number, category in enumerate(categories):
             if category not in known:
                 raise InputError(
                     f"{path}, mask {number}", f"category id {category}", "an id that categories lists", "Add it there."
                 )
     return ViewMasks.from_masks(
-        (_of_size(decode_rle(e["segmentation"], f"{path}, mask {k}"), size, path, k) for k, e in enumerate(entries)),
+        (_of_size(decode_rle(e.segmentation, f"{path}, mask {k}"), size, path, k) for k, e in enumerate(entries)),
         (size[1], size[0]),
-        ids=[int(entry.get("id", number)) for number, entry in enumerate(entries, 1)],
+        ids=[number if entry.id is None else entry.id for number, entry in enumerate(entries, 1)],
         category_ids=categories,
-        scores=[float(entry.get("predicted_iou", entry.get("score", np.nan))) for entry in entries],
+        scores=[entry.confidence for entry in entries],
     )
 
 
@@ -176,6 +212,10 @@ def _images(folder: Path) -> list[Path]:
     """Images of a folder, 2 before 10."""
     files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGES]
     return sorted(files, key=lambda path: (len(path.stem), path.stem))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _binary(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -209,23 +249,40 @@ def _stack(path: Path) -> tuple[np.ndarray, list[float] | None, list[str] | None
     expected = "masks [M, H, W] boolean, and optional scores [M] and classes [M]"
     mend = "Write it with numpy.savez_compressed(path, masks=masks, scores=scores, classes=classes)."
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_BYTES:
+            raise InputError(path, f"{size:,} bytes of arrays", f"at most {_MOST_BYTES:,}", "Write fewer masks.")
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise InputError(path, f"a file that cannot be read ({error})", expected, mend) from error
+    except InputError:
+        raise
+    except Exception as error:  # what zipfile, zlib and NumPy's header raise at damaged files is no short list
+        reason = str(error)[:200] or type(error).__name__
+        raise InputError(path, f"a file that cannot be read ({reason})", expected, mend) from error
+    found = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
     masks = found.get("masks")
     if masks is None:
         stacks = [array for array in found.values() if array.ndim == 3]
         masks = stacks[0] if len(stacks) == 1 else None
-    if masks is None or masks.ndim != 3 or (masks.dtype != bool and not np.isin(np.unique(masks), [0, 1]).all()):
+    if (
+        masks is None
+        or masks.ndim != 3
+        or masks.dtype.kind not in "biuf"
+        or (masks.dtype != bool and not np.isin(np.unique(masks), [0, 1]).all())
+    ):
         shapes = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in found.items())
         raise InputError(path, shapes or "no arrays", expected, mend)
     scores, classes = found.get("scores"), found.get("classes", found.get("labels"))
     for name, array in (("scores", scores), ("classes", classes)):
         if array is not None and array.shape != (len(masks),):
             raise InputError(path, f"{name} {list(array.shape)} for {len(masks)} masks", expected, mend)
+    if scores is not None and scores.dtype.kind not in "biuf":
+        raise InputError(path, f"scores of {scores.dtype}", expected, mend)
     if classes is not None and classes.dtype.kind in "iu":
         labels = found.get("names")
+        if labels is not None and labels.ndim != 1:
+            raise InputError(path, f"names {list(labels.shape)}", "names [C]", mend)
         classes = [str(labels[c]) if labels is not None and 0 <= c < len(labels) else f"class {c}" for c in classes]
     return (
         masks.astype(bool),
