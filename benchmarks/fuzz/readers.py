@@ -133,8 +133,9 @@ def _make_panoptic(root: Path) -> None:
 
 def _read_panoptic(root: Path) -> None:
     scene = PanopticScene.load(root)
-    for stem in scene.stems:
-        scene.category_map(stem)
+    category_of = scene.category_of()
+    for ids in scene.maps.values():
+        category_of[ids]
 
 
 def _make_confidence(root: Path) -> None:
