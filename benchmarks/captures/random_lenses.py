@@ -62,7 +62,7 @@ def most_outside(lens: Distortion, photo: Rectangle, kept: Rectangle) -> float:
 def _around_the_axis(lens: Distortion, photo: Rectangle, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     u, v = lens.distort(*np.meshgrid(x, y))
     inside = (u >= photo.left) & (u <= photo.right) & (v >= photo.top) & (v <= photo.bottom)
-    parts, _ = ndimage.label(inside)
+    parts, _ = ndimage.label(inside)  # pyright: ignore (scipy has no types)
     return parts == parts[np.abs(y).argmin(), np.abs(x).argmin()]
 
 

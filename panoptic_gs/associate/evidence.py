@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# scipy has no types: what is inferred of its sparse matrices is wrong.
+# pyright: reportOptionalSubscript=false, reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 """What each mask of each view saw: blending weights of Gaussians × masks, collected view by view."""
 
 from __future__ import annotations

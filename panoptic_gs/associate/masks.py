@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# scipy has no types: what is inferred of its sparse matrices is wrong.
+# pyright: reportOptionalSubscript=false, reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 """Masks that are numbered image by image: those of one photo, which may overlap, and those of a whole scene."""
 
 from __future__ import annotations

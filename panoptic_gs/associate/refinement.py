@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# scipy has no types: what is inferred of its sparse matrices is wrong.
+# pyright: reportOptionalSubscript=false, reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 """Masks assigned to the objects that the other views render in their place."""
 
 from __future__ import annotations

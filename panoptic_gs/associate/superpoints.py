@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# scipy has no types: what is inferred of its sparse matrices is wrong.
+# pyright: reportOptionalSubscript=false, reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 """Gaussians grouped into patches that most views put under one mask."""
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _on_masks(ids: np.ndarray, frame: Frame, shape: tuple[int, ...]) -> np.ndarr
     flat[origin.ravel()] = ids.ravel()
     on_masks = flat[1:].reshape(height, width)
     nearest = ndimage.distance_transform_edt(on_masks < 0, return_distances=False, return_indices=True)
-    return on_masks[tuple(nearest)]
+    return on_masks[tuple(nearest)]  # pyright: ignore[reportArgumentType, reportOptionalIterable]
 
 
 def _save(

@@ -73,4 +73,6 @@ def _reason(old: int, is_new: bool, mask: np.ndarray) -> Reason:
     if is_new:
         return "object swallowed"
     padded = np.pad(mask, 1)
-    return "outline moved" if ndimage.distance_transform_edt(padded).max() <= OUTLINE else "part relabelled"
+    return (
+        "outline moved" if np.max(np.asarray(ndimage.distance_transform_edt(padded))) <= OUTLINE else "part relabelled"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
@@ -115,7 +115,7 @@ def diffuse(values: Tensor, graph: SparseMatrix, steps: int = 10, keep: float = 
 def _pairs(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each pair of neighbours once, the smaller index first, ``[E]`` and ``[E]``, and each point's reach ``[N]``."""
     # One more than asked for, as a point is its own nearest; among points in one place, it may be none of them.
-    distance, near = cKDTree(points).query(points, neighbours + 1)
+    distance, near = KDTree(points).query(points, neighbours + 1)
     here = np.arange(len(points))[:, None]
     own = near == here
     own[~own.any(1), -1] = True

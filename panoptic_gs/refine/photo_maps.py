@@ -40,7 +40,7 @@ def on_photo(
     missing.ravel()[sampled] = False
     # Samples lie no further apart than the photo's pixels for one of the ideal camera's, and those at a lens's edge.
     reach = 2 * max(1.0, old.shape[0] / before.shape[0], old.shape[1] / before.shape[1])
-    distance, nearest = ndimage.distance_transform_edt(missing, return_indices=True)
+    distance, nearest = ndimage.distance_transform_edt(missing, return_indices=True)  # pyright: ignore (no types)
     y, x = nearest
     # Beyond the outermost samples lies what the ideal camera does not see.
     between = ndimage.binary_closing(np.pad(~missing, 3 * int(reach)), iterations=int(reach))

@@ -27,7 +27,7 @@ def stem_of(name: str, photos: Sizes) -> str | None:
     return stem
 
 
-def by_photo(source: object, names: Iterable[str], photos: Sizes) -> dict[str, str]:
+def by_photo(source: Path | str, names: Iterable[str], photos: Sizes) -> dict[str, str]:
     """Image stem → name of its file of masks.
 
     Raises:

@@ -25,7 +25,7 @@ def family_of(checkpoint: str) -> str:
     Raises:
         InputError: it cannot be had, or is of no family that finds masks.
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig  # pyright: ignore[reportMissingImports]
 
     with readable(checkpoint):
         kind = AutoConfig.from_pretrained(checkpoint).model_type
@@ -82,7 +82,7 @@ def loaded(kind: Any, checkpoint: str, device: str, **options: Any) -> Any:
     Raises:
         InputError: it cannot be read, or lacks weights.
     """
-    from transformers.utils import logging
+    from transformers.utils import logging  # pyright: ignore[reportMissingImports]
 
     logging.disable_progress_bar()
     with readable(checkpoint):
@@ -98,7 +98,7 @@ def loaded(kind: Any, checkpoint: str, device: str, **options: Any) -> Any:
 
 def _cached(repository: str) -> bool:
     try:
-        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub import try_to_load_from_cache  # pyright: ignore[reportMissingImports]
     except ImportError:
         return False
     return any(

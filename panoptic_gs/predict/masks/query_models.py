@@ -40,7 +40,7 @@ class QueryModel:
     """
 
     def __init__(self, family: str, options: MaskOptions) -> None:
-        from transformers import AutoImageProcessor, AutoModelForUniversalSegmentation, AutoProcessor
+        from transformers import AutoImageProcessor, AutoModelForUniversalSegmentation, AutoProcessor  # pyright: ignore[reportMissingImports]
 
         self.checkpoint = announced(MASKS[family], options.checkpoint, CHECKPOINTS[family], options.say)
         self.device = options.device
