@@ -116,6 +116,7 @@ def _pairs(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray,
     """Each pair of neighbours once, the smaller index first, ``[E]`` and ``[E]``, and each point's reach ``[N]``."""
     # One more than asked for, as a point is its own nearest; among points in one place, it may be none of them.
     distance, near = KDTree(points).query(points, neighbours + 1)
+    distance, near = np.asarray(distance), np.asarray(near)
     here = np.arange(len(points))[:, None]
     own = near == here
     own[~own.any(1), -1] = True
