@@ -71,7 +71,7 @@ def test_the_layouts_own_truth_scores_1(scene: Path, tmp_path: Path) -> None:
         semantics[25:, 25:40], instance[25:, 25:40] = chair, 300
         Image.fromarray(semantics).save(scene / "rs_semantics" / f"{stem}.png")
         Image.fromarray(instance).save(scene / "rs_instance" / f"{stem}.png")
-        own[stem] = np.where(instance > 0, semantics * 1000 + instance, semantics).astype(np.int32)
+        own[stem] = np.where(instance > 0, semantics.astype(np.int32) * 1000 + instance, semantics)
     prepare_scene(PanopticLiftingScene.open(scene), tmp_path / "scene")
     truth = Scene.load(tmp_path / "scene").load_panoptic("panoptic_gt")
     segments = [

@@ -93,10 +93,11 @@ class QueryModel:
 
 
 def input_of(processor: Any, width: int, height: int) -> tuple[tuple[int, int], np.ndarray]:
-    """How an image processor lays a photo into the network's input, found by giving it a photo of known ramps.
+    """How an image processor lays a photo into the network's input, found by giving it a photo of known slopes.
 
     Whatever it does (resize, pad, crop), and however a version of the library does it, each axis is a scale and a
-    shift: two straight lines are fitted to what came out.
+    shift. The photo has a bright band across either axis; where the middles of its two slopes come out tells both.
+    Slopes, and no steps, because some resize by picking pixels; bytes, because some go through images of 8 bits.
 
     Args:
         processor: of transformers; called without rescaling and normalising.
@@ -105,11 +106,10 @@ def input_of(processor: Any, width: int, height: int) -> tuple[tuple[int, int], 
     Returns:
         Width and height of the input, and ``[3, 3]`` float64 from its pixels to the photo's.
     """
-    ramps = np.ones((height, width, 3), np.float32)
-    ramps[..., 0] += np.arange(width, dtype=np.float32) / width
-    ramps[..., 1] += np.arange(height, dtype=np.float32)[:, None] / height
+    photo = np.ones((height, width, 3), np.float32)
+    photo[..., 0], photo[..., 1] = _band(width), _band(height)[:, None]
     found = processor(
-        ramps, do_rescale=False, do_normalize=False, do_convert_rgb=False, input_data_format="channels_last",
+        photo, do_rescale=False, do_normalize=False, do_convert_rgb=False, input_data_format="channels_last",
         return_tensors="pt",
     )["pixel_values"]  # fmt: skip
     shown = np.asarray(found.reshape(-1, *found.shape[-3:])[0], np.float64)
@@ -117,12 +117,33 @@ def input_of(processor: Any, width: int, height: int) -> tuple[tuple[int, int], 
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     to_original = np.eye(3)
     for axis, (places, across, side) in enumerate(((columns, rows, width), (rows, columns, height))):
-        middle = across[len(across) // 2]
-        values = (shown[0, middle, places] if axis == 0 else shown[1, places, middle]) - 1
-        trimmed = slice(len(places) // 8, len(places) - len(places) // 8)  # filters bend the ramp at the border
-        slope, offset = np.polyfit(places[trimmed] + 0.5, values[trimmed] * side + 0.5, 1)
-        to_original[axis, axis], to_original[axis, 2] = slope, offset
+        line = shown[0, across[len(across) // 2]] if axis == 0 else shown[1, :, across[len(across) // 2]]
+        first, last = _slopes(line, places)
+        scale = side * (_BAND[1] - _BAND[0]) / (last - first)
+        to_original[axis, axis], to_original[axis, 2] = scale, side * _BAND[0] - scale * first
     return (shown.shape[2], shown.shape[1]), to_original
+
+
+_BAND = (3 / 8, 5 / 8)  # the middles of the slopes; a processor that crops keeps the middle
+_SLOPE = 1 / 16  # half of a slope's length
+
+
+def _band(side: int) -> np.ndarray:  # [side]
+    """0.25 outside, 0.75 in the middle: filters overshoot, and bytes end at 0 and 1."""
+    place = (np.arange(side) + 0.5) / side
+    height = np.clip((_BAND[1] - _BAND[0]) / 2 / (2 * _SLOPE) + 0.5 - np.abs(place - 0.5) / (2 * _SLOPE), 0, 1)
+    # A quarter above a whole byte, so that neither cutting nor rounding moves it to another.
+    return ((64 + np.round(128 * height) + 0.25) / 255).astype(np.float32)
+
+
+def _slopes(line: np.ndarray, places: np.ndarray) -> tuple[float, float]:
+    """Where the band begins and ends on a line of the input, in pixels: sums of what is bright on either side."""
+    dark = line[places[len(places) // 16]]
+    middle = places[len(places) // 2]
+    bright = (line - dark) / (line[middle] - dark)
+    left, right = places[places < middle], places[places >= middle]
+    left, right = left[len(left) // 16 :], right[: len(right) - len(right) // 16]  # filters bend lines at the border
+    return middle - float(bright[left].sum()), middle + float(bright[right].sum())
 
 
 def _certain(logits: Tensor) -> Tensor:
