@@ -26,7 +26,10 @@ def cast(mesh: TriangleMesh, camera: Camera, near: float) -> tuple[np.ndarray, n
     local = mesh.vertices.astype(np.float64) @ viewmat[:3, :3].T + viewmat[:3, 3]
     a, b, c = local[mesh.faces].transpose(1, 0, 2)
     columns, rows = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
-    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 1, 3) @ np.linalg.inv(camera.K.double().numpy()).T
+    rays = (
+        np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 1, 3)
+        @ np.linalg.inv(camera.K.double().numpy()).T
+    )
     p = np.cross(rays, c - a)
     determinant = (p * (b - a)).sum(-1)
     u = -(p * a).sum(-1) / determinant
