@@ -149,7 +149,7 @@ class Verdict(NamedTuple):
         if self.patches >= BODY:
             if self.contact < CONTACT and not self.alone_one_class:
                 return True
-            if self.views <= SCANT * self.most and self.joined < 0.7 * self.views:
+            if self.views <= SCANT * self.most and (not self.views or self.joined < 0.7 * self.views):
                 return True
             one_body = self.alone_one_class and self.contact >= CROSS_SECTION
             if self.views > LEAST_VIEWS and self.together < TOGETHER and not (cut and one_body):

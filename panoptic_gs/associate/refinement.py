@@ -23,6 +23,8 @@ COVERED = 0.5
 FUSED_SHARE = 0.12
 """An object that fills a smaller share of a mask is not one of those that it is fused of."""
 
+VOID = 0.2
+"""A pixel under no mask says this share of what one under a mask says."""
 ROUNDS = 2
 """How often masks are assigned by the votes of the other views."""
 
@@ -44,6 +46,11 @@ class Assignment:
         return np.array([of[0] if len(of) == 1 else -1 for of in self.objects], np.int64)
 
 
+def _said(view: ViewEvidence) -> np.ndarray:
+    """How much a view says about each of its Gaussians ``[K]``."""
+    return (1 - VOID) * view.labelled + VOID * view.total
+
+
 class ObjectVotes:
     """The votes of all views for objects, from which the part of one view can be taken out.
 
@@ -55,10 +62,10 @@ class ObjectVotes:
 
     def __init__(self, views: Sequence[ViewEvidence], own: Sequence[sparse.csr_matrix], num_gaussians: int) -> None:
         self.views, self.own = views, own
-        self.labelled = np.zeros(num_gaussians)
+        self.said = np.zeros(num_gaussians)
         rows, columns, data = [], [], []
         for view, votes in zip(views, own):
-            self.labelled[view.gaussians] += view.labelled
+            self.said[view.gaussians] += _said(view)
             entries = votes.tocoo()
             rows.append(view.gaussians[entries.row])
             columns.append(entries.col)
@@ -69,10 +76,10 @@ class ObjectVotes:
         )
 
     def elsewhere(self, number: int) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """p_i(o) ``[K, O]``, object o's share in what the *other* views label, and which Gaussians they see at all."""
+        """p_i(o) ``[K, O]``, object o's share in what the *other* views say, and which Gaussians they see at all."""
         view = self.views[number]
-        left = self.labelled[view.gaussians] - view.labelled
-        seen = left > 1e-3 * np.maximum(view.labelled, 1e-6)
+        left = self.said[view.gaussians] - _said(view)
+        seen = left > 1e-3 * np.maximum(_said(view), 1e-6)
         weight = np.where(seen, 1 / np.where(seen, left, 1), 0).astype(np.float32)
         share = (self.votes[view.gaussians] - self.own[number]).multiply(weight[:, None]).tocsr()
         np.clip(share.data, 0, 1, out=share.data)
@@ -96,7 +103,7 @@ def assign(view: ViewEvidence, thing: np.ndarray, share: sparse.csr_matrix, seen
     mask = view.votes.T @ seen.astype(np.float32)
     shown = np.asarray(share.T @ view.labelled).ravel()
     contained = both / np.maximum(mask, 1e-9)[:, None]
-    covered = both / np.maximum(shown, 1e-9)[None]
+    covered = both / np.maximum(share.T @ view.total, 1e-9)[None]
     iou = both / np.maximum(mask[:, None] + shown[None] - both, 1e-9)
     objects: list[tuple[int, ...]] = []
     quality, overlap = np.zeros(len(thing)), np.zeros(len(thing))

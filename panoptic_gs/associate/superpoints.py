@@ -22,6 +22,9 @@ SMALL = 4.0
 """A patch that covers fewer is not divided further."""
 AGREEMENT = 0.9
 """A patch about which views agree less is divided while it is larger than :data:`SMALL`."""
+VOID = 0.1
+"""Void says this share of what masks say: networks miss objects, but what is mostly void where a mask overhangs it is not
+that mask's object."""
 MOST = 2000
 """Patches in all; a scene with more than this many of size :data:`SMALL` gets larger ones."""
 
@@ -32,11 +35,12 @@ class Sums:
 
     ``masks[s, m]`` is the weight under mask m; where k masks overlap each gets 1/√k, so that a region agrees with
     itself by 1 and with one that shares half of its masks by ½. ``labelled[s, n]`` is the weight in view n under any
-    mask, stuff included.
+    mask, stuff included; ``total[s, n]`` that of void pixels, too.
     """
 
     masks: sparse.csr_matrix  # [S, M]
     labelled: sparse.csr_matrix  # [S, V]
+    total: sparse.csr_matrix  # [S, V]
     view: np.ndarray  # [M], of each mask
     category: np.ndarray  # [M]
 
@@ -44,12 +48,19 @@ class Sums:
         """Sums over groups; rows of group −1 are left out."""
         rows = np.flatnonzero(group >= 0)
         table = sparse.csr_matrix((np.ones(len(rows), np.float32), (group[rows], rows)), (count, len(group)))
-        return Sums((table @ self.masks).tocsr(), (table @ self.labelled).tocsr(), self.view, self.category)
+        sums = ((table @ part).tocsr() for part in (self.masks, self.labelled, self.total))
+        return Sums(*sums, self.view, self.category)
 
     def shares(self) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """√weight times each mask's share ``[S, M]``, and √weight of each view ``[S, V]``."""
-        total = self.labelled.toarray()
-        root = np.sqrt(np.minimum(total, SATURATION))
+        """√weight times each mask's share ``[S, M]``, and √weight of each view ``[S, V]``.
+
+        With ``known`` = labelled / total, the weight of a view is ``known`` min(labelled, 8) + (1 − ``known``) times
+        :data:`VOID` min(total, 8).
+        """
+        labelled, total = self.labelled.toarray(), self.total.toarray()
+        known = np.divide(labelled, total, out=np.zeros_like(labelled), where=total > 0)
+        weight = known * np.minimum(labelled, SATURATION) + (1 - known) * VOID * np.minimum(total, SATURATION)
+        root = np.sqrt(weight)
         factor = np.divide(root, total, out=np.zeros_like(total), where=total > 0)
         entries = self.masks.tocoo()
         data = entries.data * factor[entries.row, self.view[entries.col]]
@@ -64,17 +75,18 @@ class Sums:
 
 def sums_of(views: list[ViewEvidence], things: list[np.ndarray], num_gaussians: int) -> Sums:
     """The sums of each Gaussian; only masks of things, ``things[n] [M] bool``, have columns of their own."""
-    masks, labelled, view, category = [], [], [], []
+    masks, labelled, total, view, category = [], [], [], [], []
     for number, (evidence, thing) in enumerate(zip(views, things)):
         votes = evidence.divided[:, np.flatnonzero(thing)]
         masks.append(_spread(votes, evidence.gaussians, num_gaussians))
-        column = sparse.csr_matrix(evidence.labelled[:, None])
-        labelled.append(_spread(column, evidence.gaussians, num_gaussians))
+        for columns, values in ((labelled, evidence.labelled), (total, evidence.total)):
+            columns.append(_spread(sparse.csr_matrix(values[:, None]), evidence.gaussians, num_gaussians))
         view.append(np.full(votes.shape[1], number))
         category.append(evidence.category_ids[thing])
     return Sums(
         sparse.hstack(masks, format="csr", dtype=np.float32),
         sparse.hstack(labelled, format="csr", dtype=np.float32),
+        sparse.hstack(total, format="csr", dtype=np.float32),
         np.concatenate(view),
         np.concatenate(category),
     )
@@ -99,7 +111,7 @@ def superpoints(means: np.ndarray, sums: Sums) -> np.ndarray:
     patch = np.full(len(means), -1)
     if not len(inside):
         return patch
-    rows = Sums(sums.masks[inside], sums.labelled[inside], sums.view, sums.category)
+    rows = Sums(sums.masks[inside], sums.labelled[inside], sums.total[inside], sums.view, sums.category)
     points = means[inside]
     size = labelled[inside] / np.maximum(np.diff(rows.labelled.indptr), 1)
     small = max(SMALL, float(size.sum()) / MOST)

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from ball_scenes import BALL, FLOOR, balls
+from scipy import ndimage
 
 from panoptic_gs import InputError, Splats
 from panoptic_gs.associate import MaskEvidence, ViewMasks, associate, associate_evidence
@@ -131,3 +132,30 @@ def test_objects_keep_their_names_when_masks_are_associated_again(scene):
     again = associate(scene.splats, scene.cameras, masks, CATEGORIES).named_after(renamed.labels, renamed.segments())
     assert again.objects == renamed.objects
     assert all((again.views[s].objects == renamed.views[s].objects).all() for s in scene.cameras)
+
+
+def test_a_mask_that_overhangs_an_object_without_a_mask_there_shows_its_own_object_alone():
+    """A network finds one of two balls in each view, and draws it too large: over the other one, which is void there."""
+    scene = balls([(0.0, 0.0), (0.8, 0.0)])
+    masks = {}
+    for number, (stem, true) in enumerate(scene.truth.items()):
+        label = 2 + number % 2
+        overhanging = ndimage.binary_dilation(true == label, iterations=3)
+        masks[stem] = ViewMasks.from_label_map(overhanging.astype(int), {1: BALL.id})
+    association = associate(scene.splats, scene.cameras, masks, CATEGORIES)
+    found = [association.views[stem].objects.tolist() for stem in scene.cameras]
+    assert found == [[1], [2]] * 6
+
+
+def test_objects_of_which_no_view_masks_both_are_two():
+    """The first half of the views sees one ball, the second half another, with a few stray pixels on the first."""
+    scene = balls([(0.0, 0.0), (1.5, 0.0)])
+    masks = {}
+    for number, (stem, true) in enumerate(scene.truth.items()):
+        mask = true == (2 if number < 6 else 3)
+        if number >= 6:
+            rows, columns = np.nonzero(true == 2)
+            mask[rows[:3], columns[:3]] = True
+        masks[stem] = ViewMasks.from_label_map(mask.astype(int), {1: BALL.id})
+    association = associate(scene.splats, scene.cameras, masks, CATEGORIES)
+    assert [association.views[stem].objects.tolist() for stem in scene.cameras] == [[1]] * 6 + [[2]] * 6
