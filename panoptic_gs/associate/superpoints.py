@@ -23,8 +23,8 @@ SMALL = 4.0
 AGREEMENT = 0.9
 """A patch about which views agree less is divided while it is larger than :data:`SMALL`."""
 VOID = 0.1
-"""Void says this share of what masks say: networks miss objects, but what is mostly void where a mask overhangs it is not
-that mask's object."""
+"""Void says this share of what masks say: networks miss objects, but what is mostly void where a mask overhangs it is
+not that mask's object."""
 MOST = 2000
 """Patches in all; a scene with more than this many of size :data:`SMALL` gets larger ones."""
 

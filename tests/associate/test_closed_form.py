@@ -135,7 +135,7 @@ def test_objects_keep_their_names_when_masks_are_associated_again(scene):
 
 
 def test_a_mask_that_overhangs_an_object_without_a_mask_there_shows_its_own_object_alone():
-    """A network finds one of two balls in each view, and draws it too large: over the other one, which is void there."""
+    """A network finds one of two balls in each view, and draws it too large, over the other one."""
     scene = balls([(0.0, 0.0), (0.8, 0.0)])
     masks = {}
     for number, (stem, true) in enumerate(scene.truth.items()):
