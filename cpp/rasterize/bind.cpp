@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -157,7 +158,8 @@ void bind(nb::module_& m) {
     m.def(
         "paint_gradient",
         [](const View& view, const PixelState& state, const Floats& colors,
-           const std::optional<ConstFloatArray>& background, const ConstFloatArray& v_image,
+           const std::optional<ConstFloatArray>& background,
+           const std::vector<std::pair<std::optional<ConstFloatArray>, int>>& v_images,
            const std::optional<ConstFloatArray>& v_alpha, int threads, FloatArray v_means2d,
            const std::optional<FloatArray>& v_means2d_abs, FloatArray v_conics, FloatArray v_opacities,
            const std::vector<FloatArray>& v_colors, const std::vector<bool>& accumulate) {
@@ -165,16 +167,18 @@ void bind(nb::module_& m) {
             std::vector<ColorGradient> v_sources;
             for (size_t i = 0; i < v_colors.size(); ++i)
                 v_sources.push_back({v_colors[i].data(), static_cast<int>(v_colors[i].shape(1)), accumulate[i]});
+            std::vector<ImageGradient> images;
+            for (const auto& [values, channels] : v_images) images.push_back({data_or_null(values), channels});
             GaussianGradients out{};
             out.means2d = v_means2d.data();
             out.means2d_abs = data_or_null(v_means2d_abs);
             out.conics = v_conics.data();
             out.opacities = v_opacities.data();
             nb::gil_scoped_release unlocked;
-            paint_gradient(view, sources, data_or_null(background), state, v_image.data(), data_or_null(v_alpha),
-                           threads, out, v_sources);
+            paint_gradient(view, sources, data_or_null(background), state, images, data_or_null(v_alpha), threads, out,
+                           v_sources);
         },
-        nb::arg("view"), nb::arg("state"), nb::arg("colors"), nb::arg("background").none(), nb::arg("v_image"),
+        nb::arg("view"), nb::arg("state"), nb::arg("colors"), nb::arg("background").none(), nb::arg("v_images"),
         nb::arg("v_alpha").none(), nb::arg("threads"), nb::arg("v_means2d"), nb::arg("v_means2d_abs").none(),
         nb::arg("v_conics"), nb::arg("v_opacities"), nb::arg("v_colors"), nb::arg("accumulate"));
 

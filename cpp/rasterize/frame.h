@@ -15,6 +15,12 @@ struct ColorSource {
     int channels;
 };
 
+// An image of some of the channels, or null where nothing depends on it.
+struct ImageGradient {
+    const float* values;  // [H, W, channels]
+    int channels;
+};
+
 struct ColorGradient {
     float* values;  // [N, channels]
     int channels;
@@ -27,10 +33,11 @@ void paint(const View& view, const std::vector<ColorSource>& sources, const floa
 
 PairCounts count_pairs(const View& view, int threads);
 
-// Writes `out` (its accumulate, channels and colors are set here) and the colours' gradients.
+// Writes `out` (its accumulate, channels and colors are set here) and the colours' gradients. `v_images` have the sources'
+// channels between them, in their order.
 void paint_gradient(const View& view, const std::vector<ColorSource>& sources, const float* background,
-                    const PixelState& state, const float* v_image, const float* v_alpha, int threads,
-                    GaussianGradients out, const std::vector<ColorGradient>& v_sources);
+                    const PixelState& state, const std::vector<ImageGradient>& v_images, const float* v_alpha,
+                    int threads, GaussianGradients out, const std::vector<ColorGradient>& v_sources);
 
 // `v_viewmat` [12] is added to, unless null.
 void project_gradient(const Gaussians& gaussians, const ProjectionConstants& constants,

@@ -101,9 +101,12 @@ PGS_INLINE void load_block(const PaintGradientJob& job, int tile, int block, Blo
     const int rows = view.height - y0 < kBlock ? view.height - y0 : kBlock;
     for (int y = 0; y < rows; ++y) {
         const int64_t pixel = static_cast<int64_t>(y0 + y) * view.width + x0;
-        const float* in = job.v_image + pixel * job.image_channels;
-        for (int x = 0; x < columns; ++x)
-            for (int c = 0; c < kChannels; ++c) planes[c][y * kBlock + x] = in[x * job.image_channels + c];
+        for (int c = 0; c < kChannels; ++c) {
+            if (job.v_channels[c] == nullptr) continue;
+            const int step = job.v_steps[c];
+            const float* in = job.v_channels[c] + pixel * step;
+            for (int x = 0; x < columns; ++x) planes[c][y * kBlock + x] = in[static_cast<int64_t>(x) * step];
+        }
         if (job.v_alpha != nullptr)
             for (int x = 0; x < columns; ++x) v_alpha[y * kBlock + x] = job.v_alpha[pixel + x];
     }

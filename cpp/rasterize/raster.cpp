@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -83,8 +85,8 @@ PairCounts count_pairs(const View& view, int threads) {
 }
 
 void paint_gradient(const View& view, const std::vector<ColorSource>& sources, const float* background,
-                    const PixelState& state, const float* v_image, const float* v_alpha, int threads,
-                    GaussianGradients out, const std::vector<ColorGradient>& v_sources) {
+                    const PixelState& state, const std::vector<ImageGradient>& v_images, const float* v_alpha,
+                    int threads, GaussianGradients out, const std::vector<ColorGradient>& v_sources) {
     const int channels = total_channels(sources);
     Buffer<float> colors(static_cast<size_t>(view.visible()) * channels);
     gather_colors(view, sources, channels, threads, colors.data());
@@ -93,19 +95,23 @@ void paint_gradient(const View& view, const std::vector<ColorSource>& sources, c
     std::vector<ChannelGradient> targets;
     for (const ColorGradient& v : v_sources)
         for (int c = 0; c < v.channels; ++c) targets.push_back({v.values + c, v.channels, v.accumulate});
+    std::vector<std::pair<const float*, int>> v_channels;
+    for (const ImageGradient& v : v_images)
+        for (int c = 0; c < v.channels; ++c) v_channels.push_back({v.values ? v.values + c : nullptr, v.channels});
     for_each_pass(channels, [&](int first, int count) {
         PaintGradientJob job{&view,
                              colors.data() + first,
                              count,
                              channels,
                              background ? background + first : nullptr,
-                             v_image + first,
-                             channels,
+                             {},
+                             {},
                              first == 0 ? v_alpha : nullptr,
                              &state,
                              out.means2d_abs != nullptr,
                              pairs.data(),
                              touched.data()};
+        for (int c = 0; c < count; ++c) std::tie(job.v_channels[c], job.v_steps[c]) = v_channels[first + c];
         parallel_for(view.tiles(), threads,
                      [&](int64_t tile, int) { PGS_DISPATCH(paint_tile_gradient, job, static_cast<int>(tile)); });
         out.accumulate = first > 0;

@@ -42,9 +42,9 @@ struct PaintGradientJob {
     const float* colors;
     int channels, stride;
     const float* background;
-    const float* v_image;  // [H, W, image_channels], already advanced
-    int image_channels;
-    const float* v_alpha;  // [H, W] or null
+    const float* v_channels[kMaxChannels];  // each channel of the first pixel, or null for zeros
+    int v_steps[kMaxChannels];              // from pixel to pixel
+    const float* v_alpha;                   // [H, W] or null
     const PixelState* state;
     bool absgrad;
     float* pair_gradients;  // [intersections, kPairGradient], written where `touched`

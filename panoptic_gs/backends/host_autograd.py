@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +126,7 @@ class Harmonics(torch.autograd.Function):
 
 
 class Paint(torch.autograd.Function):
-    """Image ``[C, H, W, D]`` and alpha ``[C, H, W, 1]`` from what was projected.
+    """Images ``[C, H, W, D_i]``, D channels between them, and alpha ``[C, H, W, 1]``, from what was projected.
 
     The values come from ``views``; ``means2d``, ``conics`` and ``opacities`` are here for their gradients. They are
     ``[C, N, ...]``, or ``[nnz, ...]`` with ``packed``, the index of each row in the flattened ``[C * N]``.
@@ -142,8 +143,9 @@ class Paint(torch.autograd.Function):
         packed: Tensor | None,
         absgrad: bool,
         keep_state: bool,
-        *sources: Tensor,  # each [N, D_i] or [C, N, D_i]
-    ) -> tuple[Tensor, Tensor]:
+        widths: Sequence[int],  # D_i of the images
+        *sources: Tensor,  # each [N, D_s] or [C, N, D_s]
+    ) -> tuple[Tensor, ...]:
         painted = [
             kernels.paint(
                 view, _of_camera(sources, c), None if backgrounds is None else backgrounds[c], keep_state=keep_state
@@ -155,21 +157,20 @@ class Paint(torch.autograd.Function):
         ctx.absgrad = absgrad
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(means2d, backgrounds, packed, alpha, *sources)
-        return image, alpha
+        ctx.widths = widths
+        return (image, alpha) if len(widths) == 1 else (*image.split(widths, -1), alpha)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        v_image, v_alpha = grads
+        *v_images, v_alpha = grads
         means2d, backgrounds, packed, alpha, *sources = ctx.saved_tensors
-        cameras, height, width = alpha.shape[:3]
-        if v_image is None:
-            v_image = torch.zeros(cameras, height, width, sum(source.shape[-1] for source in sources))
         v_sources = [torch.empty(source.shape) for source in sources]
         gradients = [
             kernels.paint_gradient(
                 view, ctx.states[c], _of_camera(sources, c), None if backgrounds is None else backgrounds[c],
-                v_image[c], None if v_alpha is None else v_alpha[c, ..., 0], absgrad=ctx.absgrad,
+                [(None if v_image is None else v_image[c], width) for v_image, width in zip(v_images, ctx.widths)],
+                None if v_alpha is None else v_alpha[c, ..., 0], absgrad=ctx.absgrad,
                 v_colors=_of_camera(v_sources, c),
                 accumulate=[source.ndim == 2 and c > 0 for source in sources],
             )
@@ -184,9 +185,15 @@ class Paint(torch.autograd.Function):
             means2d.absgrad = gather("means2d_abs")  # type: ignore[attr-defined]
         v_backgrounds = None
         if backgrounds is not None and ctx.needs_input_grad[3]:
-            v_backgrounds = ((1.0 - alpha) * v_image).sum((1, 2))
+            v_backgrounds = torch.cat(
+                [
+                    alpha.new_zeros(len(alpha), width) if v_image is None else ((1.0 - alpha) * v_image).sum((1, 2))
+                    for v_image, width in zip(v_images, ctx.widths)
+                ],
+                dim=-1,
+            )
         return (
-            gather("means2d"), gather("conics"), gather("opacities"), v_backgrounds, None, None, None, None, *v_sources,
+            gather("means2d"), gather("conics"), gather("opacities"), v_backgrounds, *(None,) * 5, *v_sources,
         )  # fmt: skip
 
 

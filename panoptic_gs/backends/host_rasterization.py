@@ -13,7 +13,14 @@ from panoptic_gs import kernels
 from panoptic_gs.backends import gsplat
 from panoptic_gs.backends.backend import RasterJob
 from panoptic_gs.backends.blending import Blending
-from panoptic_gs.backends.host_autograd import Harmonics, Paint, Project, ProjectionSettings, TakeRows, take_rows
+from panoptic_gs.backends.host_autograd import (
+    Harmonics,
+    Paint,
+    Project,
+    ProjectionSettings,
+    TakeRows,
+    take_rows,
+)
 from panoptic_gs.errors import InputError
 
 MOST_HARMONICS = 3
@@ -64,11 +71,11 @@ def rasterize(job: RasterJob) -> tuple[Tensor, Tensor, dict[str, Any]]:
         seen_radii = take_rows(radii.flatten(0, 1), rows)
     inputs = (*per_row.values(), *sources) if backgrounds is None else (*per_row.values(), backgrounds, *sources)
     keep_state = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    painted, alpha = Paint.apply(
+    widths = [colors + depth] + ([] if job.extra_signals is None else [job.extra_signals.shape[-1]])
+    image, *extra, alpha = Paint.apply(
         per_row["means2d"], per_row["conics"], per_row["opacities"], backgrounds, views, rows, job.absgrad, keep_state,
-        *sources,
+        widths, *sources,
     )  # fmt: skip
-    image = painted if job.extra_signals is None else painted[..., : colors + depth]
     if job.render_mode in ("ED", "RGB+ED"):
         image = torch.cat([image[..., :-1], image[..., -1:] / alpha.clamp(min=1e-10)], dim=-1)
     meta = {
@@ -84,8 +91,8 @@ def rasterize(job: RasterJob) -> tuple[Tensor, Tensor, dict[str, Any]]:
         "tile_size": kernels.TILE_SIZE,
         "views": views,
     }
-    if job.extra_signals is not None:
-        meta["render_extra_signals"] = painted[..., colors + depth :]
+    if extra:
+        meta["render_extra_signals"] = extra[0]
     return image, alpha, meta
 
 

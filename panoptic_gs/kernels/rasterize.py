@@ -85,7 +85,7 @@ def paint_gradient(
     state: PixelState,
     colors: Sequence[Tensor],  # each [N, D_i]
     background: Tensor | None,  # [D]
-    v_image: Tensor,  # [H, W, D]
+    v_images: Sequence[tuple[Tensor | None, int]],  # each [H, W, C_i] and C_i, whose sum is D; None: zeros
     v_alpha: Tensor | None,  # [H, W]
     *,
     absgrad: bool,
@@ -101,7 +101,10 @@ def paint_gradient(
     )
     _kernels.paint_gradient(
         view, state, sources, optional("background", background, (channels,)),
-        checked("v_image", v_image, (view.height, view.width, channels)),
+        [
+            (optional("v_images", values, (view.height, view.width, some)), some)
+            for values, some in v_images
+        ],
         optional("v_alpha", v_alpha, (view.height, view.width)), num_threads(), *out, list(v_colors),
         list(accumulate),
     )  # fmt: skip
