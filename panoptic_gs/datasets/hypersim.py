@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ import numpy as np
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.classes import NYU40, ClassList
+from panoptic_gs.datasets.hdf5 import read_hdf5
 from panoptic_gs.datasets.hypersim_lens import CameraParameters, HypersimLens, Pinhole
 from panoptic_gs.datasets.raw_scene import Dropped, RawFrame
 from panoptic_gs.datasets.seed_points import Points
@@ -25,8 +25,6 @@ from panoptic_gs.files import read_rgb
 PARAMETERS_FILE = "metadata_camera_parameters.csv"
 MAX_FRAMES = 100_000
 """Poses of a trajectory; Hypersim's have 100."""
-MOST_VALUES = 3 << 23
-"""Values of an array: those of a colour image of eight megapixels, ten times the dataset's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +153,12 @@ class HypersimScene:
         )
         turn = np.eye(4)
         turn[:3, :3] = np.diag([1.0, -1.0, -1.0]) @ pinhole.rotation.T @ np.diag([1.0, -1.0, -1.0])
+        try:
+            view = Camera.from_opengl(self.poses[stem] @ turn, pinhole.K, width, height)
+        except InputError as error:
+            raise error.inside(self.root / "_detail" / f"cam_{int(camera):02d}") from error
         return RawFrame(
-            Camera.from_opengl(self.poses[stem] @ turn, pinhole.K, width, height), rgb, depth.astype(np.float32),
+            view, rgb, depth.astype(np.float32),
             np.where(classes == -1, 0, classes), np.maximum(instances, 0), encoded, ".jpg", notes, str(labels),
         )  # fmt: skip
 
@@ -177,52 +179,6 @@ def tone_map(color: np.ndarray) -> np.ndarray:
     """Linear colour ``[H, W, 3]`` → uint8, clip(x^(1/2.2))."""
     linear = np.maximum(np.nan_to_num(color.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0), 0)
     return np.rint(255 * np.clip(linear ** (1 / 2.2), 0, 1)).astype(np.uint8)
-
-
-def read_hdf5(path: Path, size: tuple[int | None, ...], kinds: str = "f") -> np.ndarray:
-    """The ``dataset`` of an HDF5 file of Hypersim.
-
-    What it holds is looked at before it is read: a file of two kilobytes may announce any number of values.
-
-    Args:
-        path: the file.
-        size: the shape that it must have; None for an extent that may be any.
-        kinds: the kinds of numbers that it may hold, as in ``numpy.dtype.kind``.
-
-    Raises:
-        InputError: it is missing, corrupt, of another shape or kind, or too large.
-    """
-    import h5py
-
-    if not path.is_file():
-        raise InputError(path, "no such file", "a file of Hypersim", "Download the rest of the scene.")
-    try:
-        with h5py.File(path, "r") as file:
-            if not isinstance(file.get("dataset", getlink=True), h5py.HardLink):
-                raise KeyError("'dataset' is not in this file")
-            dataset = file["dataset"]
-            if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-                raise KeyError("'dataset' is no array of this file")
-            shape, kind = tuple(dataset.shape or ()), dataset.dtype.kind
-            fits = len(shape) == len(size) and all(a > 0 and b in (None, a) for a, b in zip(shape, size))
-            if not fits:
-                wanted = [extent or "any" for extent in size]
-                raise InputError(
-                    path, f"an array of shape {list(shape)}", f"shape {wanted}", "Download the frame again."
-                )
-            if kind not in kinds or math.prod(shape) > MOST_VALUES:
-                raise InputError(
-                    path, f"{math.prod(shape):,} values of type {dataset.dtype}",
-                    f"{'whole' if kinds == 'iu' else 'floating point'} numbers, at most {MOST_VALUES:,}",
-                    "Download it again.",
-                )  # fmt: skip
-            if not dataset.id.get_storage_size():
-                raise InputError(path, "an array of which no value is stored", "values", "Download it again.")
-            return np.asarray(dataset)
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise InputError(
-            path, f"a corrupt file ({error})", "an HDF5 file with 'dataset'", "Download it again."
-        ) from error
 
 
 def find_parameters(root: Path) -> Path:

@@ -28,7 +28,8 @@ from room_frames import HEIGHT, WIDTH, RoomFrame, render_frames
 from scannet_layout import write_scannet
 
 from panoptic_gs.datasets.classes import REDUCED21
-from panoptic_gs.datasets.hypersim import HypersimScene, read_hdf5
+from panoptic_gs.datasets.hdf5 import read_hdf5
+from panoptic_gs.datasets.hypersim import HypersimScene
 from panoptic_gs.datasets.panoptic_lifting import PanopticLiftingScene
 from panoptic_gs.datasets.raw_scene import RawScene
 from panoptic_gs.datasets.replica import ReplicaScene
