@@ -21,7 +21,7 @@ MAX_JSON_BYTES = 1 << 30
 """No description of a scene is larger; parsed, each of its bytes takes up to fifty in memory."""
 MAX_PIXELS = 1 << 28
 """Of an image; phones make 200 million."""
-_SMALL_BYTES = 1 << 28  # what any image may take while it is decoded
+_SMALL_BYTES = 1 << 28  # what any image may take: a flat map of a phone's photo is hardly a file at all
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM", "GIF", "JPEG2000", "AVIF", "HEIF")
 _STORED_OTHERWISE = ("P", "PA", "CMYK", "LA", "1", "YCbCr", "LAB", "HSV")  # modes that are given in RGB
 _OPENING = threading.Lock()
@@ -121,7 +121,8 @@ def read_image(
         if image.mode == "1" and size is not None:
             target = "L"
         name = source if source is not None else "an image" if isinstance(path, bytes) else path
-        _require_worth(image.size, target, stored, name)
+        shrunk = size is not None and target == "L"
+        _require_worth(image.size, 1 if shrunk else 4, stored, name)
         if target != image.mode:
             image = image.convert(target)
         if size is not None and size != image.size:
@@ -198,10 +199,19 @@ def _require_pixels(image: Image.Image, source: Path | str) -> None:
         )
 
 
-def _require_worth(size: tuple[int, int], mode: str, stored: int, source: Path | str) -> None:
-    """An image decodes to at most a hundred times its file, unless it is small: more than that is no photo."""
+def require_worth(image: Image.Image, path: Path) -> None:
+    """Refuse an opened image that would take far more memory and time than its file can be worth.
+
+    Raises:
+        InputError: at 4 bytes a pixel it takes more than a hundred times its file, and more than any image may.
+    """
+    _require_worth(image.size, 4, path.stat().st_size, path)
+
+
+def _require_worth(size: tuple[int, int], each: int, stored: int, source: Path | str) -> None:
+    """Maps of one byte a pixel count as four, since numbers are made of them; grey photos are shrunk as they are."""
     width, height = size
-    needed = width * height * (1 if mode == "L" else 2 if mode.startswith("I;16") else 4)
+    needed = width * height * each
     if needed > max(_SMALL_BYTES, 100 * stored):
         raise InputError(
             source,

@@ -68,6 +68,10 @@ class View(Output):
                 time.sleep(3600)
         except KeyboardInterrupt:
             if session.history.unsaved:
-                console.print("[yellow]Edits that were not saved are lost.[/]")
+                kept = session.journal.trouble is None
+                console.print(
+                    "[yellow]Edits were not saved: "
+                    + ("the next viewer of this scene makes them again." if kept else "they are lost.")
+                )
         finally:
             page.close()

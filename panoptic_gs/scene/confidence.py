@@ -59,4 +59,6 @@ class ConfidenceMaps:
         pixels = read_image(path, expected=_EXPECTED)
         if pixels.ndim != 2 or pixels.dtype.kind not in "iu" or pixels.dtype.itemsize < 2:
             raise InputError(path, f"{pixels.dtype} pixels of shape {list(pixels.shape)}", _EXPECTED, _MEND)
-        return pixels.astype(np.float32) / _FULL
+        confidence = pixels.astype(np.float32)
+        confidence /= _FULL
+        return confidence

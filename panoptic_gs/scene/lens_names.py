@@ -87,8 +87,10 @@ def lens_from_transforms(source: str, values: Mapping[str, Any]) -> tuple[Distor
         own = _own_name(key, name, allowed)
         if own is None and not _LENS_KEY.fullmatch(key):
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InputError(source, f"{key} = {value!r}", "a finite number", "Correct it, or export the file again.")
+        if not _is_finite(value):
+            raise InputError(
+                source, f"{key} = {_written(value)}", "a finite number", "Correct it, or export the file again."
+            )
         if own is not None:
             if not listed:
                 found[own] = float(value)
@@ -141,7 +143,7 @@ def _listed(source: str, values: Mapping[str, Any], model: str) -> dict[str, flo
         return {}
     names = _LISTED_624 if model in ("RAD_TAN_THIN_PRISM_FISHEYE", "FISHEYE624") else _LISTED
     right = isinstance(numbers, list) and len(numbers) == len(names)
-    if not right or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+    if not right or not all(map(_is_finite, numbers)):
         raise InputError(
             source,
             f"distortion_params {numbers!r}"[:200],
@@ -158,3 +160,14 @@ def _listed(source: str, values: Mapping[str, Any], model: str) -> dict[str, flo
                 "Name the camera model that it belongs to, or undistort the photos.",
             )
     return {name: float(value) for name, value in zip(names, numbers) if value}
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a double holds; whole ones in JSON may have any number of digits."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+def _written(value: object) -> str:
+    return (
+        f"{value!r}" if not isinstance(value, int) or abs(value) < 10**20 else "a whole number of more than 20 digits"
+    )

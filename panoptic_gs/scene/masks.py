@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import opened_image
+from panoptic_gs.files import opened_image, require_worth
 
 _EXPECTED = "a mask: 0 where pixels do not count"
 _LOSSY = ("JPEG", "MPO", "WEBP")  # there black is not quite 0
@@ -25,6 +25,7 @@ def read_mask(path: Path) -> np.ndarray:
         InputError: it is missing, truncated or no image.
     """
     with opened_image(path, _EXPECTED) as image:
+        require_worth(image, path)
         limit = 127 if image.format in _LOSSY else 0
         if image.mode in ("LA", "PA", "La", "RGBa"):
             image = image.convert("RGBA")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import opened_image, read_rgb
+from panoptic_gs.files import opened_image, read_rgb, require_worth
 
 _OPAQUE = 128  # alpha from which a pixel belongs to what was cut out
 
@@ -36,6 +36,7 @@ def read_photo(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     if not has_alpha(path):
         return read_rgb(path, size)
     with opened_image(path) as image:
+        require_worth(image, path)
         pixels = np.array(image.convert("RGBA"))
     if (pixels[..., 3] == 255).all():
         pixels = pixels[..., :3].copy()

@@ -17,10 +17,14 @@ def find_file(root: Path, name: str, source: str | Path) -> Path:
     """The file that a scene calls ``name``; backslashes of Windows are read as slashes where that finds it.
 
     Raises:
-        InputError: there is none and ``name`` is a Windows path, which explains it. Other files may be missing; opening
-            them says so.
+        InputError: it is a folder; or there is none and ``name`` is a Windows path, which explains it. Other files may
+            be missing; opening them says so.
     """
     path = root / name
+    if _is_folder(path):
+        raise InputError(
+            source, f"'{name}', which is a folder", "a file", "Name the file by a path relative to the scene's folder."
+        )
     if "\\" not in name and not PureWindowsPath(name).drive:
         return path
     if _is_file(path):
@@ -43,6 +47,13 @@ def find_file(root: Path, name: str, source: str | Path) -> Path:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 

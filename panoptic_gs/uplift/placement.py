@@ -112,7 +112,10 @@ def place(
         raise InputError(source, "no Gaussians", "at least one", "Export or train again; all of them were pruned.")
     found = _transforms_file(source, frame)
     moves = [] if found is None else similarities(found, scene.root)
-    tried = [splats.transformed(move) for move in moves]
+    try:
+        tried = [splats.transformed(move) for move in moves]
+    except InputError as error:  # a scale so large or small that float32 does not hold what it makes
+        raise error.inside(found or scene.root) from error
     if frame is None:
         tried = [splats, *tried]
     if not check:

@@ -9,10 +9,10 @@ import numpy as np
 import viser.transforms
 
 from panoptic_gs.objects.boxes import Box
-from panoptic_gs.viewer import edits
 from panoptic_gs.viewer.drawing import BoxNode
 from panoptic_gs.viewer.gui_events import button_row
 from panoptic_gs.viewer.markdown import plain, unmarked
+from panoptic_gs.viewer.operations import Delete, Merge, Move, Recategorise, Rename, SplitBox
 
 if TYPE_CHECKING:
     from panoptic_gs.objects.table import SceneObject
@@ -67,6 +67,8 @@ class EditPanel:
         lines = [f"Undo: {plain(history.undoable)}"] if history.undoable else []
         lines += [f"Redo: {plain(history.redoable)}"] if history.redoable else []
         lines += [f"Unsaved; saving writes {plain(session.out.name)}/"] if history.unsaved else []
+        if history.unsaved and session.journal.trouble is not None:
+            lines += [f"A crash would lose them: {plain(session.journal.trouble.found)}"]
         if session.opened.thinned:
             lines = ["A sample of a larger scene cannot be edited. Start without --max-gaussians."]
         self._state.content = "  \n".join(lines) or "No edits yet."
@@ -118,21 +120,19 @@ class EditPanel:
     def _on_rename(self, event: Any) -> None:
         with self._page.change(event.client) as session:
             if row := self._selected():
-                scene = edits.rename(session.scene, row.id, self._name.value)
-                session.edit(f"rename {row.title}", scene)
+                session.edit(f"rename {row.title}", Rename(row.id, self._name.value))
 
     def _on_recategorise(self, event: Any) -> None:
         with self._page.change(event.client) as session:
             category_id = self._category_ids.get(self._category.value, 0)
             if (row := self._selected()) and row.category.id != category_id:
-                scene = edits.recategorise(session.scene, row.id, category_id)
-                session.edit(f"change the category of {row.title}", scene)
+                session.edit(f"change the category of {row.title}", Recategorise(row.id, category_id))
 
     def _on_merge(self, event: Any) -> None:
         with self._page.change(event.client) as session:
             into = session.table.get(self._others.get(self._other.value, 0))
             if (row := self._selected()) and into:
-                session.edit(f"merge {row.title} into {into.title}", edits.merge(session.scene, row.id, into.id))
+                session.edit(f"merge {row.title} into {into.title}", Merge(row.id, into.id))
                 session.select(into.id)
 
     def _on_shape(self, event: Any) -> None:
@@ -140,7 +140,7 @@ class EditPanel:
             if not (row := self._selected()):
                 return
             if self._shape.value == "Delete":
-                session.edit(f"delete {row.title}", edits.delete(session.scene, row.id))
+                session.edit(f"delete {row.title}", Delete(row.id))
                 return
             box = session.table.box(row.id, self._page.up)
             if box is not None:
@@ -187,11 +187,10 @@ class EditPanel:
             row = session.table[segment_id]
             if purpose == "move":
                 shift = box.center - self._start.center
-                session.edit(f"move {row.title}", edits.move(session.scene, segment_id, shift))
+                session.edit(f"move {row.title}", Move(segment_id, shift))
             else:
-                scene, part = edits.split_box(session.scene, segment_id, box)
-                session.edit(f"split {row.title}", scene)
-                session.select(part)
+                session.edit(f"split {row.title}", SplitBox.of(segment_id, box))
+                session.select(session.scene.segments[-1].id)
             self._let_go()
 
     def _let_go(self) -> None:

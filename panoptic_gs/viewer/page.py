@@ -89,6 +89,8 @@ class Page:
         """Stop drawing and serving."""
         self._closed = True
         self._stale.set()
+        with self.lock:
+            self.session.close()
         self._drawing.join(timeout=10)
         self.server.stop()
 
@@ -171,6 +173,8 @@ class Page:
             client.camera.up_direction = tuple(map(float, self.up))
             client.camera.position = tuple(map(float, eye))
             client.camera.look_at = tuple(map(float, target))
+        if self.session.restored and self.session.history.unsaved:
+            self.tell(client, "Unsaved edits", f"{self.session.restored} Undo takes them back; Save keeps them.")
 
     def _clicked(self, event: Any) -> None:
         if event.ray_origin is None:

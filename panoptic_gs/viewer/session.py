@@ -18,6 +18,8 @@ from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
 from panoptic_gs.viewer import appearance, edits
 from panoptic_gs.viewer.appearance import ColorBy, PaletteName
+from panoptic_gs.viewer.journal import Done, Journal, Step
+from panoptic_gs.viewer.operations import Operation
 
 
 @dataclass
@@ -85,6 +87,10 @@ class Session:
         self.history = edits.History(opened.scene)
         self.look = Look()
         self.out = _output_folder(opened.folder, out)
+        self.restored = ""
+        """What there is to say of edits that were taken over, once the page is there."""
+        self.journal = Journal(opened.folder, opened.scene)
+        """The edits that were not saved, on the disk."""
         self._saved_here = False
         self._derived = Derived(opened.scene)
         self._drawn: tuple[tuple[object, ...], Splats, GaussianLabels] | None = None
@@ -167,11 +173,11 @@ class Session:
 
     # Edits
 
-    def edit(self, description: str, scene: LabelledScene) -> None:
-        """Take an edited scene as the current one.
+    def edit(self, description: str, operation: Operation) -> None:
+        """Edit the current scene; the edit is on the disk when this returns, or :attr:`journal` says why it is not.
 
         Raises:
-            InputError: the scene was thinned.
+            InputError: it cannot be done, or the scene was thinned.
         """
         if self.opened.thinned:
             raise InputError(
@@ -180,18 +186,45 @@ class Session:
                 "the whole scene",
                 "Start without --max-gaussians to edit.",
             )
-        self.history.apply(description, scene)
+        self.history.apply(description, operation.apply(self.scene))
+        self.journal.add(Done(operation, description))
         self._after_change()
+
+    def restore(self) -> list[str]:
+        """Make the edits again that an earlier viewer of this scene left without saving; what is to be said of them."""
+        entries, notes = self.journal.take_up()
+        for number, entry in enumerate(entries):
+            try:
+                if isinstance(entry, Step):
+                    (self.history.undo if entry.step == "undo" else self.history.redo)()
+                else:
+                    self.history.apply(entry.description, entry.edit.apply(self.scene))
+            except InputError as error:
+                notes.append(f"Edit {number + 1} of {len(entries)} cannot be made again. {error}")
+                notes.append(self.journal.keep(number))
+                break
+        if self.history.unsaved:
+            edits_left = f"{len(entries)} edit{'s' if len(entries) > 1 else ''}"
+            self.restored = f"{edits_left} of an earlier viewer, which ended without saving, were made again."
+            notes.insert(0, f"{self.restored} Undo takes them back; Save keeps them.")
+        if self.journal.trouble is not None:
+            notes.append(str(self.journal.trouble))
+        self._after_change()
+        return notes
 
     def undo(self) -> str | None:
         """Take the last edit back; its description."""
         description = self.history.undo()
+        if description is not None:
+            self.journal.add(Step("undo"))
         self._after_change()
         return description
 
     def redo(self) -> str | None:
         """Do the last edit that was taken back again; its description."""
         description = self.history.redo()
+        if description is not None:
+            self.journal.add(Step("redo"))
         self._after_change()
         return description
 
@@ -207,7 +240,15 @@ class Session:
         save_labelled_scene(self.out, scene.splats, scene.labels, labelling, overwrite=self._saved_here)
         self._saved_here = True
         self.history.mark_saved()
+        self.journal.clear()
         return self.out
+
+    def close(self) -> bool:
+        """Let go of the edits on the disk; whether some are left there for the next viewer."""
+        if not self.history.unsaved:
+            self.journal.clear()
+        self.journal.close()
+        return self.history.unsaved and self.journal.trouble is None
 
     def _after_change(self) -> None:
         ids = {row.id for row in self.table}

@@ -65,6 +65,8 @@ def start_viewer(
         for note in placed.notes:
             say(note)
     session = Session(opened, out)
+    for note in session.restore():
+        say(note)
     server = guarded_server(host, port)
     axis = None if up == "auto" else (-1.0 if up.startswith("-") else 1.0) * np.eye(3)["xyz".index(up[-1])]
     try:

@@ -13,7 +13,8 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.opening import OpenedScene, open_scene
 from panoptic_gs.uplift import load_labelled_scene, render_panoptic
-from panoptic_gs.viewer import appearance, edits
+from panoptic_gs.viewer import appearance
+from panoptic_gs.viewer.operations import Delete, Rename
 from panoptic_gs.viewer.session import Session
 
 EYE = np.array([4.0, 0.0, 0.9])
@@ -112,15 +113,15 @@ class TestPicking:
 
     def test_edits_are_seen(self, session):
         session.pick(*self.ray(CENTERS[FAR]), fov_y=1.0)
-        session.edit("delete", edits.delete(session.scene, NEAR))
+        session.edit("delete", Delete(NEAR))
         assert session.pick(*self.ray(CENTERS[FAR]), fov_y=1.0) == FAR
 
 
 class TestSaving:
     def test_edits_survive_and_the_original_stays(self, session, folder):
         before = {file.name: file.read_bytes() for file in folder.iterdir()}
-        session.edit("rename", edits.rename(session.scene, NEAR, "Ann's chair"))
-        session.edit("delete", edits.delete(session.scene, FAR))
+        session.edit("rename", Rename(NEAR, "Ann's chair"))
+        session.edit("delete", Delete(FAR))
         assert session.save() == folder / "edited"
         assert {name: (folder / name).read_bytes() for name in before} == before
         again = load_labelled_scene(folder / "edited")
@@ -130,7 +131,7 @@ class TestSaving:
 
     def test_saving_twice_replaces_and_an_earlier_session_stays(self, session, folder):
         session.save()
-        session.edit("rename", edits.rename(session.scene, NEAR, "x"))
+        session.edit("rename", Rename(NEAR, "x"))
         session.save()
         assert not session.history.unsaved
         assert Session(open_scene(folder)).out == folder / "edited-2"
@@ -148,12 +149,12 @@ class TestSaving:
     def test_a_sample_is_not_edited(self, folder):
         session = Session(open_scene(folder, 500))
         with pytest.raises(InputError, match="--max-gaussians"):
-            session.edit("rename", edits.rename(session.scene, NEAR, "x"))
+            session.edit("rename", Rename(NEAR, "x"))
 
     def test_an_edit_forgets_what_is_gone(self, session):
         session.select(FAR)
         session.look.hidden = {FAR, NEAR}
-        session.edit("delete", edits.delete(session.scene, FAR))
+        session.edit("delete", Delete(FAR))
         assert (session.look.selected, session.look.hidden) == (0, {NEAR})
         assert session.undo() == "delete"
         assert session.table[FAR].count == 600

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits as values: what was done to which object, so that it can be written down and done again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from panoptic_gs.objects.boxes import Box
+from panoptic_gs.records import Array, Name
+from panoptic_gs.uplift import LabelledScene
+from panoptic_gs.viewer import edits
+
+
+@dataclass(frozen=True)
+class Rename:
+    """See :func:`~panoptic_gs.viewer.edits.rename`."""
+
+    segment_id: int
+    name: Name
+    do: Literal["rename"] = "rename"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.rename(scene, self.segment_id, self.name)
+
+
+@dataclass(frozen=True)
+class Recategorise:
+    """See :func:`~panoptic_gs.viewer.edits.recategorise`."""
+
+    segment_id: int
+    category_id: int
+    do: Literal["recategorise"] = "recategorise"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.recategorise(scene, self.segment_id, self.category_id)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """See :func:`~panoptic_gs.viewer.edits.merge`."""
+
+    segment_id: int
+    into: int
+    do: Literal["merge"] = "merge"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.merge(scene, self.segment_id, self.into)
+
+
+@dataclass(frozen=True, eq=False)
+class SplitBox:
+    """See :func:`~panoptic_gs.viewer.edits.split_box`; the new object is the scene's last segment."""
+
+    segment_id: int
+    center: Annotated[np.ndarray, Array(3)]
+    axes: Annotated[np.ndarray, Array(3, 3)]
+    size: Annotated[np.ndarray, Array(3)]
+    do: Literal["split"] = "split"
+
+    @classmethod
+    def of(cls, segment_id: int, box: Box) -> SplitBox:
+        """Split off what lies inside ``box``."""
+        return cls(segment_id, *(np.asarray(part, dtype=np.float64) for part in (box.center, box.axes, box.size)))
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.split_box(scene, self.segment_id, Box(self.center, self.axes, self.size))[0]
+
+
+@dataclass(frozen=True)
+class Delete:
+    """See :func:`~panoptic_gs.viewer.edits.delete`."""
+
+    segment_id: int
+    do: Literal["delete"] = "delete"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.delete(scene, self.segment_id)
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """See :func:`~panoptic_gs.viewer.edits.move`."""
+
+    segment_id: int
+    translation: Annotated[np.ndarray, Array(3)]
+    do: Literal["move"] = "move"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.move(scene, self.segment_id, self.translation)
+
+
+Operation = Rename | Recategorise | Merge | SplitBox | Delete | Move
