@@ -97,8 +97,13 @@ def stretched(config: PanopticTrainerConfig) -> PanopticTrainerConfig:
     if reset_every < LEAST_RESET_EVERY:
         reset_every = 2 * config.max_num_iterations
     model.reset_alpha_every = max(1, round(reset_every / model.refine_every))
-    for group in config.optimizers.values():
+    for key, group in config.optimizers.items():
         scheduler = group["scheduler"]
+        if key == "camera_opt" and factor < 1:
+            # Wrong poses are as wrong in a short training: steps that are fewer have to be longer.
+            group["optimizer"].lr /= factor
+            if scheduler is not None and getattr(scheduler, "lr_final", None) is not None:
+                scheduler.lr_final /= factor
         for name in ("max_steps", "warmup_steps"):
             if scheduler is not None and hasattr(scheduler, name):
                 setattr(scheduler, name, round(getattr(scheduler, name) * factor))

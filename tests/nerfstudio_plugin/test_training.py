@@ -146,6 +146,9 @@ def test_schedules_follow_the_number_of_iterations(trained: PanopticTrainer) -> 
     short = stretched(config)
     assert short.pipeline.model.stop_split_at == config.pipeline.model.stop_split_at // 10
     assert short.optimizers["means"]["scheduler"].max_steps == 3000
+    assert short.optimizers["means"]["optimizer"].lr == config.optimizers["means"]["optimizer"].lr
+    poses = config.optimizers["camera_opt"]["optimizer"].lr  # which have as far to go
+    assert short.optimizers["camera_opt"]["optimizer"].lr == pytest.approx(10 * poses)
     assert stretched(short).pipeline.model.stop_split_at == short.pipeline.model.stop_split_at
     config.max_num_iterations = config.schedule_iterations
     assert stretched(config).pipeline.model == config.pipeline.model
