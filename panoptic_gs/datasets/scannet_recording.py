@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from panoptic_gs.datasets.pose_files import read_matrix
-from panoptic_gs.datasets.sens import SensStream
+from panoptic_gs.datasets.sens import MAX_SIDE, SensStream
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_image, read_rgb
+from panoptic_gs.files import image_size, read_image, read_rgb
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
 MAX_PIXELS = 1 << 26
@@ -176,6 +176,12 @@ class FolderRecording:
         """The decoded depth, None where its file is missing."""
         if number not in self.depths:
             return None
+        width, height = image_size(self.depths[number])
+        if max(width, height) > MAX_SIDE:
+            raise InputError(
+                self.depths[number], f"{width:,} × {height:,} pixels", f"depth of at most {MAX_SIDE:,} pixels a side",
+                "Export again.",
+            )  # fmt: skip
         values = read_image(self.depths[number])
         if values.ndim != 2:
             raise InputError(

@@ -3,7 +3,8 @@
 
 viser answers anybody. A web site that a user visits could so reach a viewer on the same machine (by DNS rebinding, or
 by a websocket, which browsers let cross origins), and older versions serve any readable file to a path with ``..``.
-Here every request passes a check of its path, its ``Host`` and its ``Origin`` before viser sees it.
+Here every request passes a check of its path, its ``Host`` and its ``Origin`` before viser sees it, and so does every
+message of a page.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import viser.infra
 from websockets.datastructures import Headers
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.viewer.messages import LONGEST, refusal
 
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_\-.,~/]*")
 _LONGEST_PATH = 512  # viser's own are below 100 characters
@@ -156,9 +158,37 @@ def _guarded(serve: Callable[..., Any], listener: socket.socket, guard: RequestG
         options["compression"] = None
         legacy = len(inspect.signature(process_request).parameters) == 2 and "legacy" in serve.__module__
         wrap = _legacy_check if legacy else _check
-        return serve(handler, None, None, sock=listener, process_request=wrap(process_request, guard), **options)
+        options["max_size"] = LONGEST
+        return serve(
+            _with_checked_messages(handler),
+            None,
+            None,
+            sock=listener,
+            process_request=wrap(process_request, guard),
+            **options,
+        )
 
     return guarded
+
+
+def _with_checked_messages(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Close a connection at the first message that no page sends; viser takes it for one that its page has closed."""
+
+    async def checked(websocket: Any, *arguments: Any) -> None:
+        receive = websocket.recv
+
+        async def recv(*options: Any, **named: Any) -> Any:
+            raw = await receive(*options, **named)
+            why = refusal(raw)
+            if why is None:
+                return raw
+            await websocket.close(1008, why)
+            return await receive()  # raises that it is closed
+
+        websocket.recv = recv
+        await handler(websocket, *arguments)
+
+    return checked
 
 
 def _check(inner: Callable[..., Any], guard: RequestGuard) -> Callable[..., Any]:
