@@ -72,6 +72,7 @@ class TrainedLabels:
             splats.to(device),
             Repeated(lambda: ((camera.to(device), ids.to(device)) for camera, ids in views)),
             None if weights is None else [factors.to(device) for factors in weights],
+            meaning,
             rasterize_mode=self._rasterize_mode,
             alpha_max=backend_of(splats.means.device).alpha_max,  # of the forward pass, wherever labels are uplifted
         )

@@ -61,7 +61,7 @@ class Evidence:
         rows: dict[str, tuple[GaussianLabels, Labelling]] = {}
         meaning = self.predicted.labelling
         for how in ("literal", "average", "sharpened", "refined"):
-            rows[how] = label_gaussians(how, self.splats, list(self._views(self.predicted))), meaning
+            rows[how] = label_gaussians(how, self.splats, list(self._views(self.predicted)), None, meaning), meaning
         rows["hard"] = hard_labels(rows["average"][0]), meaning
         rows["ceiling"] = uplift_labels(self.splats, self._views(self.truth)), self.with_predicted_classes()
         return {name: self._scored(*rows[name]) for name in ROWS}

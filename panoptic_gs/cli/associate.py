@@ -57,8 +57,8 @@ class Associate(PlacedSplats):
 
     def run(self) -> None:
         from panoptic_gs.associate import associate, read_masks
+        from panoptic_gs.refine import label_gaussians
         from panoptic_gs.scene import Scene
-        from panoptic_gs.uplift import uplift_labels
 
         console = self.console()
         labelled = self.labelled or self.out.absolute().parent / "labelled"
@@ -71,9 +71,10 @@ class Associate(PlacedSplats):
             cameras = {frame.stem: frame.camera for frame in scene.frames}
             association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=show)
             maps = association.scene(masks, lambda stem: association.shown(splats, cameras[stem], self.rasterize_mode))
-            labels = uplift_labels(
-                splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), rasterize_mode=self.rasterize_mode
-            )
+            labels = label_gaussians(
+                "average", splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), None, maps.labelling,
+                rasterize_mode=self.rasterize_mode,
+            )  # fmt: skip
         # Uplifting takes maps on the ideal cameras' pixels; a folder of maps holds those of the photos, lens and all.
         of_photos = association.scene(
             masks_of_photos,

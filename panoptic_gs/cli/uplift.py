@@ -87,7 +87,9 @@ class Uplift(PlacedSplats):
         weights = None
         if confidences is not None or any(frame.mask_path or frame.has_alpha for frame in frames):
             weights = Repeated(factors)
-        labels = label_gaussians(self.labels, splats, Repeated(views), weights, rasterize_mode=mode)
+        labels = label_gaussians(
+            self.labels, splats, Repeated(views), weights, labelling.labelling, rasterize_mode=mode
+        )
         segment_ids, confidence = labels.best()
         if not (segment_ids > 0).any():
             raise InputError(

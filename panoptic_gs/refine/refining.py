@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from panoptic_gs.backends import BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelVotes, render_panoptic, uplift_labels
@@ -21,6 +22,8 @@ from panoptic_gs.uplift.maps import Map, Weights, label_map_of, weighted_views
 
 LabelRule = Literal["sharpened", "refined", "average", "literal"]
 """How label maps become labels of Gaussians, see :func:`label_gaussians`."""
+VOID_AMONG_THINGS = 0.2
+"""What void counts where no label is stuff: a network that misses a thing in four of five views still shows it."""
 
 
 @dataclass(frozen=True)
@@ -150,23 +153,43 @@ def label_gaussians(
     splats: Splats,
     views: Iterable[tuple[Camera, Map]],
     weights: Weights = None,
+    meaning: Labelling | None = None,
     **blending: Unpack[BlendingKeywords],
 ) -> GaussianLabels:
     """Uplift label maps in one of the ways that commands and methods offer.
+
+    Maps of things alone leave walls and floors void, so that void means something: without a word on it, the strays of
+    a thing's outlines would be all that is known of a wall, and the thing would cover it. Where ``meaning`` has no
+    stuff, void is a label, too, and :data:`VOID_AMONG_THINGS` of its weight counts for ``"average"`` and
+    ``"sharpened"``.
 
     Args:
         how: ``"average"`` (:func:`~panoptic_gs.uplift_labels`), ``"sharpened"`` (:func:`sharpened` of it),
             ``"refined"`` (:func:`refine_labels`), or ``"literal"`` (the average with void as a label of its own, the
             paper's literal normalisation).
         splats, views, weights, blending: as for :func:`refine_labels`.
+        meaning: what the labels are.
 
     Raises:
         InputError: as :func:`~panoptic_gs.uplift_labels`.
     """
     if how == "refined":
         return refine_labels(splats, views, weights, **blending)
-    labels = uplift_labels(splats, views, weights, "label" if how == "literal" else "abstain", **blending)
+    things_alone = meaning is not None and all(meaning.is_thing[entry.category_id] for entry in meaning.segments)
+    void = "label" if how == "literal" or things_alone else "abstain"
+    labels = uplift_labels(splats, views, weights, void, **blending)
+    if things_alone and how != "literal":
+        labels = _with_less_void(labels, VOID_AMONG_THINGS)
     return sharpened(labels) if how == "sharpened" else labels
+
+
+def _with_less_void(labels: GaussianLabels, share: float) -> GaussianLabels:
+    """The same rows with only a share of the weight of label 0, and summing to one again."""
+    rows = labels.rows().cpu().numpy()
+    weight = labels.weight.cpu().numpy() * np.where(labels.label.cpu().numpy() == 0, share, 1.0)
+    weight /= np.bincount(rows, weight, len(labels))[rows]
+    values = torch.from_numpy(weight.astype(np.float32)).to(labels.device)
+    return GaussianLabels.from_kernel(labels.indptr, labels.label, values, labels.total, labels.void)
 
 
 def sharpened(labels: GaussianLabels, power: float = 2.0) -> GaussianLabels:

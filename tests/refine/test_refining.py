@@ -7,8 +7,9 @@ import torch
 from small_rooms import FAR, FLOOR, NASTY, NEAR
 from staged_room import renamed, staged
 
-from panoptic_gs import InputError, render_panoptic, uplift_labels
-from panoptic_gs.refine import CleanedMap, RefineOptions, changes_between, refine_labels, sharpened
+from panoptic_gs import Category, InputError, Segment, render_panoptic, uplift_labels
+from panoptic_gs.labelling import Labelling
+from panoptic_gs.refine import CleanedMap, RefineOptions, changes_between, label_gaussians, refine_labels, sharpened
 from panoptic_gs.uplift import GaussianLabels
 
 
@@ -153,3 +154,30 @@ def test_sharpening_squares_the_shares_and_keeps_the_strongest():
     torch.testing.assert_close(sharpened(labels, 1).weight, labels.weight, rtol=1e-5, atol=1e-7)
     with pytest.raises(InputError, match="power"):
         sharpened(labels, 0.5)
+
+
+@pytest.mark.parametrize("rule", ["average", "sharpened"])
+def test_void_ends_things_where_nothing_is_stuff(rule):
+    """One mask in a view, in one view with stray pixels on the floor, which is void, as of a detector without stuff."""
+    splats, cameras, maps = staged()
+    things = [np.where(m == NEAR, 1, 0) for m in maps]
+    things[0][::7, ::7] = 1
+    floor = uplift_labels(splats, list(zip(cameras, maps))).best()[0] == FLOOR
+    views = list(zip(cameras, things))
+    thing, stuff = Category(1, "chair", True), Category(2, "floor", False)
+    alone = label_gaussians(rule, splats, views, None, Labelling((thing, stuff), (Segment(1, 1),)))
+    assert (alone.best()[0][floor] == 1).float().mean() < 0.1  # what outlines and large Gaussians share with it
+    others = uplift_labels(splats, list(zip(cameras, maps))).best()[0] == NEAR
+    assert (alone.best()[0][others] == 1).float().mean() > 0.95
+    beside = label_gaussians(rule, splats, views, None, Labelling((thing, stuff), (Segment(1, 1), Segment(2, 2))))
+    assert (beside.best()[0][floor] == 1).float().mean() > 0.3
+    assert not (beside.label == 0).any()
+
+
+def test_a_thing_that_few_views_show_stays_beside_void():
+    splats, cameras, maps = staged()
+    found = [np.where(m == NEAR, 1, 0) if k % 3 == 0 else np.zeros_like(m) for k, m in enumerate(maps)]
+    meaning = Labelling((Category(1, "chair", True),), (Segment(1, 1),))
+    near = uplift_labels(splats, list(zip(cameras, maps))).best()[0] == NEAR
+    labels = label_gaussians("average", splats, list(zip(cameras, found)), None, meaning)
+    assert (labels.best()[0][near] == 1).float().mean() > 0.8
