@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nerfstudio method ``panst3r-ludvig``: a thin wiring of :mod:`panoptic_gs` into nerfstudio."""
+"""The nerfstudio methods ``panst3r-ludvig``, ``panoptic-splatting``, ``panopticrecon``: a thin wiring of
+:mod:`panoptic_gs` into nerfstudio."""

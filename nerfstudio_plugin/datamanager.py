@@ -66,12 +66,22 @@ class PanopticDataset(InputDataset):
         return torch.from_numpy(np.ascontiguousarray(self.fit_labels(image_idx, scene.maps[stem]), dtype=np.int32))
 
     def image_masks(self, image_idx: int) -> ViewMasks | None:
-        """A photo's masks on the camera's pixels, without pixels that do not count; None where it has none."""
+        """A photo's masks on the camera's pixels, without pixels that do not count; None where it has none.
+
+        Where the scene has scene-wide maps they are the segments of the photo's map.
+        """
         masks: ImageMasks | None = self.metadata["image_masks"]
         frame = self._frame(image_idx)
-        if masks is None or frame.stem not in masks.readers:
+        if masks is None:
+            labels = self.labels(image_idx, "panoptic")
+            if labels is None:
+                return None
+            segments = self.metadata["panoptic"].segments
+            view = ViewMasks.from_label_map(labels.numpy(), {segment.id: segment.category_id for segment in segments})
+        elif frame.stem not in masks.readers:
             return None
-        view = masks[frame.stem].remapped(lambda regions: self.fit_labels(image_idx, regions))
+        else:
+            view = masks[frame.stem].remapped(lambda regions: self.fit_labels(image_idx, regions))
         counting = frame.counting_of_photo()
         if counting is None:
             return view
@@ -158,7 +168,7 @@ class PanopticDatamanager(FullImageDatamanager):
                 yield self._training_camera(index, refine), item["panoptic"]
 
     def masked_views(self, refine: Callable[[Cameras], Tensor] | None = None) -> Iterator[MaskedView]:
-        """Every training view that has masks which are numbered image by image, on the pixels of its camera.
+        """Every training view that has masks, on the pixels of its camera, each numbered by itself.
 
         Args:
             refine: as in :meth:`labelled_views`.

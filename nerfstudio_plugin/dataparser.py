@@ -85,6 +85,18 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     """Every how many views one is for evaluation, for eval_mode interval."""
 
 
+@dataclass
+class MaskedSceneDataParserConfig(PanopticSceneDataParserConfig):
+    """A scene folder of which masks are needed: those of ``masks_per_image/`` serve where ``panoptic/`` is missing."""
+
+
+def predictions_of(config: PanopticSceneDataParserConfig) -> str:
+    """The subfolder with the panoptic maps or masks that training learns from; empty for colours alone."""
+    root, name = scene_root(config.data), config.panoptic_folder
+    here = isinstance(config, MaskedSceneDataParserConfig) and (root / PER_IMAGE).is_dir()
+    return PER_IMAGE if here and not (name and (root / name).exists()) else name
+
+
 ReadConfidence = Callable[[str], np.ndarray]
 
 
@@ -134,10 +146,10 @@ class PanopticSceneDataParser(DataParser):
                 panoptic = scene.of_photos(merge.scene(), config.predictions_folder)
                 if weigh:
                     confidence = lambda stem: merge.label_map(stem)[1].numpy()
-            elif config.panoptic_folder and (scene.root / config.panoptic_folder).exists():
-                image_masks = masks_of_images(scene, config.panoptic_folder)
+            elif (folder := predictions_of(config)) and (scene.root / folder).exists():
+                image_masks = masks_of_images(scene, folder)
                 if image_masks is None:
-                    panoptic = scene.load_panoptic(config.panoptic_folder)
+                    panoptic = scene.load_panoptic(folder)
                 elif weigh:
                     raise InputError(
                         "--pipeline.datamanager.dataparser.weight-by-confidence",
@@ -146,7 +158,7 @@ class PanopticSceneDataParser(DataParser):
                         "Masks have no confidence maps beside them; leave the option out.",
                     )
                 if weigh:
-                    confidence = scene.load_confidence(config.panoptic_folder).read
+                    confidence = scene.load_confidence(folder).read
             has_truth = (scene.root / config.panoptic_gt_folder).exists()
             truth = scene.load_panoptic(config.panoptic_gt_folder) if has_truth else None
             for note in scene.notes:
@@ -243,20 +255,26 @@ def require_predictions(config: PanopticSceneDataParserConfig) -> None:
     Raises:
         InputError: there is neither a folder of panoptic maps nor one of raw predictions, whichever is asked for.
     """
-    name = config.panoptic_folder if config.merge == "none" else config.predictions_folder
+    name = predictions_of(config) if config.merge == "none" else config.predictions_folder
+    needed = isinstance(config, MaskedSceneDataParserConfig)
     root = scene_root(config.data)
     folder = root / name
-    if config.merge == "none" and (not name or (not folder.exists() and (root / PER_IMAGE).is_dir())):
+    if config.merge == "none" and not needed and (not name or (not folder.exists() and (root / PER_IMAGE).is_dir())):
         CONSOLE.print("Colours alone are trained: there are no scene-wide labels.")
         if (root / PER_IMAGE).is_dir():
             CONSOLE.print(f"Then: panoptic-gs associate RUN {root / PER_IMAGE} --data {root} --out {root / 'panoptic'}",
                           soft_wrap=True)  # fmt: skip
         return
-    if not folder.exists():
+    if not name or not folder.exists():
+        maps = (
+            "a folder of masks, or of predicted COCO panoptic maps"
+            if needed
+            else "a folder of predicted COCO panoptic maps"
+        )
         raise InputError(
             folder,
-            "no such folder",
-            "a folder of predicted COCO panoptic maps" if config.merge == "none" else "a folder of raw predictions",
+            "no such folder" if name else "no folder of masks",
+            maps if config.merge == "none" else "a folder of raw predictions",
             "Put the predictions there ('panoptic-gs predict' and 'panoptic-gs merge' do), or name their folder with "
             "--pipeline.datamanager.dataparser.panoptic-folder or predictions-folder.",
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The defaults of the method ``panst3r-ludvig``."""
+"""The defaults of the methods."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from nerfstudio_plugin.compat import FusedAdamOptimizerConfig, default_device
 from nerfstudio_plugin.datamanager import PanopticDatamanagerConfig
-from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig
+from nerfstudio_plugin.dataparser import MaskedSceneDataParserConfig, PanopticSceneDataParserConfig
+from nerfstudio_plugin.learned_model import LearnedModelConfig
+from nerfstudio_plugin.learned_pipeline import LearnedPipelineConfig, QueryOptions
 from nerfstudio_plugin.model import PanopticSplatfactoModelConfig
 from nerfstudio_plugin.pipeline import PanopticPipelineConfig
 from nerfstudio_plugin.trainer import PanopticTrainerConfig
+from panoptic_gs.associate import PANOPTIC_RECON, PANOPTIC_SPLATTING, LearnedOptions
 
 GPU_ITERATIONS = 30000
 CPU_ITERATIONS = 2000
@@ -76,4 +79,37 @@ def method_config(device: str) -> PanopticTrainerConfig:
 panst3r_ludvig = MethodSpecification(
     config=method_config(default_device()),
     description="3D Gaussians from photos and multi-view panoptic predictions: colour and panoptic maps of new views.",
+)
+
+
+def learned_method_config(name: str, options: LearnedOptions, device: str) -> PanopticTrainerConfig:
+    """The defaults of a method that learns objects from masks: those of ``panst3r-ludvig`` but for the objects.
+
+    Args:
+        name: of the method.
+        options: its components.
+        device: ``cuda`` or ``cpu``.
+    """
+    config = method_config(device)
+    base = config.pipeline.model
+    assert isinstance(base, PanopticSplatfactoModelConfig)
+    config.method_name = name
+    config.pipeline = LearnedPipelineConfig(
+        datamanager=PanopticDatamanagerConfig(dataparser=MaskedSceneDataParserConfig()),
+        model=LearnedModelConfig(num_downscales=base.num_downscales),
+        queries=QueryOptions.of(options),
+    )
+    del config.optimizers["panoptic_colors"]
+    return config
+
+
+panoptic_splatting = MethodSpecification(
+    config=learned_method_config("panoptic-splatting", PANOPTIC_SPLATTING, default_device()),
+    description="Objects learned from masks that are numbered photo by photo: queries that share each pixel, label "
+    "blending and warping (PanopticSplatting).",
+)
+panopticrecon = MethodSpecification(
+    config=learned_method_config("panopticrecon", PANOPTIC_RECON, default_device()),
+    description="Objects learned from masks that are numbered photo by photo: queries with masks of their own, dynamic "
+    "tokens and a panoptic head (PanopticRecon++, on Gaussians).",
 )

@@ -226,7 +226,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         degree = min(self.step // max(1, self.config.sh_degree_interval), self.config.sh_degree)
         with_depth = self.config.output_depth_during_training
         render, alpha, info = self._rasterize(viewmat, K, width, height, degree, "RGB+ED" if with_depth else "RGB")
-        self.strategy.step_pre_backward(self.gauss_params, self.optimizers, self.strategy_state, self.step, info)
+        self._before_backward(info)
         self.info, self.last_size = info, (height, width)
 
         background = self._get_background_color()
@@ -239,6 +239,9 @@ class PanopticSplatfactoModel(SplatfactoModel):
         if with_depth:
             outputs["depth"] = render[..., -1:]
         return outputs
+
+    def _before_backward(self, info: dict[str, Any]) -> None:
+        self.strategy.step_pre_backward(self.gauss_params, self.optimizers, self.strategy_state, self.step, info)
 
     def _evaluation_outputs(self, camera: Cameras) -> dict[str, Tensor]:
         view = camera_of(camera).to(self.device)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -25,6 +25,9 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.metrics import SceneScores, Scorer, evaluate_scenes
 from panoptic_gs.report.environment import command_line
 from panoptic_gs.uplift.maps import Repeated
+
+if TYPE_CHECKING:
+    from nerfstudio.engine.trainer import Trainer
 
 _QUALITIES = ("pq", "sq", "rq", "pq_things", "pq_stuff")
 
@@ -123,13 +126,15 @@ class PanopticPipeline(VanillaPipeline):
         )
         callbacks = super().get_training_callbacks(training_callback_attributes)
         trainer = training_callback_attributes.trainer
-        if self.datamanager.train_dataset.metadata["image_masks"] is not None and trainer is not None:
-            association = MaskAssociation(self.datamanager, self.model, trainer.config.max_num_iterations)
-            # Before uplifting, so that labels are those of the maps that were just made.
-            callbacks.append(
-                TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], association.after_step, 1)
-            )
-        return [*callbacks, uplift]
+        # Before uplifting, so that labels are those of the maps that were just made.
+        return [*callbacks, *(() if trainer is None else self.object_callbacks(trainer)), uplift]
+
+    def object_callbacks(self, trainer: Trainer) -> list[TrainingCallback]:
+        """What finds objects in masks that are numbered image by image, while training runs."""
+        if self.datamanager.train_dataset.metadata["image_masks"] is None:
+            return []
+        association = MaskAssociation(self.datamanager, self.model, trainer.config.max_num_iterations)
+        return [TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], association.after_step, 1)]
 
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False

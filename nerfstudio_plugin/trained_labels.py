@@ -76,7 +76,7 @@ class TrainedLabels:
             rasterize_mode=self._rasterize_mode,
             alpha_max=backend_of(splats.means.device).alpha_max,  # of the forward pass, wherever labels are uplifted
         )
-        self._take(labels, meaning, strategy_state, splats.means.device)
+        self.take(labels, meaning, strategy_state, splats.means.device)
 
     def current(self, strategy_state: Mapping[str, Any]) -> UpliftedLabels | None:
         """Labels of the Gaussians as they are now; None before the first uplift."""
@@ -106,7 +106,7 @@ class TrainedLabels:
             self.forget()
             return
         labels, meaning = labels_from_state(state, "the checkpoint's labels")
-        self._take(labels.to(label_device(device)), meaning, strategy_state, device)
+        self.take(labels, meaning, strategy_state, device)
 
     def outputs(
         self, splats: Splats, camera: Camera, inside: Tensor | None, strategy_state: Mapping[str, Any]
@@ -142,9 +142,18 @@ class TrainedLabels:
             "panoptic_confidence": confidence[..., None].float(),
         }
 
-    def _take(
+    def take(
         self, labels: GaussianLabels, meaning: Labelling, strategy_state: dict[str, Any], device: torch.device
     ) -> None:
+        """Have these labels from now on.
+
+        Args:
+            labels: of the Gaussians as they are now.
+            meaning: what the labels mean.
+            strategy_state: the running state of the densification strategy.
+            device: where the Gaussians are.
+        """
+        labels = labels.to(label_device(device))
         strategy_state[_ROW] = torch.arange(len(labels), device=device)
         self._uplifted = UpliftedLabels(labels, meaning, PanopticPalette(meaning.segment_ids))
 

@@ -47,5 +47,5 @@ def test_licences_and_commands_are_installed():
     licences = {Path(name).name for name in distribution.metadata.get_all("License-File", [])}
     assert licences == {"LICENSE", "nanobind.txt", "robin-map.txt"}
     commands = {entry.name: entry for entry in distribution.entry_points}
-    assert set(commands) == {"panoptic-gs", "panst3r-ludvig", "panoptic-scene"}
+    assert set(commands) == {"panoptic-gs", "panst3r-ludvig", "panoptic-splatting", "panopticrecon", "panoptic-scene"}
     assert callable(commands["panoptic-gs"].load())

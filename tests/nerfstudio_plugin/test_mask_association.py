@@ -1,44 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training on masks that are numbered image by image: it associates them by itself."""
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from nerfstudio_plugin.mask_association import MaskAssociation
 from nerfstudio_plugin.trainer import PanopticTrainer
-from panoptic_gs.files import write_png
-from panoptic_gs.panoptic import PanopticScene, encode_ids
 
 Train = Callable[..., PanopticTrainer]
-
-
-@pytest.fixture(scope="module")
-def renumbered(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The room with the truth as predictions, ids drawn anew in every photo."""
-    scene = tmp_path_factory.mktemp("renumbered") / "scene"
-    shutil.copytree(room, scene, ignore=shutil.ignore_patterns("panoptic"))
-    truth = PanopticScene.load(room / "panoptic_gt")
-    rng = np.random.default_rng(0)
-    annotations = []
-    for number, stem in enumerate(truth.stems):
-        ids = truth.maps[stem]
-        new = np.zeros(max(segment.id for segment in truth.segments) + 1)
-        present = np.unique(ids[ids > 0])
-        new[present] = rng.permutation(1000)[: len(present)] + 1
-        write_png(scene / "panoptic" / f"{stem}.png", encode_ids(new.astype(int)[ids]))
-        of = truth.category_of()
-        infos = [{"id": int(new[i]), "category_id": int(of[i])} for i in present]
-        annotations.append({"image_id": number, "file_name": f"{stem}.png", "segments_info": infos})
-    categories = [{"id": c.id, "name": c.name, "isthing": int(c.isthing)} for c in truth.categories]
-    document = {"images": [], "annotations": annotations, "categories": categories}
-    (scene / "panoptic" / "panoptic.json").write_text(json.dumps(document))
-    return scene
 
 
 def test_training_associates_at_a_third_and_before_the_end(
