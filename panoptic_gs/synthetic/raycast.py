@@ -50,10 +50,15 @@ class RoomRenderer:
         depth, surface = self._cast_image(fine, origin, rays)
         color = self._shade(origin, rays.reshape(3, -1), depth.ravel(), surface.ravel())
         color = np.clip(color, 0, 1).reshape(camera.height, 2, camera.width, 2, 3).mean((1, 3))
+        depth, segment, category = self.geometry(camera)
+        picture = np.round(255 * color ** (1 / 2.2)).astype(np.uint8)
+        return RoomView(picture, depth, category, segment)
+
+    def geometry(self, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Depth, segment and category ``[H, W]`` of one view, which need no light."""
         origin, rays = camera_rays(camera)
         depth, surface = self._cast_image(camera, origin, rays)
-        picture = np.round(255 * color ** (1 / 2.2)).astype(np.uint8)
-        return RoomView(picture, depth, self._categories[surface], self._segments[surface])
+        return depth, self._segments[surface], self._categories[surface]
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First hits of single rays ``[3, n]`` that start inside the room: distance in directions [n], surface [n]."""
