@@ -129,10 +129,11 @@ def recover_folder(folder: Path) -> None:
             shutil.rmtree(aside)
         else:
             os.rename(aside, folder)
-    stem = _hidden(folder, "").name
+    # A part may be written as an output of its own, and then has a part and a lock beside it, too.
+    left = re.compile(rf"\.+{re.escape(_hidden(folder, '').name[1:])}\d+\.part(\.(\d+\.part|lock|old))?")
     with os.scandir(folder.parent) as entries:
         for entry in entries:
-            if entry.name.startswith(stem) and _PART.match(entry.name, len(stem) - 1):
+            if left.fullmatch(entry.name):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:

@@ -133,6 +133,16 @@ def test_half_written_files_of_dead_processes_are_removed(tmp_path: Path) -> Non
     assert foreign.exists()
 
 
+def test_parts_of_parts_are_removed(tmp_path: Path) -> None:
+    for name in ("..out.71.part.71.part", ".out.71.part"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "..out.71.part.lock").touch()
+    (tmp_path / "..other.71.part.lock").touch()
+    with replacing_folder(tmp_path / "out", known_by="0"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["..other.71.part.lock", "out"]
+
+
 def test_modes_are_those_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
