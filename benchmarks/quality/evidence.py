@@ -19,7 +19,7 @@ from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, render_panoptic, uplift_labels
 
 PROTOCOLS = ("panoptic-lifting", "strict")
-ROWS = ("literal", "average", "sharpened", "hard", "refined", "ceiling")
+ROWS = ("literal", "average", "sharpened", "weighed", "hard", "refined", "ceiling")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +55,12 @@ class Evidence:
         """PQ of the held-out views in percent by row and protocol, and what the rows recovered of the gap.
 
         Rows: void as a label (``literal``), void abstaining (``average``), the same with squared shares
-        (``sharpened``), the strongest label of each Gaussian alone (``hard``), each map held against all others
+        (``sharpened``), each view as one witness (``weighed``), the strongest label of each Gaussian alone (``hard``), each map held against all others
         (``refined``), and the true outlines with the predicted classes (``ceiling``).
         """
         rows: dict[str, tuple[GaussianLabels, Labelling]] = {}
         meaning = self.predicted.labelling
-        for how in ("literal", "average", "sharpened", "refined"):
+        for how in ("literal", "average", "sharpened", "weighed", "refined"):
             rows[how] = label_gaussians(how, self.splats, list(self._views(self.predicted)), None, meaning), meaning
         rows["hard"] = hard_labels(rows["average"][0]), meaning
         rows["ceiling"] = uplift_labels(self.splats, self._views(self.truth)), self.with_predicted_classes()

@@ -5,6 +5,7 @@ from panoptic_gs.refine.changes import Change, changes_between
 from panoptic_gs.refine.graph import diffuse, neighbour_graph
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
 from panoptic_gs.refine.refining import CleanedMap, LabelRule, RefineOptions, label_gaussians, refine_labels, sharpened
+from panoptic_gs.refine.weighing import uplift_weighed
 
 __all__ = [
     "Change",
@@ -18,4 +19,5 @@ __all__ = [
     "neighbour_graph",
     "refine_labels",
     "sharpened",
+    "uplift_weighed",
 ]

@@ -33,8 +33,13 @@ class VotePairs(NamedTuple):
     def of(cls, votes: LabelVotes) -> VotePairs:
         """The pairs of any votes."""
         state = votes.state_dict()
-        gaussian = torch.repeat_interleave(torch.arange(votes.num_gaussians), state["indptr"].diff())
-        return cls(((gaussian << 32) | state["label"]).numpy(), state["sum"].numpy())
+        return cls.of_rows(state["indptr"], state["label"], state["sum"])
+
+    @classmethod
+    def of_rows(cls, indptr: Tensor, label: Tensor, units: Tensor) -> VotePairs:
+        """The pairs of sparse rows ``indptr [N + 1]``, ``label [n]``, ``units [n]``."""
+        gaussian = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64) << 32, indptr.diff().numpy())
+        return cls(gaussian | label.numpy(), units.numpy())
 
     @property
     def gaussian(self) -> np.ndarray:  # [n] int64
@@ -133,20 +138,31 @@ class LeaveOneOut:
             pairs: any of these Gaussians.
             power: of the shares, which then sum to one again; above 1 the strongest label gains.
         """
-        total = self._weight(pairs)
-        void = self._weight(VotePairs(pairs.key[pairs.label == 0], pairs.units[pairs.label == 0]))
-        voting = pairs.label > 0
-        gaussian, label, units = pairs.gaussian[voting], pairs.label[voting], pairs.units[voting]
-        weight = units / np.bincount(gaussian, units.astype(np.float64), self._count)[gaussian]
-        if power != 1.0:
-            weight = weight**power
-            weight /= np.bincount(gaussian, weight, self._count)[gaussian]
-        indptr = np.concatenate([[0], np.bincount(gaussian, minlength=self._count).cumsum()])
-        return GaussianLabels.from_kernel(
-            torch.from_numpy(indptr.astype(np.int64)), torch.from_numpy(label.astype(np.int32)),
-            torch.from_numpy(weight.astype(np.float32)), total, void,
-        )  # fmt: skip
+        return labels_of_pairs(pairs, self._count, power)
 
-    def _weight(self, pairs: VotePairs) -> Tensor:  # [N] float32
-        units = np.bincount(pairs.gaussian, pairs.units.astype(np.float64), self._count)
-        return torch.from_numpy((units * _UNIT).astype(np.float32))
+
+def labels_of_pairs(pairs: VotePairs, count: int, power: float = 1.0, *, void_too: bool = False) -> GaussianLabels:
+    """Pairs as the label distribution of each of ``count`` Gaussians, on the CPU.
+
+    Args:
+        pairs: their votes.
+        count: N.
+        power: of the shares, which then sum to one again; above 1 the strongest label gains.
+        void_too: whether void is a label of its own.
+    """
+    gaussian, voting, units = pairs.gaussian, pairs.key & 0xFFFFFFFF > 0, pairs.units.astype(np.float64)
+    total = np.bincount(gaussian, units, count)
+    void = np.bincount(gaussian[~voting], units[~voting], count)
+    voting |= void_too
+    gaussian, label, units = gaussian[voting], pairs.label[voting], units[voting]
+    voted = np.bincount(gaussian, units, count)
+    weight = units / voted[gaussian]
+    if power != 1.0:
+        weight **= power
+        weight /= np.bincount(gaussian, weight, count)[gaussian]
+    indptr = np.concatenate([[0], np.bincount(gaussian, minlength=count).cumsum()])
+    return GaussianLabels.from_kernel(
+        torch.from_numpy(indptr.astype(np.int64)), torch.from_numpy(label.astype(np.int32)),
+        torch.from_numpy(weight.astype(np.float32)), torch.from_numpy((total * _UNIT).astype(np.float32)),
+        torch.from_numpy((void * _UNIT).astype(np.float32)),
+    )  # fmt: skip

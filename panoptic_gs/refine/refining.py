@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,14 +16,18 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
+from panoptic_gs.refine.weighing import uplift_weighed
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelVotes, render_panoptic, uplift_labels
 from panoptic_gs.uplift.maps import Map, Weights, label_map_of, weighted_views
 
-LabelRule = Literal["sharpened", "refined", "average", "literal"]
+LabelRule = Literal["weighed", "sharpened", "refined", "average", "literal"]
 """How label maps become labels of Gaussians, see :func:`label_gaussians`."""
 VOID_AMONG_THINGS = 0.2
 """What void counts where no label is stuff: a network that misses a thing in four of five views still shows it."""
+
+SMALL_IMAGE = 240
+"""Images less than this wide and high are asked about pixel by pixel, see :attr:`RefineOptions.step`."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class RefineOptions:
     """When the other views overrule a pixel.
 
     Raises:
-        InputError: shares out of range, a power below 1, no rounds.
+        InputError: shares, power or step out of range, no rounds.
     """
 
     overrule: float = 0.65
@@ -41,6 +45,9 @@ class RefineOptions:
     power: float = 2.0
     """Of the shares of a Gaussian's labels, before they are rendered into a view: above 1, pixels beside an
     outline say less about what lies on its other side."""
+    step: int | None = None
+    """The others' say is rendered for one pixel out of step × step: it is a matter of whole masks, and beside outlines
+    nobody is sure. By default 2, and 1 where images are less than 240 pixels wide and high."""
     rounds: int = 1
     """How often all maps are cleaned, each time by what became of the others."""
 
@@ -51,6 +58,8 @@ class RefineOptions:
                 raise InputError(f"RefineOptions.{name}", f"{value:g}", "a share from 0 to 1", "Choose one, as 0.65.")
         if not 1 <= self.power <= 64:
             raise InputError("RefineOptions.power", f"{self.power:g}", "1 to 64", "1 leaves the shares as they are.")
+        if self.step is not None and not 1 <= self.step <= 16:
+            raise InputError("RefineOptions.step", str(self.step), "1 to 16 pixels", "1 renders every pixel.")
         if self.rounds < 1:
             raise InputError("RefineOptions.rounds", str(self.rounds), "1 or more", "Choose 1.")
 
@@ -133,9 +142,22 @@ def clean_maps(
     for position, (camera, label_map, factors) in enumerate(weighted_views(views, weights)):
         own = evidence.pairs_of(position, splats, (camera, label_map), factors)
         others = evidence.labels(evidence.without(own), options.power)
-        rendered = render_panoptic(splats, others.to(device), camera, **blending)
+        step = options.step or (2 if max(camera.width, camera.height) >= SMALL_IMAGE else 1)
+        rendered = render_panoptic(splats, others.to(device), _coarse(camera, step), **blending)
         ids = label_map_of(camera, label_map, torch.device("cpu")).numpy()
-        yield _overruled(ids, rendered.ids.cpu().numpy(), rendered.confidence.cpu().numpy(), factors, options)
+        other, share = (_enlarged(values.cpu().numpy(), step, ids.shape) for values in rendered[:2])
+        yield _overruled(ids, other, share, factors, options)
+
+
+def _coarse(camera: Camera, step: int) -> Camera:
+    """The same view with one pixel for ``step`` × ``step``; the last ones reach beyond where that does not divide."""
+    K = camera.K.clone()
+    K[:2] /= step
+    return replace(camera, K=K, width=-(-camera.width // step), height=-(-camera.height // step))
+
+
+def _enlarged(values: np.ndarray, step: int, shape: tuple[int, ...]) -> np.ndarray:
+    return values.repeat(step, axis=0).repeat(step, axis=1)[: shape[0], : shape[1]]
 
 
 def _overruled(
@@ -160,13 +182,13 @@ def label_gaussians(
 
     Maps of things alone leave walls and floors void, so that void means something: without a word on it, the strays of
     a thing's outlines would be all that is known of a wall, and the thing would cover it. Where ``meaning`` has no
-    stuff, void is a label, too, and :data:`VOID_AMONG_THINGS` of its weight counts for ``"average"`` and
-    ``"sharpened"``.
+    stuff, void is a label, too, and :data:`VOID_AMONG_THINGS` of its weight counts for ``"average"``,
+    ``"sharpened"`` and ``"weighed"``.
 
     Args:
         how: ``"average"`` (:func:`~panoptic_gs.uplift_labels`), ``"sharpened"`` (:func:`sharpened` of it),
-            ``"refined"`` (:func:`refine_labels`), or ``"literal"`` (the average with void as a label of its own, the
-            paper's literal normalisation).
+            ``"weighed"`` (:func:`uplift_weighed`), ``"refined"`` (:func:`refine_labels`), or ``"literal"`` (the average
+            with void as a label of its own, the paper's literal normalisation).
         splats, views, weights, blending: as for :func:`refine_labels`.
         meaning: what the labels are.
 
@@ -176,6 +198,8 @@ def label_gaussians(
     if how == "refined":
         return refine_labels(splats, views, weights, **blending)
     things_alone = meaning is not None and all(meaning.is_thing[entry.category_id] for entry in meaning.segments)
+    if how == "weighed":
+        return uplift_weighed(splats, views, weights, VOID_AMONG_THINGS if things_alone else 0.0, **blending)
     void = "label" if how == "literal" or things_alone else "abstain"
     labels = uplift_labels(splats, views, weights, void, **blending)
     if things_alone and how != "literal":
