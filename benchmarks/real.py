@@ -29,8 +29,8 @@ class Real:
     """Train scene folders that have truth, and score each way to label the same splats.
 
     Rows: the literal Eq. 7 (void is a label), the average (void abstains), the same with squared shares, each view as
-    one witness, one label per Gaussian, the refined labels, and the ceiling: true outlines with the predicted classes. Recovered = (PQ − literal)
-    ÷ (ceiling − literal).
+    one witness, one label per Gaussian, the refined labels, and the ceiling: true outlines with the predicted classes.
+    Recovered = (PQ − literal) ÷ (ceiling − literal).
     """
 
     scenes: Positional[tuple[Path, ...]]

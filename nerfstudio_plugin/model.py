@@ -54,10 +54,10 @@ class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
     uplift_every: int = 1000
     """Labels are uplifted every this many steps, and before each checkpoint."""
     labels: Literal["weighed", "sharpened", "refined", "average", "literal"] = "weighed"
-    """How the maps' votes become labels. weighed: each view is one witness, its votes sharpened and growing slower than its pixels.
-    average: all pixels count the same, void ones take no part. sharpened: as average, with the shares of each
-    Gaussian's labels squared. refined: each map is held against all others first. literal: as average, but void is a
-    label of its own, as in the paper."""
+    """How the maps' votes become labels. weighed: each view is one witness, whose say grows slower
+    than its pixels. average: all pixels count the same, void ones take no part. sharpened: as average, with the shares
+    of each Gaussian's labels squared. refined: each map is held against all others first. literal: as average, but
+    void is a label of its own, as in the paper."""
     verbose_densification: bool = False
     """Print each densification step."""
 

@@ -55,8 +55,8 @@ class Evidence:
         """PQ of the held-out views in percent by row and protocol, and what the rows recovered of the gap.
 
         Rows: void as a label (``literal``), void abstaining (``average``), the same with squared shares
-        (``sharpened``), each view as one witness (``weighed``), the strongest label of each Gaussian alone (``hard``), each map held against all others
-        (``refined``), and the true outlines with the predicted classes (``ceiling``).
+        (``sharpened``), each view as one witness (``weighed``), the strongest label of each Gaussian alone (``hard``),
+        each map held against all others (``refined``), and the true outlines with the predicted classes (``ceiling``).
         """
         rows: dict[str, tuple[GaussianLabels, Labelling]] = {}
         meaning = self.predicted.labelling

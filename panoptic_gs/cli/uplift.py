@@ -41,10 +41,10 @@ class Uplift(PlacedSplats):
     split: str = "train"
     """Images to take labels from: a split of splits.json, or 'all'. Without splits.json: all."""
     labels: Literal["weighed", "sharpened", "refined", "average", "literal"] = "weighed"
-    """How votes become labels. weighed: each view is one witness, its votes sharpened and growing slower than its pixels.
-    average: all pixels count the same, void ones take no part. sharpened: as average, with the shares of each
-    Gaussian's labels squared. refined: each map is held against all others first. literal: as average, but void is a
-    label of its own, as in the paper."""
+    """How votes become labels. weighed: each view is one witness, whose say grows slower
+    than its pixels. average: all pixels count the same, void ones take no part. sharpened: as average, with the shares
+    of each Gaussian's labels squared. refined: each map is held against all others first. literal: as average, but
+    void is a label of its own, as in the paper."""
     weight_by_confidence: bool = False
     """Let each pixel vote with the confidence of its label, from the maps in PANOPTIC/confidence."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None

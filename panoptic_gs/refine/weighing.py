@@ -74,16 +74,16 @@ def uplift_weighed(
     """
     count = len(splats)
     said = kernels.VoteStore(count)
-    total, void = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    total, unlabelled = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     for camera, label_map, factors in weighted_views(views, weights):
         votes = LabelVotes(count, **blending)
         votes.add(splats, camera, label_map, factors)
         pairs = VotePairs.of(votes)
         np.add.at(total, pairs.gaussian, pairs.units)
         unnamed = pairs.label == 0
-        np.add.at(void, pairs.gaussian[unnamed], pairs.units[unnamed])
+        np.add.at(unlabelled, pairs.gaussian[unnamed], pairs.units[unnamed])
         view = weigh(pairs, count, void)
         said.add_sums(*(torch.from_numpy(part) for part in (view.gaussian, view.label.astype(np.int32), view.units)))
     labels = labels_of_pairs(VotePairs.of_rows(*said.sums()), count, SHARPNESS, void_too=void > 0)
-    seen = (torch.from_numpy((units / _UNITS).astype(np.float32)) for units in (total, void))
+    seen = (torch.from_numpy((units / _UNITS).astype(np.float32)) for units in (total, unlabelled))
     return GaussianLabels.from_kernel(labels.indptr, labels.label, labels.weight, *seen).to(splats.means.device)

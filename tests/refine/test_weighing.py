@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each view as one witness: the formula, what it is for, and that no bit depends on threads or order."""
+
+import numpy as np
+import pytest
+import torch
+from small_rooms import FLOOR, NEAR
+from staged_room import renamed, staged
+
+from panoptic_gs import uplift_labels
+from panoptic_gs.refine import uplift_weighed
+from panoptic_gs.refine.leave_one_out import VotePairs
+from panoptic_gs.refine.weighing import weigh
+
+UNIT = 1 << 34
+
+
+def votes(*entries: tuple[int, int, float]) -> VotePairs:
+    gaussian, label, weight = (np.array(column) for column in zip(*entries))
+    return VotePairs((gaussian.astype(np.int64) << 32) | label, np.rint(weight * UNIT).astype(np.int64))
+
+
+def test_three_views_outvote_one_that_is_near():
+    say = [weigh(votes((0, 7, 1.0)), 1)] * 3 + [weigh(votes((0, 9, 3.9)), 1)]
+    total = {label: sum(v.units[v.label == label].sum() for v in say) / UNIT for label in (7, 9)}
+    assert total[7] == pytest.approx(3.0)
+    assert total[9] == pytest.approx(3.9**0.75, rel=1e-6)
+    assert total[9] < total[7]
+
+
+@pytest.mark.parametrize("void", [0.0, 0.2])
+def test_labels_follow_the_formula(void):
+    splats, cameras, maps = staged(4)
+    maps[1] = maps[1].copy()
+    maps[1][:30] = 0
+    labels = uplift_weighed(splats, list(zip(cameras, maps)), void=void)
+    said = torch.zeros(len(splats), 13, dtype=torch.float64)
+    for view in zip(cameras, maps):
+        one = uplift_labels(splats, [view], void="label")
+        weight = one.to_dense(13).double() * one.total[:, None].double()
+        if not void:
+            weight[:, 0] = 0
+        share = weight**2 / (weight**2).sum(1, keepdim=True).clamp_min(1e-30)
+        share[:, 0] *= void
+        said += share * weight.sum(1, keepdim=True) ** 0.75
+    expected = said**2 / (said**2).sum(1, keepdim=True).clamp_min(1e-30)
+    strong = said.sum(1) > 1e-3
+    assert strong.sum() > 1000
+    torch.testing.assert_close(labels.to_dense(13).double()[strong], expected[strong], atol=1e-4, rtol=0)
+    plain = uplift_labels(splats, list(zip(cameras, maps)))
+    torch.testing.assert_close(labels.total, plain.total, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(labels.void, plain.void, rtol=1e-6, atol=1e-9)
+    assert bool((labels.label == 0).any()) == bool(void)
+
+
+def test_neither_threads_nor_the_order_of_views_change_a_bit():
+    splats, cameras, maps = staged(5)
+    maps[2] = renamed(maps[2], NEAR, FLOOR)
+    expected, before = uplift_weighed(splats, zip(cameras, maps)), torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found = uplift_weighed(splats, [(cameras[k], maps[k]) for k in (3, 1, 4, 0, 2)])
+            for name, tensor in expected.tensors().items():
+                assert torch.equal(tensor, found.tensors()[name]), name
+    finally:
+        torch.set_num_threads(before)
