@@ -31,9 +31,9 @@ def mutated(data: bytes, suffix: str, random: Random) -> bytes:
         random: where the damage comes from.
     """
     kinds: list[Callable[[bytes, Random], bytes]] = [_flipped, _cut, _doubled, _overwritten, _foreign]
-    if suffix == ".json":
+    if suffix in (".json", ".gltf"):
         kinds = [_json] * 6 + [_literal] * 3 + [_cut, _flipped, _number, _foreign]
-    elif suffix in (".txt", ".csv", ".tsv", ".cfg"):
+    elif suffix in (".txt", ".csv", ".tsv", ".cfg", ".usda"):
         kinds = [_lines] * 3 + [_number] * 4 + [_field] * 3 + [_cut, _flipped, _foreign]
     elif suffix == ".ply":
         kinds += [_header] * 5
@@ -41,8 +41,10 @@ def mutated(data: bytes, suffix: str, random: Random) -> bytes:
         kinds += [_png] * 5
     elif suffix == ".safetensors":
         kinds += [_safetensors] * 6
-    elif suffix in (".zip", ".npz", ".ckpt", ".pth"):
+    elif suffix in (".zip", ".npz", ".ckpt", ".pth", ".sog"):
         kinds += [_zip] * 4
+    elif suffix == ".glb":
+        kinds += [_glb] * 6
     for _ in range(1 if random.random() < 0.7 else random.randint(2, 4)):
         data = random.choice(kinds)(data, random)
     return data
@@ -88,6 +90,15 @@ def _overwritten(data: bytes, random: Random) -> bytes:
 def _foreign(data: bytes, random: Random) -> bytes:
     return random.choice((b"", b"\0", b"\0" * 4096, b"PK\3\4", b"\x89PNG\r\n\x1a\n", b"ply\n", b"{}", b"[]", b"null",
                           b"0", b"\xff\xfe", b"\xef\xbb\xbf{}", random.randbytes(200), b"<html></html>"))  # fmt: skip
+
+
+def _glb(data: bytes, random: Random) -> bytes:
+    """Damage to the JSON of a GLB, with the lengths put right."""
+    size = int.from_bytes(data[12:16], "little")
+    text = (_json if random.random() < 0.8 else _literal)(data[20 : 20 + size], random)
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + size :]
+    return data[:8] + struct.pack("<II", 20 + len(text) + len(rest), len(text)) + data[16:20] + text + rest
 
 
 # Text

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -206,6 +207,56 @@ def _read_ply(root: Path) -> None:
 def _make_compressed(root: Path) -> None:
     root.mkdir(parents=True)
     (root / "splats.ply").write_bytes((_TESTS / "splats" / "data" / "supersplat.compressed.ply").read_bytes())
+
+
+def _make_other(*names: str) -> Callable[[Path], None]:
+    """Files of other programs that lie with the tests, each read as Gaussians."""
+
+    def make(root: Path) -> None:
+        root.mkdir(parents=True)
+        for name in names:
+            (root / name).write_bytes((_TESTS / "splats" / "data" / name).read_bytes())
+
+    return make
+
+
+def _make_sog_folder(root: Path) -> None:
+    with zipfile.ZipFile(_TESTS / "splats" / "data" / "splats.sog") as bundle:
+        bundle.extractall(root)
+
+
+def _make_gltf(root: Path) -> None:
+    root.mkdir(parents=True)
+    content = (_TESTS / "splats" / "data" / "splats.glb").read_bytes()
+    size = int.from_bytes(content[12:16], "little")
+    document = json.loads(content[20 : 20 + size])
+    document["buffers"][0]["uri"] = "splats.bin"
+    (root / "splats.bin").write_bytes(content[28 + size :])
+    write_json(root / "splats.gltf", document)
+
+
+def _make_antimatter(root: Path) -> None:
+    root.mkdir(parents=True)
+    rows = np.zeros(_COUNT, np.dtype([("floats", "<f4", 6), ("bytes", "u1", 8)]))
+    rows["floats"] = np.random.default_rng(0).uniform(0.1, 2, (_COUNT, 6))
+    rows["bytes"] = 200
+    (root / "splats.splat").write_bytes(rows.tobytes())
+
+
+def _read_all_splats(root: Path) -> None:
+    """The folder as SOG, or each file of Gaussians; all are tried, and the first refusal is told."""
+    if (root / "means_l.webp").exists():
+        read_splats(root)
+        return
+    first: InputError | None = None
+    for path in sorted(root.iterdir()):
+        if path.suffix != ".bin":
+            try:
+                read_splats(path)
+            except InputError as error:
+                first = first or error
+    if first is not None:
+        raise first
 
 
 def _make_checkpoint(root: Path) -> None:
@@ -491,6 +542,13 @@ READERS: dict[str, Reader] = {
     "labelled-points": Reader(_make_labelled, lambda root: predicted_cloud(root, None, 0.1)),
     "splats": Reader(_make_splats, _read_ply),
     "compressed-splats": Reader(_make_compressed, _read_ply),
+    "spz": Reader(_make_other("splats.v3.spz", "splats.v4.spz"), _read_all_splats),
+    "sog": Reader(_make_other("splats.sog"), _read_all_splats),
+    "sog-folder": Reader(_make_sog_folder, _read_all_splats),
+    "antimatter-splat": Reader(_make_antimatter, _read_all_splats),
+    "glb": Reader(_make_other("splats.glb"), _read_all_splats),
+    "gltf": Reader(_make_gltf, _read_all_splats),
+    "usd": Reader(_make_other("splats.usda", "splats.usdc"), _read_all_splats),
     "checkpoint": Reader(_make_checkpoint, _read_checkpoint),
     "placement": Reader(_make_placed, _read_placed, ("run/*.json", "scene/transforms.json")),
     "points": Reader(_make_points, _first("points.ply", read_points)),

@@ -39,7 +39,7 @@ class Associate(PlacedSplats):
     """
 
     splats: Positional[Path]
-    """3DGS PLY, or a nerfstudio run of panst3r-ludvig (its folder, or config.yml)."""
+    """3D Gaussians (PLY, SPZ, SOG, .splat, glTF, USD), or a nerfstudio run of panst3r-ludvig (folder or config.yml)."""
     masks: Positional[Path]
     """Masks of the photos: COCO panoptic maps, id maps, a folder of binary masks a photo, SAM's JSON, .npz."""
     data: Path

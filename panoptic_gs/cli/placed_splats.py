@@ -73,7 +73,7 @@ def as_json(placed: Placed) -> dict[str, float] | None:
 
 
 def read_trained_splats(path: Path) -> SplatFile:
-    """The Gaussians of a PLY, of a folder with ``splats.ply``, or of a nerfstudio run.
+    """The Gaussians of a file, of a folder with ``splats.ply`` or SOG's ``meta.json``, or of a nerfstudio run.
 
     Raises:
         InputError: it is none of them, or cannot be read.
@@ -86,7 +86,7 @@ def read_trained_splats(path: Path) -> SplatFile:
     if path.suffix == ".ckpt" or is_run(path):
         splats = load_checkpoint_splats(path)
         return SplatFile(splats, torch.arange(len(splats)))
-    if path.is_dir():
+    if path.is_dir() and ((path / "splats.ply").is_file() or not (path / "meta.json").is_file()):
         if not (path / "splats.ply").is_file():
             raise InputError(
                 path, "a folder without splats.ply and no nerfstudio run", "a 3DGS PLY, or a run of panst3r-ludvig",

@@ -71,7 +71,7 @@ COMMANDS = {
     "uplift": Command(
         "uplift",
         "Uplift",
-        "Label the Gaussians of a trained 3DGS PLY from a scene folder's panoptic maps, without any training.",
+        "Label trained 3D Gaussians (PLY, SPZ, SOG, .splat, glTF, USD) from a scene folder's panoptic maps.",
     ),
     "render": Command(
         "render",

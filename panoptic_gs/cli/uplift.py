@@ -23,7 +23,7 @@ from panoptic_gs.splats import read_splats
 
 @dataclass(frozen=True)
 class Uplift(PlacedSplats):
-    """Label the Gaussians of a trained 3DGS PLY from a scene folder's panoptic maps, without any training.
+    """Label trained 3D Gaussians (PLY, SPZ, SOG, .splat, glTF, USD) from a scene folder's panoptic maps.
 
     Each Gaussian gets the average of the labels of the pixels it is blended into, weighted by how much it contributes
     to them (LUDVIG, Eq. 7). The PLY has to be in the scene folder's world frame, or nerfstudio's
@@ -31,7 +31,7 @@ class Uplift(PlacedSplats):
     """
 
     splats: Positional[Path]
-    """PLY of 3D Gaussians, as trainers and SuperSplat write it."""
+    """3D Gaussians: PLY as trainers and SuperSplat write it, SPZ, SOG, .splat, glTF, USD."""
     scene: Positional[Path]
     """Scene folder with camera poses and panoptic maps."""
     out: Path

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading Gaussians from the PLY files that trainers and editors write, and saying what a file is."""
+"""The one door for Gaussians out of files: what a file is by its content, and which of its rows can be used."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +12,21 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.ply import PlyHeader, point_colors, read_header, read_ply
-from panoptic_gs.splats.compressed import PACKED, unpack
-from panoptic_gs.splats.gaussians import MIP_COMMENT, RasterizeMode, Splats
+from panoptic_gs.splats import antimatter, gltf, ply_columns, sog, spz, usd
+from panoptic_gs.splats.columns import SplatColumns
+from panoptic_gs.splats.gaussians import RasterizeMode, Splats
 from panoptic_gs.splats.harmonics import SH_C0
+from panoptic_gs.splats.ply_columns import rasterize_mode_of
+
+__all__ = ["MOST_UNUSABLE", "SplatFile", "rasterize_mode_of", "read_splats"]
 
 MOST_UNUSABLE = 0.05
 """A file with a larger share of NaN is of a training that diverged, and refused."""
-_EXPECTED = "a PLY of 3D Gaussians with x y z, opacity, scale and rot"
+_EXPECTED = "Gaussians as PLY, SPZ, SOG, .splat, glTF or USD"
+_NOT_READ = (".ksplat", ".lcc", ".lcc2")
+_BY_ENDING = (".spz", ".sog", ".glb", ".gltf", ".json", *usd.ENDINGS)
 _COUNTS_OF_REST = {0: 0, 9: 1, 24: 2, 45: 3, 72: 4}
 _FLATNESS = 1e-3  # thickness of a 2D Gaussian read as a 3D one, in its smaller scale
-_ANCHORS = ("neural anchors of Scaffold-GS or Octree-GS", "Export the Gaussians of a view, or train without anchors.")
-_MOVING = ("Gaussians that move in time", "Export the Gaussians of one moment.")
-_OTHER_KINDS = {"f_offset_0": _ANCHORS, "f_anchor_feat_0": _ANCHORS, "trbf_center": _MOVING, "motion_0": _MOVING}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,42 +49,29 @@ class SplatFile:
 
 
 def read_splats(path: Path | str, rows: Tensor | None = None, *, strict: bool = False) -> SplatFile:
-    """Read a PLY of Gaussians, text or binary.
+    """Read Gaussians from a file of any format that is known, told by its content.
 
-    Understood are the layout of Kerbl et al. 2023 (as gsplat, nerfstudio, Brush and others write it, with spherical
-    harmonics of degree 0 to 4 or plain red, green, blue), ``filter_3D`` of Mip-Splatting and Gaussian Opacity Fields,
-    2D Gaussians, and SuperSplat's compressed layout. Rows of zeros, and a few with NaN, are left out.
+    PLY, text or binary, in the layout of Kerbl et al. 2023 (as gsplat, nerfstudio, Brush and others write it, with
+    spherical harmonics of degree 0 to 4 or plain red, green, blue), ``filter_3D`` of Mip-Splatting and Gaussian Opacity
+    Fields, 2D Gaussians, SuperSplat's compressed layout; SPZ; SOG, bundled or as a folder; ``.splat``; glTF with
+    ``KHR_gaussian_splatting``; USD with ``ParticleField3DGaussianSplat``. Rows of zeros, and a few with NaN, are left
+    out; what a format quantises is noted.
 
     Args:
-        path: the file.
-        rows: numbers ``[M]`` of the Gaussians to take; the others are not brought into memory. All by default.
+        path: the file, or a folder with SOG's ``meta.json``.
+        rows: numbers ``[M]`` of the Gaussians to take; of a PLY the others are not brought into memory. All by default.
         strict: refuse a file with Gaussians that have to be left out.
 
     Raises:
-        InputError: no such file, no PLY, truncated, something else than Gaussians, many NaN, nothing that can be used.
+        InputError: no such file, of another kind or version, truncated, something else than Gaussians, many NaN,
+            nothing that can be used.
     """
-    header = read_header(path, _EXPECTED)
-    elements = read_ply(path, _EXPECTED)
-    if "vertex" not in elements:
-        found = ", ".join(element.name for element in header.elements) or "nothing"
-        raise InputError(path, f"a PLY of {found}", _EXPECTED, "Export Gaussians (ns-export gaussian-splat).")
     chosen = None if rows is None else rows.numpy()
-    vertices = elements["vertex"].data
-    names = vertices.dtype.names or ()
-    notes: list[str] = []
-    colors: np.ndarray | None = None
-    if set(PACKED) & set(names):
-        columns = unpack(path, elements, chosen)
-        notes.append("SuperSplat's compressed layout: positions, rotations, scales and colours are quantised")
-    else:
-        taken = vertices if chosen is None else vertices[chosen]
-        _require_gaussians(path, names, has_faces="face" in elements)
-        columns = _float_columns(path, taken)
-        if "f_dc_0" not in columns:
-            colors = point_colors(path, taken)
+    read = _columns_of(path, chosen)
+    columns, notes = read.values, list(read.notes)
     scales, opacities, more = _filtered(columns, *_scales(path, columns, notes))
     notes += more
-    sh = _colors(path, columns, colors, notes)
+    sh = _colors(path, columns, read.plain_colors, notes)
     means = _stack(columns, *"xyz")
     quats = _stack(columns, *(f"rot_{i}" for i in range(4)))
     kept = _usable(
@@ -99,57 +88,61 @@ def read_splats(path: Path | str, rows: Tensor | None = None, *, strict: bool = 
         splats,
         torch.from_numpy(np.asarray(row, dtype=np.int64)),
         tuple(notes),
-        _mode_of(header),
-        colors is not None or "f_dc_0" in columns,
+        read.rasterize_mode,
+        read.plain_colors is not None or "f_dc_0" in columns,
     )
 
 
-def rasterize_mode_of(path: Path | str) -> RasterizeMode | None:
-    """How the Gaussians of a PLY were trained, where its header says so.
+def _columns_of(path: Path | str, rows: np.ndarray | None) -> SplatColumns:
+    """What the reader of a file's format gives; of ``rows [M]`` where it is given."""
+    file = Path(path)
+    try:
+        if file.is_dir():
+            if not (file / sog.META).is_file():
+                raise InputError(path, f"a folder without {sog.META}", _EXPECTED, "Give the file, or a folder of SOG.")
+            reader = sog.read
+        else:
+            with open(file, "rb") as opened:
+                reader = _reader_of(file, opened.read(64))
+        if reader is None:
+            return ply_columns.read(path, rows)
+        read = reader(path)
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", _EXPECTED, "Check the path.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"an unreadable file ({str(error)[:200]})", _EXPECTED, "Check the file.") from error
+    if rows is None:
+        return read
+    return replace(read, values={name: values[rows] for name, values in read.values.items()})
+
+
+def _reader_of(path: Path, start: bytes) -> Callable[[Path | str], SplatColumns] | None:
+    """The reader for a file that begins like this; None for a PLY, and for what only its reader can refuse.
 
     Raises:
-        InputError: no such file, no PLY.
+        InputError: a format of Gaussians that is not read.
     """
-    return _mode_of(read_header(path, _EXPECTED))
-
-
-def _mode_of(header: PlyHeader) -> RasterizeMode | None:
-    mip = MIP_COMMENT.lower() in (comment.lower() for comment in header.comments)
-    return "antialiased" if mip else None
-
-
-def _require_gaussians(path: Path | str, names: tuple[str, ...], *, has_faces: bool) -> None:
-    for name, (kind, mend) in _OTHER_KINDS.items():
-        if name in names:
-            raise InputError(path, kind, _EXPECTED, mend)
-    needed = ("x", "y", "z", "opacity", "scale_0", *(f"rot_{i}" for i in range(4)))
-    missing = [name for name in needed if name not in names]
-    if not missing:
-        return
-    mend = "Export Gaussians (ns-export gaussian-splat), not a point cloud or a mesh."
-    if not set(names) & {"opacity", "scale_0", "rot_0"}:
-        kind = "a mesh" if has_faces else "a point cloud"
-        raise InputError(path, f"{kind} ({' '.join(names)}): no property {', '.join(missing)}", _EXPECTED, mend)
-    raise InputError(path, f"no property {', '.join(missing)}", _EXPECTED, mend)
-
-
-def _float_columns(path: Path | str, vertices: np.ndarray) -> dict[str, np.ndarray]:
-    """The properties that say something of a Gaussian, copied as float32, so that the file may go."""
-    wanted = ("f_dc_", "f_rest_", "scale_", "rot_")
-    columns = {}
-    for name in vertices.dtype.names or ():
-        if name not in ("x", "y", "z", "opacity", "filter_3D") and not name.startswith(wanted):
-            continue
-        if vertices.dtype[name].kind != "f":
-            raise InputError(
-                path,
-                f"the property {name} as {'a list' if vertices.dtype[name].kind == 'O' else 'integers'}",
-                "floating-point numbers",
-                "Export the file again without quantisation.",
-            )
-        with np.errstate(over="ignore"):
-            columns[name] = vertices[name].astype(np.float32)
-    return columns
+    ending = path.suffix.lower()
+    if start.startswith(b"ply"):
+        return None
+    if start.startswith((spz.GZIP, spz.MAGIC)):
+        return spz.read
+    if start.startswith(gltf.MAGIC):
+        return gltf.read
+    if start.startswith((usd.BINARY, usd.TEXT)):
+        return usd.read
+    if start.startswith(b"PK"):
+        return usd.read if ending == ".usdz" else sog.read
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and ending in (".json", ".gltf"):
+        return gltf.read if ending == ".gltf" else sog.read
+    if ending == antimatter.ENDING:
+        return antimatter.read
+    if ending in _NOT_READ:
+        raise InputError(path, f"a {ending} file", _EXPECTED, f"Convert it: splat-transform {path.name} splats.ply")
+    if ending in _BY_ENDING:
+        raise InputError(path, f"a {ending} file that does not begin like one", _EXPECTED,
+                         "Copy or export the file again; it may be damaged.")  # fmt: skip
+    return None
 
 
 def _stack(columns: Mapping[str, np.ndarray], *names: str) -> np.ndarray:
