@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,7 +85,7 @@ def farthest_keyframes(similarity: np.ndarray, count: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def thumbnail_similarity(images: Sequence[np.ndarray]) -> np.ndarray:
+def thumbnail_similarity(images: Iterable[np.ndarray]) -> np.ndarray:
     """How alike views look, ``[N, N]`` in -1…1: the correlation of small grey pictures of N ``[H, W, 3]`` uint8."""
     small = np.stack([
         np.asarray(Image.fromarray(image).convert("L").resize(_THUMBNAIL, Image.Resampling.BOX), np.float64).ravel()
