@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.progress import track
 from tyro.conf import Positional
@@ -22,13 +23,16 @@ from panoptic_gs.replacing import replacing_folder, require_replaceable
 
 if TYPE_CHECKING:
     from panoptic_gs.camera import Camera
+    from panoptic_gs.export import PlacedObject
     from panoptic_gs.objects.table import ObjectTable
     from panoptic_gs.splats.gaussians import RasterizeMode
     from panoptic_gs.uplift import LabelledScene
 
-Format = Literal["splats", "objects", "points", "boxes", "graph", "maps", "video"]
+Format = Literal["splats", "objects", "points", "boxes", "graph", "maps", "video", "glb", "ply", "spz", "match"]
 _STILL: tuple[Format, ...] = ("splats", "objects", "points", "boxes", "graph")
 _ALONG_PATH: tuple[Format, ...] = ("maps", "video")
+_BY_NAME: tuple[Format, ...] = ("glb", "ply", "spz", "match")
+"""The Gaussians once more for one program or another: written where they are asked for."""
 _INDEX = "export.json"
 
 
@@ -39,15 +43,25 @@ class Export(Output):
     splats: one PLY with segment_id, category_id and confidence, which any 3DGS viewer opens. objects: one such PLY for
     each object. points: a point cloud with colour, instance and semantic ids. boxes: a GLB of named, upright boxes.
     graph: a JSON of objects, boxes in metres and what stands on what. maps: COCO panoptic maps along a camera path.
-    video: an MP4 of the path with colour and panoptic side by side.
+    video: an MP4 of the path with colour and panoptic side by side. Written where they are named: glb: all Gaussians
+    as glTF (KHR_gaussian_splatting), each with its object in a table of id, name, category, confidence. ply: a PLY with
+    class_id and instance_id, by which SuperSplat and splat-transform select. spz: one SPZ for each object and an index.
+    match: the labels in the order of another file of the same Gaussians (--match).
     """
 
     labelled: Positional[Path]
     """Folder made by 'panoptic-gs uplift' or 'panoptic-gs view', or a training's folder or config.yml."""
     out: Path
     """New folder."""
-    formats: tuple[Format, ...] = ()
-    """What to write; by default everything, maps and video where --path is given."""
+    formats: Annotated[tuple[Format, ...], tyro.conf.arg(aliases=["--format"])] = ()
+    """What to write; by default all but glb, ply, spz and match; maps and video where --path is given."""
+    node_each: bool = False
+    """In the GLB, a node for each object, named after it, in place of one for all."""
+    match: Path | None = None
+    """A file of the same Gaussians that another program reordered, thinned or quantised; for the format match."""
+    tolerance: float | None = None
+    """Largest distance at which a Gaussian of --match is still the same; by default half the usual distance between
+    neighbours."""
     path: Path | None = None
     """Cameras for maps and video: a scene folder, or a path exported from nerfstudio's viewer."""
     split: str = "all"
@@ -79,13 +93,20 @@ class Export(Output):
         for name, value in (("--meters-per-unit", self.meters_per_unit), ("--contact", self.contact)):
             if not value > 0:
                 raise InputError(name, f"{value}", "a positive length", "Correct it.")
+        if ("match" in formats) != (self.match is not None):
+            found = "none" if self.match is None else "without the format match"
+            raise InputError("--match", found, "a file and --formats match", "Pass both, or neither.")
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise InputError("--tolerance", f"{self.tolerance}", "a distance", "Correct it.")
+        if self.node_each and "glb" not in formats:
+            raise InputError("--node-each", "no glb among the formats", "--formats glb", "Add it.")
         require_replaceable(self.out, overwrite=self.overwrite, known_by=_INDEX)
         opened = open_scene(self.labelled)
         scene, mode = opened.scene, self.rasterize_mode or opened.rasterize_mode
         path = {} if self.path is None else load_camera_path(self.path, self.split, self.interpolate)
         written: dict[str, str] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by=_INDEX) as folder:
-            if set(formats) & set(_STILL):
+            if set(formats) & {*_STILL, *_BY_NAME}:
                 written |= self._write_still(folder, scene, path, formats, mode)
             if set(formats) & set(_ALONG_PATH):
                 written |= self._write_path(folder, scene, path, formats, console, mode)
@@ -129,6 +150,40 @@ class Export(Output):
             export.write_scene_graph(folder / "scene_graph.json", objects, relations, up, self.meters_per_unit,
                                      source=self.labelled.name)  # fmt: skip
             written["scene_graph.json"] = f"{len(objects)} objects, {len(relations)} relations"
+        return written | self._write_by_name(folder, scene, objects, up, formats, mode)
+
+    def _write_by_name(
+        self,
+        folder: Path,
+        scene: LabelledScene,
+        objects: Sequence[PlacedObject],
+        up: np.ndarray,
+        formats: Sequence[Format],
+        mode: RasterizeMode,
+    ) -> dict[str, str]:
+        from panoptic_gs import export
+
+        written = {}
+        if "glb" in formats:
+            export.write_gaussian_gltf(folder / "splats.glb", scene, objects, up, mode, node_each=self.node_each)
+            nodes = "a node each" if self.node_each else "in one node"
+            written["splats.glb"] = f"{len(scene.splats):,} Gaussians, {len(objects)} objects {nodes}"
+        if "ply" in formats:
+            export.write_labelled_ply(folder / "labelled.ply", scene, objects, mode)
+            written["labelled.ply"] = f"{len(scene.splats):,} Gaussians with class_id, instance_id, confidence"
+            written["labelled.json"] = "what class_id and instance_id mean"
+        if "spz" in formats:
+            files = export.write_spz_objects(folder / "spz", scene, objects, mode)
+            written["spz/"] = f"{len(files)} SPZ files, one for each object, and index.json"
+        if "match" in formats and self.match is not None:
+            matched = export.write_matched_labels(folder / "matched.npz", scene, self.match, self.tolerance)
+            document = {"file": self.match.name, **matched.report(), "labelling": scene.labelling.to_json()}
+            write_json(folder / "matched.json", document)
+            written["matched.npz"] = (
+                f"labels of {len(matched.rows):,} Gaussians of {self.match.name}: {matched.exact:,} in the same place, "
+                f"{matched.nearest:,} within {matched.tolerance:.2g}, {matched.unmatched:,} not found"
+            )
+            written["matched.json"] = "the counts, and what ids mean"
         return written
 
     def _write_path(

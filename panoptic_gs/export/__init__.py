@@ -2,25 +2,36 @@
 """Labelled scenes for other programs: splats, point clouds, boxes, a scene graph, label maps and videos."""
 
 from panoptic_gs.export.clouds import write_objects, write_point_cloud
+from panoptic_gs.export.gaussian_gltf import write_gaussian_gltf
+from panoptic_gs.export.matching import Matched, match_positions, write_matched_labels
 from panoptic_gs.export.objects import PlacedObject, placed_objects
 from panoptic_gs.export.paths import interpolate_cameras, load_camera_path
 from panoptic_gs.export.relations import Relation, relate_objects
 from panoptic_gs.export.scene_graph import write_boxes, write_scene_graph
+from panoptic_gs.export.spz_objects import write_spz, write_spz_objects
+from panoptic_gs.export.supersplat import write_labelled_ply
 from panoptic_gs.export.video import RenderedView, VideoWriter, render_path, side_by_side
 
 __all__ = [
+    "Matched",
     "PlacedObject",
     "Relation",
     "RenderedView",
     "VideoWriter",
     "interpolate_cameras",
     "load_camera_path",
+    "match_positions",
     "placed_objects",
     "relate_objects",
     "render_path",
     "side_by_side",
     "write_boxes",
+    "write_gaussian_gltf",
+    "write_labelled_ply",
+    "write_matched_labels",
     "write_objects",
     "write_point_cloud",
     "write_scene_graph",
+    "write_spz",
+    "write_spz_objects",
 ]

@@ -159,7 +159,10 @@ def read(path: Path | str) -> SplatColumns:
                          "Export Gaussians, not a mesh or a point cloud.")  # fmt: skip
     columns = joined(parts)
     turn = _to_scene(document.asset, path, notes)
-    return SplatColumns(moved(columns, turn), tuple(dict.fromkeys(notes)))
+    extras = document.asset.extras if isinstance(document.asset.extras, dict) else {}
+    mode = extras.get("rasterize_mode")
+    known = mode if mode in ("classic", "antialiased") else None
+    return SplatColumns(moved(columns, turn), tuple(dict.fromkeys(notes)), known)
 
 
 def _to_scene(asset: _Asset, path: Path, notes: list[str]) -> np.ndarray:
