@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from panoptic_gs.scene import Frame
 
 MOST_PICTURES = 24
+MOST_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Clean(PlacedSplats):
 
     def run(self) -> None:
         from panoptic_gs.panoptic import PanopticScene
-        from panoptic_gs.refine import RefineOptions, changes_between, refine_labels
+        from panoptic_gs.refine import RefineOptions, changes_between, find_doubts, refine_labels
         from panoptic_gs.refine.photo_maps import on_photo
         from panoptic_gs.scene import Scene
 
@@ -97,9 +98,11 @@ class Clean(PlacedSplats):
             refine_labels(splats, views, weights, options, take, rasterize_mode=mode)
         labelling = predicted.labelling.with_source(f"{predicted.source}, cleaned by panoptic-gs".lstrip(", "))
         shown = sorted(frames, key=lambda f: -sum(change.area for change in changes[f.stem]))[:MOST_PICTURES]
-        shrunk = _shrunk(changes, views, labelling)
+        stems = [frame.stem for frame in frames]
+        doubts = find_doubts(splats, views, labelling, weights, rasterize_mode=mode)
+        look_at = [doubt.to_json(labelling, stems) for doubt in doubts] + _shrunk(changes, views, labelling)
         document = {
-            "look_at": shrunk,
+            "look_at": look_at,
             "images": [
                 {"stem": stem, "width": cleaned[stem].shape[1], "height": cleaned[stem].shape[0],
                  "changed": round(sum(c.area for c in found) / cleaned[stem].size, 5),
@@ -115,16 +118,18 @@ class Clean(PlacedSplats):
                     picture = _picture(frame, predicted.maps[frame.stem], cleaned[frame.stem], labelling)
                     write_png(folder / "changes" / f"{frame.stem}.png", picture)
         _print_summary(console, changes, cleaned)
-        for line in shrunk:
-            console.print(f"  [yellow]look at {escape(line)}")
+        for entry in look_at[:MOST_LINES]:
+            console.print(f"  [yellow]look at[/] {escape(entry['what'])}")
+        if len(look_at) > MOST_LINES:
+            console.print(f"  … and {len(look_at) - MOST_LINES} more in changes.json")
         console.print(f"Written: {escape(str(out))} (panoptic maps, changes.json, changes/)")
         self.finish([out, out / "changes.json"], **document, **said)
 
 
 def _shrunk(
     changes: dict[str, list[Change]], views: Sequence[tuple[Camera, np.ndarray]], labelling: Labelling
-) -> list[str]:
-    """What a person should look at: segments of which less than half is left, those that lost most first."""
+) -> list[dict[str, Any]]:
+    """Segments of which less than half is left, those that lost most first."""
     before, balance = Counter[int](), Counter[int]()
     for _, ids in views:
         before.update(dict(zip(*(values.tolist() for values in np.unique(ids, return_counts=True)))))
@@ -134,7 +139,11 @@ def _shrunk(
             balance[change.old] -= change.area
     names, class_of = labelling.category_names, {s.id: s.category_id for s in labelling.segments}
     lost = sorted((-balance[i] / before[i], i) for i in before if i and 2 * balance[i] < -before[i])
-    return [f"{names[class_of[i]]} {i}: {100 * share:.0f} % of its pixels went to others" for share, i in lost[::-1]]
+    return [
+        {"kind": "worn down", "segments": [i], "share": round(share, 4), "views": [],
+         "what": f"{names[class_of[i]]} {i}: {100 * share:.0f} % of its pixels went to others"}
+        for share, i in lost[::-1]
+    ]  # fmt: skip
 
 
 def _counting(frame: Frame) -> np.ndarray | None:

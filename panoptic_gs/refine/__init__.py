@@ -2,6 +2,7 @@
 """Labels that weigh their evidence: each view is held against all others before it votes."""
 
 from panoptic_gs.refine.changes import Change, changes_between
+from panoptic_gs.refine.doubts import Doubt, find_doubts
 from panoptic_gs.refine.graph import diffuse, neighbour_graph
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
 from panoptic_gs.refine.refining import CleanedMap, LabelRule, RefineOptions, label_gaussians, refine_labels, sharpened
@@ -10,11 +11,13 @@ from panoptic_gs.refine.weighing import uplift_weighed
 __all__ = [
     "Change",
     "CleanedMap",
+    "Doubt",
     "LabelRule",
     "LeaveOneOut",
     "RefineOptions",
     "changes_between",
     "diffuse",
+    "find_doubts",
     "label_gaussians",
     "neighbour_graph",
     "refine_labels",

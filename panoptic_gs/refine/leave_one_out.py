@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from panoptic_gs import kernels
 from panoptic_gs.backends import BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
@@ -51,6 +52,11 @@ class VotePairs(NamedTuple):
         """The label of each pair, 0 = void."""
         return self.key & 0xFFFFFFFF
 
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Gaussian ``[n]`` int64, label ``[n]`` int32 and units ``[n]`` int64."""
+        parts = self.gaussian, self.label.astype(np.int32), self.units
+        return torch.from_numpy(parts[0]), torch.from_numpy(parts[1]), torch.from_numpy(parts[2])
+
     @property
     def num_bytes(self) -> int:
         """Memory that the pairs take."""
@@ -78,24 +84,24 @@ class LeaveOneOut:
         **blending: Unpack[BlendingKeywords],
     ) -> None:
         self._count = len(splats)
-        total = LabelVotes(self._count, **blending)
+        total = kernels.VoteStore(self._count)
         self._kept: list[VotePairs | None] = []
         memory = 0
         for camera, label_map, factors in weighted_views(views, weights):
-            if memory < VIEW_MEMORY:
-                votes = LabelVotes(self._count, **blending)
-                votes.add(splats, camera, label_map, factors)
-                pairs = VotePairs.of(votes)
-                memory += pairs.num_bytes
-                self._kept.append(pairs)
-                total.merge(votes)
-            else:
-                total.add(splats, camera, label_map, factors)
-                self._kept.append(None)
+            votes = LabelVotes(self._count, **blending)
+            votes.add(splats, camera, label_map, factors)
+            pairs = VotePairs.of(votes)
+            total.add_sums(*pairs.tensors())
+            self._kept.append(pairs if memory < VIEW_MEMORY else None)
+            memory += pairs.num_bytes
         self._blending = blending
-        self.votes = total
+        self._all = VotePairs.of_rows(*total.sums())
+        self._gaussian_of_all = self._all.gaussian
+
+    @property
+    def votes(self) -> VotePairs:
         """The votes of all views."""
-        self._all = VotePairs.of(total)
+        return self._all
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -120,7 +126,7 @@ class LeaveOneOut:
         """
         seen = np.zeros(self._count, dtype=bool)
         seen[own.gaussian] = True
-        among = seen[self._all.gaussian]
+        among = seen[self._gaussian_of_all]
         key, units = self._all.key[among], self._all.units[among]
         place = np.searchsorted(key, own.key)
         known = place < len(key)

@@ -82,8 +82,7 @@ def uplift_weighed(
         np.add.at(total, pairs.gaussian, pairs.units)
         unnamed = pairs.label == 0
         np.add.at(unlabelled, pairs.gaussian[unnamed], pairs.units[unnamed])
-        view = weigh(pairs, count, void)
-        said.add_sums(*(torch.from_numpy(part) for part in (view.gaussian, view.label.astype(np.int32), view.units)))
+        said.add_sums(*weigh(pairs, count, void).tensors())
     labels = labels_of_pairs(VotePairs.of_rows(*said.sums()), count, SHARPNESS, void_too=void > 0)
     seen = (torch.from_numpy((units / _UNITS).astype(np.float32)) for units in (total, unlabelled))
     return GaussianLabels.from_kernel(labels.indptr, labels.label, labels.weight, *seen).to(splats.means.device)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_rooms import CATEGORIES, FLOOR, NASTY, SEGMENTS, small_room
+from small_rooms import CATEGORIES, FAR, FLOOR, NASTY, NEAR, SEGMENTS, small_room
 from staged_room import renamed, staged
 
 from panoptic_gs import PanopticScene, uplift_labels
@@ -49,7 +49,9 @@ def test_maps_are_cleaned_and_each_change_is_told(room, capsys):
     assert cleaned.segments == before.segments
     cube = np.asarray(truth.maps[worst]) == NASTY
     assert (np.asarray(cleaned.maps[worst])[cube] == NASTY).mean() > 0.85
-    told = {image["stem"]: image for image in json.loads((out / "changes.json").read_text())["images"]}
+    document = json.loads((out / "changes.json").read_text())
+    assert document["look_at"] == []  # one view's mistake
+    told = {image["stem"]: image for image in document["images"]}
     assert set(told) == set(cleaned.stems)
     for stem, image in told.items():
         assert sum(c["area"] for c in image["changes"]) == (cleaned.maps[stem] != before.maps[stem]).sum()
@@ -61,6 +63,17 @@ def test_maps_are_cleaned_and_each_change_is_told(room, capsys):
         main(["clean", str(room / "scene"), "--splats", str(room / "splats.ply"), "--overwrite", "--out",
               str(room / "scene" / "panoptic")])  # fmt: skip
     assert PanopticScene.load(room / "scene" / "panoptic").source == "planted"
+
+
+def test_what_to_look_at_is_told(room, tmp_path, capsys):
+    truth = PanopticScene.load(room / "scene" / "panoptic_gt")
+    maps = {stem: renamed(np.asarray(ids), FAR, NEAR) for stem, ids in truth.maps.items()}
+    PanopticScene(truth.categories, truth.segments, maps, "two in one").save(room / "scene" / "two-in-one")
+    main(["clean", str(room / "scene"), "--splats", str(room / "splats.ply"), "--panoptic", "two-in-one", "--out",
+          str(tmp_path / "out")])  # fmt: skip
+    assert "places that do not touch" in " ".join(capsys.readouterr().out.split())
+    (told,) = json.loads((tmp_path / "out" / "changes.json").read_text())["look_at"]
+    assert (told["kind"], told["segments"], told["views"]) == ("in pieces", [NEAR], [])
 
 
 def test_uplift_labels_in_each_of_its_ways(room):

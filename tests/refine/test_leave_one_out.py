@@ -6,7 +6,7 @@ import pytest
 import torch
 from staged_room import staged
 
-from panoptic_gs import InputError, uplift_labels
+from panoptic_gs import InputError, LabelVotes, uplift_labels
 from panoptic_gs.refine import LeaveOneOut, leave_one_out
 
 
@@ -34,8 +34,13 @@ def test_without_a_view_is_the_uplift_of_all_others(memory, monkeypatch):
         again = LeaveOneOut(splats, [(cameras[k], maps[k]) for k in others], [factors[k] for k in others])
         counted = again.without(own._replace(key=own.key[:0], units=own.units[:0]))
         assert len(counted.key) == 0
-        state = again.votes.state_dict()
+        votes = LabelVotes(len(splats))
+        for k in others:
+            votes.add(splats, cameras[k], maps[k], factors[k])
+        state = votes.state_dict()
         rows = torch.repeat_interleave(torch.arange(len(splats)), state["indptr"].diff())
+        assert np.array_equal(again.votes.key, (rows << 32 | state["label"]).numpy())
+        assert np.array_equal(again.votes.units, state["sum"].numpy())
         inside = seen[rows]
         key = (rows[inside] << 32 | state["label"][inside]).numpy()
         pairs = evidence.without(own)
