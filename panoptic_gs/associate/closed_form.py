@@ -79,7 +79,7 @@ def associate_evidence(
         InputError: no view, a category id that is not listed, or masks that see no Gaussians.
     """
     views = evidence.views
-    _require_overlap(views)
+    _require_overlap(views, source)
     isthing = {category.id: category.isthing for category in categories}
     for stem, view in views.items():
         unknown = sorted(set(view.category_ids.tolist()) - set(isthing))
@@ -108,11 +108,11 @@ def associate_evidence(
     return association_of(views, things, assignments, votes, tuple(categories), source)
 
 
-def _require_overlap(views: Mapping[str, ViewEvidence]) -> None:
+def _require_overlap(views: Mapping[str, ViewEvidence], source: str) -> None:
     if not views:
-        raise InputError("masks", "no view", "masks of at least one view", "Add views first.")
+        raise InputError(source or "masks", "no view", "masks of at least one view", "Add views first.")
     if not any(len(view.ids) for view in views.values()):
-        raise InputError("masks", "no mask in any view", "at least one mask", "Check what wrote them.")
+        raise InputError(source or "masks", "no mask in any view", "at least one mask", "Check what wrote them.")
     seen = sum(float(view.votes.sum()) for view in views.values())
     area = sum(float(view.areas.sum()) for view in views.values())
     if seen < 0.02 * area:

@@ -180,12 +180,30 @@ def _print_summary(console: Console, association: Association, masks: ImageMasks
     )
     if counts:
         console.print("  " + ", ".join(f"{escape(name)} {count}" for name, count in counts.most_common()))
+    whole = _whole_photos(masks)
+    if whole:
+        listed = ", ".join(whole[:3]) + (" …" if len(whole) > 3 else "")
+        console.print(
+            f"  {len(whole)} photos have a mask of a thing over (nearly) all of them, which tells nothing apart: "
+            f"{escape(listed)}. Leave such masks out where they are not meant."
+        )
     if masks.without:
         listed = ", ".join(masks.without[:3]) + (" …" if len(masks.without) > 3 else "")
         console.print(f"  {len(masks.without)} photos without masks: {escape(listed)}")
     doubtful = sorted((thing for thing in association.things if thing.score < 0.5), key=lambda thing: thing.score)
     for thing in doubtful[:5]:
         console.print(f"  doubtful: {escape(names[thing.category_id])} {thing.id}, {escape(thing.reason)}")
+
+
+def _whole_photos(masks: ImageMasks) -> list[str]:
+    """Photos with a mask of a thing over at least 95 % of their pixels: the frame of a map, or a background."""
+    things = {category.id for category in masks.categories if category.isthing}
+    found = []
+    for stem in masks:
+        of = masks[stem]
+        if (of.areas()[[int(number) in things for number in of.category_ids]] > 0.95 * of.regions.size).any():
+            found.append(stem)
+    return found
 
 
 def _result(association: Association) -> dict[str, Any]:

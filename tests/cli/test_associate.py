@@ -116,3 +116,25 @@ def test_masks_of_some_photos_are_enough_and_the_others_are_named(room, capsys):
     associate(room, masks="some", out="some_out")
     assert "3 photos without masks" in capsys.readouterr().out
     assert len(PanopticScene.load(room / "some_out" / "panoptic").stems) == 17
+
+
+def test_a_mask_over_a_whole_photo_is_named(room, capsys):
+    shutil.copytree(room / "masks", room / "whole")
+    (room / "whole" / "classes.json").unlink()
+    path = sorted((room / "whole").glob("*.png"))[4]
+    write_png(path, np.full((72, 96), 9, np.uint8))
+    associate(room, masks="whole", out="whole_out")
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"1 photos have a mask of a thing over (nearly) all of them, which tells nothing apart: {path.stem}" in said
+
+
+def test_masks_that_are_all_empty_name_their_folder(room, capsys):
+    for path in (room / "masks").glob("*.png"):
+        write_png(room / "void" / path.name, np.zeros((72, 96), np.uint8))
+    with pytest.raises(SystemExit) as exit_:
+        associate(room, masks="void", out="void_out")
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert "no mask in any view" in message
+    assert "void" in message
+    assert not (room / "void_out").exists()
