@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,22 +58,37 @@ def hall(rows: int = 6, columns: int = 10, views: int = 120, width: int = 320, s
     return Case(splats, cameras, renumbered(truth, stems, seed), truth, stems)
 
 
-def chairs_with_one_id(case: Case, objects: Mapping[str, np.ndarray], least: int = 12) -> tuple[int, int]:
-    """How many chairs have one id of their own, and how many chairs any view shows.
+@dataclass(frozen=True)
+class OneId:
+    """How many chairs any view shows, and how many of them have one id of their own."""
 
-    A chair has one where 0.9 of its masks of at least ``least`` pixels have the same object, which 0.9 of this object's
-    masks show.
-    """
-    of_chair: dict[int, Counter[int]] = {}
-    of_object: Counter[int] = Counter()
+    chairs: int
+    by_pixels: int
+    """Chairs 0.9 of whose pixels have one id, 0.9 of whose pixels are theirs."""
+    by_masks: int
+    """The same of masks, where a far chair of a few pixels counts as much as one that fills the view."""
+
+
+def chairs_with_one_id(case: Case, objects: Mapping[str, np.ndarray], least: int = 12) -> OneId:
+    """Count chairs that have one id of their own, in masks of at least ``least`` pixels."""
+    pixels: defaultdict[tuple[int, int], int] = defaultdict(int)
+    masks: defaultdict[tuple[int, int], int] = defaultdict(int)
     for stem, true in case.true_objects().items():
-        large = case.masks[stem].areas() >= least
-        for chair_, found in zip(true[large].tolist(), objects[stem][large].tolist()):
-            if chair_ > 0:
-                of_chair.setdefault(chair_, Counter())[found] += 1
-                of_object[found] += 1
-    good = 0
-    for counts in of_chair.values():
-        found, count = counts.most_common(1)[0]
-        good += found >= 0 and count >= 0.9 * sum(counts.values()) and count >= 0.9 * of_object[found]
-    return good, len(of_chair)
+        areas = case.masks[stem].areas()
+        large = (areas >= least) & (true > 0)
+        for chair_, found, area in zip(true[large].tolist(), objects[stem][large].tolist(), areas[large].tolist()):
+            pixels[chair_, found] += area
+            masks[chair_, found] += 1
+    return OneId(len({chair_ for chair_, _ in masks}), _with_one_id(pixels), _with_one_id(masks))
+
+
+def _with_one_id(count: Mapping[tuple[int, int], int]) -> int:
+    of_chair: Counter[int] = Counter()
+    of_object: Counter[int] = Counter()
+    for (chair_, found), number in count.items():
+        of_chair[chair_] += number
+        of_object[found] += number
+    return sum(
+        found >= 0 and number >= 0.9 * of_chair[chair_] and number >= 0.9 * of_object[found]
+        for (chair_, found), number in count.items()
+    )

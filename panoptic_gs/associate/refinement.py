@@ -18,6 +18,10 @@ CONTAINED = 0.5
 """A mask shows an object that fills at least this share of it."""
 ACCEPT = 0.25
 """So it does where the overlap of the two is at least this."""
+BLURRED = 0.1
+"""Or at least this where neither overlaps another one nearly as much: Gaussians blur what is small in a view."""
+DISTINCT = 1.5
+"""How many times the overlap with the second object that with the first one is there."""
 COVERED = 0.5
 """A mask that covers at least this share of what a view sees of each of several objects is fused of them."""
 FUSED_SHARE = 0.12
@@ -107,6 +111,7 @@ def assign(view: ViewEvidence, thing: np.ndarray, share: sparse.csr_matrix, seen
     iou = both / np.maximum(mask[:, None] + shown[None] - both, 1e-9)
     objects: list[tuple[int, ...]] = []
     quality, overlap = np.zeros(len(thing)), np.zeros(len(thing))
+    alone = _each_others_best(iou * thing[:, None])
     for m in range(len(thing)):
         if not both.shape[1]:
             objects.append(())
@@ -124,9 +129,26 @@ def assign(view: ViewEvidence, thing: np.ndarray, share: sparse.csr_matrix, seen
             objects.append(tuple(several.tolist()) if quality[m] >= CONTAINED else ())
         elif contained[m, best] >= CONTAINED or iou[m, best] >= ACCEPT:
             objects.append((best,))
+        elif alone[m] >= 0:
+            best = int(alone[m])
+            quality[m], overlap[m] = contained[m, best], iou[m, best]
+            objects.append((best,))
         else:
             objects.append(())
     return Assignment(tuple(objects), quality, overlap)
+
+
+def _each_others_best(iou: np.ndarray) -> np.ndarray:
+    """The object ``[M]`` that each mask overlaps most by far and that overlaps no mask more, −1 for none."""
+    result = np.full(len(iou), -1)
+    if not iou.size:
+        return result
+    best, rows = iou.argmax(axis=1), np.arange(len(iou))
+    first = iou[rows, best]
+    second = np.partition(iou, -2, axis=1)[:, -2] if iou.shape[1] > 1 else np.zeros(len(iou))
+    chosen = (first >= BLURRED) & (first >= DISTINCT * second) & (iou.argmax(axis=0)[best] == rows)
+    result[chosen] = best[chosen]
+    return result
 
 
 def votes_of(view: ViewEvidence, assignment: Assignment, share: sparse.csr_matrix) -> sparse.csr_matrix:

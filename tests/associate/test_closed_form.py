@@ -4,10 +4,12 @@
 import numpy as np
 import pytest
 from ball_scenes import BALL, FLOOR, balls
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from panoptic_gs import InputError, Splats
 from panoptic_gs.associate import MaskEvidence, ViewMasks, associate, associate_evidence
+from panoptic_gs.associate.evidence import ViewEvidence
+from panoptic_gs.associate.refinement import assign
 
 CATEGORIES = (FLOOR, BALL)
 SPOTS = [(0.0, 0.0), (1.2, 0.3), (-1.1, 0.8), (0.4, -1.3), (-1.0, -1.2)]
@@ -159,3 +161,24 @@ def test_objects_of_which_no_view_masks_both_are_two():
         masks[stem] = ViewMasks.from_label_map(mask.astype(int), {1: BALL.id})
     association = associate(scene.splats, scene.cameras, masks, CATEGORIES)
     assert [association.views[stem].objects.tolist() for stem in scene.cameras] == [[1]] * 6 + [[2]] * 6
+
+
+def test_a_mask_that_blur_leaves_little_overlap_goes_to_the_object_that_is_its_best_by_far():
+    # Object 0 fills a third of mask 0, object 1 a third of mask 1; the rest is what lies behind them.
+    count = 60
+    votes = np.zeros((count, 2), np.float32)
+    votes[:30, 0] = votes[30:, 1] = 1
+    share = np.zeros((count, 2), np.float32)
+    share[:10, 0] = share[30:40, 1] = 0.7
+    everything = np.ones(count, np.float32)
+    sparse_votes = sparse.csr_matrix(votes)
+    view = ViewEvidence(
+        np.arange(count), everything, sparse_votes, sparse_votes, np.array([1, 2]), np.array([2, 2]), np.ones(2),
+        np.full(2, 30.0), everything,
+    )  # fmt: skip
+    seen = np.ones(count, bool)
+    found = assign(view, np.ones(2, bool), sparse.csr_matrix(share), seen)
+    assert found.objects == ((0,), (1,))
+    share[10:30, 1] = 0.3  # mask 0 now overlaps object 1 more than two thirds as much
+    found = assign(view, np.ones(2, bool), sparse.csr_matrix(share), seen)
+    assert found.objects == ((), (1,))
