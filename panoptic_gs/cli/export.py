@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from panoptic_gs.splats.gaussians import RasterizeMode
     from panoptic_gs.uplift import LabelledScene
 
-Format = Literal["splats", "objects", "points", "boxes", "graph", "maps", "video", "glb", "ply", "spz", "match"]
+Format = Literal["splats", "objects", "points", "boxes", "graph", "maps", "video", "glb", "ply", "spz", "usd", "match"]
 _STILL: tuple[Format, ...] = ("splats", "objects", "points", "boxes", "graph")
 _ALONG_PATH: tuple[Format, ...] = ("maps", "video")
-_BY_NAME: tuple[Format, ...] = ("glb", "ply", "spz", "match")
+_BY_NAME: tuple[Format, ...] = ("glb", "ply", "spz", "usd", "match")
 """The Gaussians once more for one program or another: written where they are asked for."""
 _INDEX = "export.json"
 
@@ -46,7 +46,8 @@ class Export(Output):
     video: an MP4 of the path with colour and panoptic side by side. Written where they are named: glb: all Gaussians
     as glTF (KHR_gaussian_splatting), each with its object in a table of id, name, category, confidence. ply: a PLY with
     class_id and instance_id, by which SuperSplat and splat-transform select. spz: one SPZ for each object and an index.
-    match: the labels in the order of another file of the same Gaussians (--match).
+    usd: a prim for each object, with semantics labels, z up, in metres. match: the labels in the order of another file
+    of the same Gaussians (--match).
     """
 
     labelled: Positional[Path]
@@ -54,7 +55,7 @@ class Export(Output):
     out: Path
     """New folder."""
     formats: Annotated[tuple[Format, ...], tyro.conf.arg(aliases=["--format"])] = ()
-    """What to write; by default all but glb, ply, spz and match; maps and video where --path is given."""
+    """What to write; by default all but glb, ply, spz, usd and match; maps and video where --path is given."""
     node_each: bool = False
     """In the GLB, a node for each object, named after it, in place of one for all."""
     match: Path | None = None
@@ -74,7 +75,7 @@ class Export(Output):
     """Direction away from the ground, in which boxes stand; by default that of the path's
     cameras, else of the segment named floor, else z."""
     meters_per_unit: float = 1.0
-    """Size of the scene's unit, for boxes and graph."""
+    """Size of the scene's unit, for boxes, graph and USD."""
     contact: float = 0.05
     """Largest gap between objects that touch, in metres."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
@@ -175,6 +176,9 @@ class Export(Output):
         if "spz" in formats:
             files = export.write_spz_objects(folder / "spz", scene, objects, mode)
             written["spz/"] = f"{len(files)} SPZ files, one for each object, and index.json"
+        if "usd" in formats:
+            export.write_gaussian_usd(folder / "splats.usdc", scene, objects, up, self.meters_per_unit, mode)
+            written["splats.usdc"] = f"{len(scene.splats):,} Gaussians, {len(objects)} objects with semantics labels"
         if "match" in formats and self.match is not None:
             matched = export.write_matched_labels(folder / "matched.npz", scene, self.match, self.tolerance)
             document = {"file": self.match.name, **matched.report(), "labelling": scene.labelling.to_json()}

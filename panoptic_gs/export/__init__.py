@@ -3,6 +3,7 @@
 
 from panoptic_gs.export.clouds import write_objects, write_point_cloud
 from panoptic_gs.export.gaussian_gltf import write_gaussian_gltf
+from panoptic_gs.export.gaussian_usd import write_gaussian_usd
 from panoptic_gs.export.matching import Matched, match_positions, write_matched_labels
 from panoptic_gs.export.objects import PlacedObject, placed_objects
 from panoptic_gs.export.paths import interpolate_cameras, load_camera_path
@@ -27,6 +28,7 @@ __all__ = [
     "side_by_side",
     "write_boxes",
     "write_gaussian_gltf",
+    "write_gaussian_usd",
     "write_labelled_ply",
     "write_matched_labels",
     "write_objects",

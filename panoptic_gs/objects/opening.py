@@ -12,7 +12,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 from panoptic_gs.ply import count_vertices
 from panoptic_gs.splats.gaussians import RasterizeMode
-from panoptic_gs.splats.reading import rasterize_mode_of
+from panoptic_gs.splats.reading import SPLAT_ENDINGS, rasterize_mode_of
 from panoptic_gs.uplift import LabelledScene, load_labelled_scene
 from panoptic_gs.uplift.checkpoint import is_run, load_checkpoint
 
@@ -92,8 +92,9 @@ def _require_labels(path: Path, folder: Path) -> None:
             "a labelled scene with splats.ply, labels.safetensors and segments.json",
             f"Train and label it first, then: panoptic-gs view LABELLED --data {path}",
         )
-    ply = path if path.suffix == ".ply" else folder / "splats.ply"
-    if (missing and ply.is_file()) or (path.suffix == ".ply" and path.name != "splats.ply"):
+    unlabelled = path.suffix in SPLAT_ENDINGS and path.name != "splats.ply"
+    ply = path if unlabelled else folder / "splats.ply"
+    if (missing and ply.is_file()) or unlabelled:
         raise InputError(
             ply,
             "splats without labels",

@@ -18,13 +18,15 @@ from panoptic_gs.splats.gaussians import RasterizeMode, Splats
 from panoptic_gs.splats.harmonics import SH_C0
 from panoptic_gs.splats.ply_columns import rasterize_mode_of
 
-__all__ = ["MOST_UNUSABLE", "SplatFile", "rasterize_mode_of", "read_splats"]
+__all__ = ["MOST_UNUSABLE", "SPLAT_ENDINGS", "SplatFile", "rasterize_mode_of", "read_splats"]
 
 MOST_UNUSABLE = 0.05
 """A file with a larger share of NaN is of a training that diverged, and refused."""
 _EXPECTED = "Gaussians as PLY, SPZ, SOG, .splat, glTF or USD"
 _NOT_READ = (".ksplat", ".lcc", ".lcc2")
 _BY_ENDING = (".spz", ".sog", ".glb", ".gltf", ".json", *usd.ENDINGS)
+SPLAT_ENDINGS = (".ply", ".spz", ".sog", antimatter.ENDING, ".glb", ".gltf", *usd.ENDINGS)
+"""Of files that hold Gaussians."""
 _COUNTS_OF_REST = {0: 0, 9: 1, 24: 2, 45: 3, 72: 4}
 _FLATNESS = 1e-3  # thickness of a 2D Gaussian read as a 3D one, in its smaller scale
 

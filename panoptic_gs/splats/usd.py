@@ -21,6 +21,8 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.records import Array, parse_record
 from panoptic_gs.splats.columns import SplatColumns, damaged, joined, moved, named, require_worth
 
+TO_SCENE = "scene_from_usd"
+"""Entry of the layer's custom data: from the stage's world to the axes of the splats that were exported, row by row."""
 BINARY, TEXT = b"PXR-USDC", b"#usda"
 ENDINGS = (".usd", ".usda", ".usdc", ".usdz")
 _SECONDS, _SECONDS_A_MEGABYTE = 5, 0.2
@@ -67,11 +69,12 @@ def read(path: Path | str) -> SplatColumns:
                          "Export Gaussians with OpenUSD 26.03 or later, or give a PLY.")  # fmt: skip
     columns = joined(parts)
     if said.get("axes") is not None:
-        turn = parse_record(said["axes"], Annotated[np.ndarray, Array(4, 4)], path)  # pyright: ignore[reportArgumentType]
-        columns = moved(columns, np.asarray(turn))
+        turn = parse_record(said["axes"], Annotated[np.ndarray, Array(16)], path)  # pyright: ignore[reportArgumentType]
+        columns = moved(columns, np.asarray(turn).reshape(4, 4))
     else:
         notes.append(f"USD: in the stage's own axes ({said['up']} up) and unit ({said['meters']:g} m)")
-    return SplatColumns(columns, tuple(notes))
+    mode = said.get("rasterize_mode")
+    return SplatColumns(columns, tuple(notes), mode if mode in ("classic", "antialiased") else None)
 
 
 def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -29,7 +29,10 @@ def main(path: str, out: str) -> None:
         stage = Usd.Stage.Open(path, Usd.Stage.LoadNone)  # payloads are other files
         said["up"] = str(UsdGeom.GetStageUpAxis(stage))
         said["meters"] = float(UsdGeom.GetStageMetersPerUnit(stage))
-        said["axes"] = stage.GetRootLayer().customLayerData.get("panoptic_gs", {}).get("scene_from_usd")
+        own = stage.GetRootLayer().customLayerData.get("panoptic_gs", {})
+        axes, mode = own.get("scene_from_usd"), own.get("rasterize_mode")
+        said["axes"] = None if axes is None else [float(value) for value in axes]
+        said["rasterize_mode"] = mode if isinstance(mode, str) else None
         earliest = Usd.TimeCode.EarliestTime()
         cache = UsdGeom.XformCache(earliest)
         for prim in stage.Traverse(Usd.TraverseInstanceProxies()):
@@ -58,7 +61,7 @@ def main(path: str, out: str) -> None:
             said["parts"] += 1
     except Tf.ErrorException as error:
         said["error"] = str(error).strip().splitlines()[-1][:300] if str(error).strip() else "no USD"
-    except (RuntimeError, ValueError, TypeError, IndexError, OverflowError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         said["error"] = str(error)[:300]
     np.savez(out, said=np.frombuffer(json.dumps(said).encode(), np.uint8), **arrays)
 

@@ -129,6 +129,39 @@ def test_gaussians_without_a_label_are_no_feature(scene: LabelledScene, tmp_path
     assert "EXT_mesh_features" not in mesh["primitives"][0]["extensions"]
 
 
+def test_usd_has_a_prim_for_each_object_with_its_labels(
+    scene: LabelledScene, placed: list[export.PlacedObject], tmp_path: Path
+) -> None:
+    pytest.importorskip("pxr")
+    from pxr import Usd, UsdGeom, UsdSemantics
+
+    up = np.array([0.0, -1.0, 0.2])
+    export.write_gaussian_usd(tmp_path / "s.usdc", scene, placed, up, 0.5, "antialiased")
+    assert [file.name for file in tmp_path.iterdir()] == ["s.usdc"]
+    stage = Usd.Stage.Open(str(tmp_path / "s.usdc"))
+    assert (UsdGeom.GetStageUpAxis(stage), UsdGeom.GetStageMetersPerUnit(stage)) == ("Z", 1.0)
+    categories, count = {}, 0
+    for prim in stage.Traverse():
+        if prim.GetTypeName() == "ParticleField3DGaussianSplat":
+            label = lambda kind, prim=prim: list(UsdSemantics.LabelsAPI(prim, kind).GetLabelsAttr().Get())
+            categories[int(label("instance")[0])] = label("class")[0]
+            count += len(prim.GetAttribute("positions").Get())
+            if label("instance") == ["3"]:
+                assert prim.GetCustomDataByKey("panoptic_gs")["name"] == "Großmutters Tasse ☕"
+    assert categories == {entry.id: entry.object.category.name for entry in placed}
+    assert count == len(scene.splats)
+    root = UsdGeom.Xformable(stage.GetDefaultPrim()).GetLocalTransformation()
+    np.testing.assert_allclose(root.TransformDir(tuple(up / np.linalg.norm(up))), (0, 0, 0.5), atol=1e-9)
+    read = read_splats(tmp_path / "s.usdc")
+    assert read.rasterize_mode == "antialiased"
+    nearest = torch.cdist(scene.splats.means, read.splats.means).argmin(dim=1)
+    back = read.splats.subset(nearest)
+    torch.testing.assert_close(back.means, scene.splats.means, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(back.scales, scene.splats.scales, atol=1e-6, rtol=1e-5)
+    assert (back.quats * scene.splats.quats).sum(dim=1).abs().min() > 0.99999
+    torch.testing.assert_close(back.sh, scene.splats.sh, atol=1e-4, rtol=1e-4)
+
+
 def test_a_ply_for_editors_has_ids_and_their_dictionary(
     scene: LabelledScene, placed: list[export.PlacedObject], tmp_path: Path
 ) -> None:

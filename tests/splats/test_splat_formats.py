@@ -356,6 +356,14 @@ def test_usd_without_its_library_says_how_to_get_it(tmp_path: Path, monkeypatch:
         read_splats(tmp_path / "s.usda")
 
 
+def test_viewing_gaussians_without_labels_says_how_to_label_them() -> None:
+    from panoptic_gs.objects.opening import open_scene
+
+    for name in TOLERANCES:
+        with pytest.raises(InputError, match=f"splats without labels.*panoptic-gs uplift .*{name} SCENE"):
+            open_scene(DATA / name)
+
+
 def test_moving_columns_is_moving_splats(reference: Splats) -> None:
     from panoptic_gs.splats import ply_columns
 
