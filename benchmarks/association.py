@@ -109,13 +109,9 @@ class AssociationBenchmark(RoomOptions):
                 yield root.resolve().name, f"training {seed}", lambda r=root, k=seed: self._given(r, k, console)
 
     def _room(self, scene: Scene, level: str, seed: int, made: list[Splats]) -> Case:
-        truth = scene.load_panoptic("panoptic_gt")
-        train = [frame.stem for frame in scene.split("train")]
         if not made:
-            made.append(self._trained(scene, 0) if self.trained else splats_of_depth(scene, train))
-        seen = PanopticScene(truth.categories, truth.segments, {stem: np.asarray(truth.maps[stem]) for stem in train})
-        predicted = simulate_predictions(seen, PredictionNoise.preset(level), seed)
-        return case_of(scene, made[0], predicted, truth, train, seed)
+            made.append(self._trained(scene, 0) if self.trained else splats_of_depth(scene))
+        return room_case(scene, made[0], level, seed)
 
     def _given(self, root: Path, seed: int, console: Console) -> Case:
         scene = Scene.load(root)
@@ -136,10 +132,20 @@ class AssociationBenchmark(RoomOptions):
         return load_checkpoint_splats(run.config)
 
 
-def splats_of_depth(scene: Scene, stems: list[str]) -> Splats:
-    """Gaussians on the surfaces of a room's exact depth maps."""
-    depths = [np.asarray(Image.open(scene.root / "depth" / f"{stem}.png")).astype(float) / 1000 for stem in stems]
-    return surface_splats([scene.frame(stem).camera for stem in stems], depths)
+def splats_of_depth(scene: Scene, voxel: float = 0.03) -> Splats:
+    """Gaussians on the surfaces of a room's exact depth maps of training views, one a voxel of this many metres."""
+    frames = scene.split("train")
+    depths = [np.asarray(Image.open(scene.root / "depth" / f"{f.stem}.png")).astype(float) / 1000 for f in frames]
+    return surface_splats([frame.camera for frame in frames], depths, voxel)
+
+
+def room_case(scene: Scene, splats: Splats, level: str, seed: int) -> Case:
+    """A room whose training views have simulated predictions of a noise level."""
+    truth = scene.load_panoptic("panoptic_gt")
+    train = [frame.stem for frame in scene.split("train")]
+    seen = PanopticScene(truth.categories, truth.segments, {stem: np.asarray(truth.maps[stem]) for stem in train})
+    predicted = simulate_predictions(seen, PredictionNoise.preset(level), seed)
+    return case_of(scene, splats, predicted, truth, train, seed)
 
 
 def case_of(

@@ -49,7 +49,8 @@ class LearnedPipelineConfig(PanopticPipelineConfig):
     """The instance queries and how they are learned."""
     freeze_after: float = 0.95
     """The part of the iterations after which Gaussians are frozen and queries are learned; the rest trains colours
-    alone. Shapes are nearly final by then: their centres' learning rate has fallen to a hundredth."""
+    alone. Shapes are nearly final by then: their centres' learning rate, which ends at a hundredth, has fallen to about
+    1/80 at 0.95."""
     labels_from: LabelsFrom = "matches"
     """Where the labels come from. matches: the object that each mask is matched to at the end gives scene-wide maps,
     which are uplifted by the rule of model.labels. queries: the panoptic head labels each Gaussian."""

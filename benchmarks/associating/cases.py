@@ -16,9 +16,9 @@ from panoptic_gs.associate import MaskEvidence, ViewMasks, associate_evidence
 from panoptic_gs.camera import Camera
 from panoptic_gs.metrics import evaluate_scenes
 from panoptic_gs.metrics.points import back_project
-from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.panoptic import Category, Labelling, PanopticScene, Segment
 from panoptic_gs.splats import Splats
-from panoptic_gs.uplift import render_panoptic, uplift_labels
+from panoptic_gs.uplift import GaussianLabels, render_panoptic, uplift_labels
 
 PROTOCOLS = ("strict", "panoptic-lifting")
 
@@ -109,16 +109,20 @@ class Case:
     def scores(self, maps: PanopticScene, objects: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
         """PQ in percent of the held-out views, rendered from the uplifted maps, and of pairs of masks."""
         labels = uplift_labels(self.splats, [(self.cameras[stem], np.asarray(maps.maps[stem])) for stem in maps.stems])
+        result = self.scores_of_labels(labels, maps)
+        if objects is not None:
+            result["precision"], result["recall"] = pairs(self.true_objects(), objects)
+        return result
+
+    def scores_of_labels(self, labels: GaussianLabels, meaning: Labelling | PanopticScene) -> dict[str, Any]:
+        """PQ in percent of the held-out views, rendered from labelled Gaussians."""
         rendered = {
             stem: render_panoptic(self.splats, labels, self.cameras[stem]).ids.numpy().astype(np.int32)
             for stem in self.test
         }
-        predicted = PanopticScene(maps.categories, maps.segments, rendered)
+        predicted = PanopticScene(meaning.categories, meaning.segments, rendered)
         found = evaluate_scenes(predicted, self.truth, list(self.test), PROTOCOLS)
-        result: dict[str, Any] = {name: 100 * (found[name].panoptic.pq or 0.0) for name in PROTOCOLS}
-        if objects is not None:
-            result["precision"], result["recall"] = pairs(self.true_objects(), objects)
-        return result
+        return {name: 100 * (found[name].panoptic.pq or 0.0) for name in PROTOCOLS}
 
 
 def pairs(true: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,21 +34,22 @@ class Load:
 LOADS = {"2,500 masks": Load(100, 8, 200_000), "10,000 masks": Load(100, 20, 200_000)}
 
 
-def measured(load: Load) -> dict[str, Any]:
-    """Associate and measure, in this process."""
-    rng = np.random.default_rng(0)
+def wall(load: Load, rng: np.random.Generator) -> Splats:
+    """The wall's Gaussians, spread evenly."""
     side = float(load.columns)
     points = np.c_[rng.uniform(0, side, (load.gaussians, 2)), rng.normal(0, 0.01, load.gaussians)]
-    splats = Splats(
+    return Splats(
         torch.from_numpy(points).float(),
         torch.tensor([[1.0, 0, 0, 0]]).repeat(load.gaussians, 1),
         torch.full((load.gaussians, 3), 0.7 * side / load.gaussians**0.5),
         torch.full((load.gaussians,), 0.8),
         torch.zeros(load.gaussians, 1, 3),
     )
-    height = 3 * load.width // 4
-    evidence = MaskEvidence(splats)
-    start, masks = time.perf_counter(), 0
+
+
+def views_of_wall(load: Load, rng: np.random.Generator) -> Iterator[tuple[str, Camera, ViewMasks]]:
+    """Image stem, camera and masks of each view."""
+    side, height = float(load.columns), 3 * load.width // 4
     for k in range(load.views):
         eye = [*rng.uniform(0.3 * side, 0.7 * side, 2), -0.55 * side]
         target = [eye[0] + rng.normal(0, 0.05 * side), eye[1] + rng.normal(0, 0.05 * side), 0.0]
@@ -59,9 +61,17 @@ def measured(load: Load) -> dict[str, Any]:
         tile = np.floor(hit[..., 0]) + load.columns * np.floor(hit[..., 1]) + 1
         inside = ((hit[..., :2] >= 0) & (hit[..., :2] < side)).all(-1) & (rays[..., 2] > 0)
         ids = np.where(inside, tile, 0).astype(np.int64)
-        of_view = ViewMasks.from_label_map(ids, {int(i): THING.id for i in np.unique(ids) if i})
+        yield f"{k:04d}", camera, ViewMasks.from_label_map(ids, {int(i): THING.id for i in np.unique(ids) if i})
+
+
+def measured(load: Load) -> dict[str, Any]:
+    """Associate and measure, in this process."""
+    rng = np.random.default_rng(0)
+    evidence = MaskEvidence(wall(load, rng))
+    start, masks = time.perf_counter(), 0
+    for stem, camera, of_view in views_of_wall(load, rng):
         masks += len(of_view)
-        evidence.add(f"{k:04d}", camera, of_view)
+        evidence.add(stem, camera, of_view)
     weighed = time.perf_counter()
     found = associate_evidence(evidence, (THING,))
     end = time.perf_counter()
