@@ -51,8 +51,8 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     data: Path = Path()
     """The scene folder."""
     panoptic_folder: str = "panoptic"
-    """Subfolder with the predicted panoptic maps that training learns from and that are uplifted. Empty, or without one
-    beside masks_per_image/: colours alone are trained."""
+    """Subfolder with the predicted panoptic maps, or masks, that training learns from and that are uplifted; where it
+    is missing, the masks of masks_per_image/ are associated. Empty: colours alone are trained."""
     merge: MethodOrNone = "none"
     """Merge the scene's raw predictions anew, by QUBO or by MaskFormer's rules, in place of panoptic_folder."""
     predictions_folder: str = "predictions"
@@ -87,13 +87,14 @@ class PanopticSceneDataParserConfig(DataParserConfig):
 
 @dataclass
 class MaskedSceneDataParserConfig(PanopticSceneDataParserConfig):
-    """A scene folder of which masks are needed: those of ``masks_per_image/`` serve where ``panoptic/`` is missing."""
+    """A scene folder of which masks are needed: no name of a folder means those of ``masks_per_image/``."""
 
 
 def predictions_of(config: PanopticSceneDataParserConfig) -> str:
     """The subfolder with the panoptic maps or masks that training learns from; empty for colours alone."""
     root, name = scene_root(config.data), config.panoptic_folder
-    here = isinstance(config, MaskedSceneDataParserConfig) and (root / PER_IMAGE).is_dir()
+    wanted = bool(name) or isinstance(config, MaskedSceneDataParserConfig)
+    here = wanted and (root / PER_IMAGE).is_dir()
     return PER_IMAGE if here and not (name and (root / name).exists()) else name
 
 
@@ -259,8 +260,8 @@ def require_predictions(config: PanopticSceneDataParserConfig) -> None:
     needed = isinstance(config, MaskedSceneDataParserConfig)
     root = scene_root(config.data)
     folder = root / name
-    if config.merge == "none" and not needed and (not name or (not folder.exists() and (root / PER_IMAGE).is_dir())):
-        CONSOLE.print("Colours alone are trained: there are no scene-wide labels.")
+    if config.merge == "none" and not needed and not name:
+        CONSOLE.print("Colours alone are trained, as --pipeline.datamanager.dataparser.panoptic-folder is empty.")
         if (root / PER_IMAGE).is_dir():
             CONSOLE.print(f"Then: panoptic-gs associate RUN {root / PER_IMAGE} --data {root} --out {root / 'panoptic'}",
                           soft_wrap=True)  # fmt: skip

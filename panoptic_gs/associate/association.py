@@ -113,16 +113,20 @@ class Association:
         """
         new, old = self.labels.best()[0].cpu().numpy(), labels.best()[0].cpu().numpy()
         weight = self.labels.total.cpu().numpy()
-        here, there = np.unique(new[new > 0]), np.unique(old[old > 0])
-        both = (new > 0) & (old > 0)
+        stuff = {category.id for category in self.categories if not category.isthing}
+        of_class = {s.category_id: s.id for s in reversed(list(segments)) if s.category_id in stuff}
+        names = {
+            entry.id: of_class[entry.category_id]
+            for entry in self.objects
+            if not entry.isthing and entry.category_id in of_class
+        }
+        here = np.array(sorted(entry.id for entry in self.objects if entry.isthing), np.int64)
+        there = np.array(sorted(s.id for s in segments if s.category_id not in stuff), np.int64)
+        both = np.isin(new, here) & np.isin(old, there)
         table = np.zeros((len(here), len(there)))
         np.add.at(table, (np.searchsorted(here, new[both]), np.searchsorted(there, old[both])), weight[both])
         rows, columns = linear_sum_assignment(table, maximize=True)
-        names = {int(here[r]): int(there[c]) for r, c in zip(rows, columns) if table[r, c] > 0}
-        of_class = {segment.category_id: segment.id for segment in reversed(list(segments))}
-        for entry in self.objects:
-            if not entry.isthing and of_class.get(entry.category_id) not in (None, *names.values()):
-                names[entry.id] = of_class[entry.category_id]
+        names |= {int(here[r]): int(there[c]) for r, c in zip(rows, columns) if table[r, c] > 0}
         free = max([*(segment.id for segment in segments), *(entry.id for entry in self.objects)], default=0)
         for entry in self.objects:
             if entry.id not in names:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training on masks that are numbered image by image: it associates them by itself."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +48,19 @@ def test_a_training_that_is_resumed_associates_again(renumbered: Path, train: Tr
     after = resumed.pipeline.model.current_labels()
     assert after is not None
     assert (before.labels.best()[0] == after.labels.best()[0]).float().mean() > 0.9
+
+
+def test_masks_per_image_serve_where_no_map_is(renumbered: Path, train: Train, tmp_path: Path) -> None:
+    scene = tmp_path / "scene"
+    shutil.copytree(renumbered, scene)
+    (scene / "panoptic").rename(scene / "masks_per_image")  # as `panoptic-gs predict --masks` leaves them
+    trainer = train(scene, tmp_path / "out", 30, model__num_downscales=0)
+    labels = trainer.pipeline.model.current_labels()
+    assert labels is not None
+    assert labels.labels.label.unique().numel() > 3
+
+
+def test_colours_alone_are_trained_where_that_is_asked_for(renumbered: Path, train: Train, tmp_path: Path) -> None:
+    options = {"pipeline__datamanager__dataparser__panoptic_folder": ""}
+    trainer = train(renumbered, tmp_path, 2, model__num_downscales=0, **options)
+    assert trainer.pipeline.model.current_labels() is None
