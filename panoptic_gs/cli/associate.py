@@ -15,7 +15,7 @@ from tyro.conf import Positional
 
 from panoptic_gs.cli.placed_splats import PlacedSplats, read_trained_splats
 from panoptic_gs.errors import InputError
-from panoptic_gs.progress import progress_bars
+from panoptic_gs.progress import Progress, progress_bars
 from panoptic_gs.replacing import require_replaceable
 
 if TYPE_CHECKING:
@@ -56,25 +56,30 @@ class Associate(PlacedSplats):
     """Replace the output folders if they have content."""
 
     def run(self) -> None:
+        console = self.console()
+        with progress_bars(console) as show:
+            written, result = self.label(console, show)
+        self.finish(written, **result)
+
+    def label(self, console: Console, progress: Progress) -> tuple[list[Path], dict[str, Any]]:
+        """Associate, write and print what was found; what was written, and the rest for scripts."""
         from panoptic_gs.associate import associate, read_masks
         from panoptic_gs.refine import label_gaussians
         from panoptic_gs.scene import Scene
 
-        console = self.console()
         labelled = self.labelled or self.out.absolute().parent / "labelled"
         self._require_outputs(labelled)
         scene = Scene.load(self.data)
         masks_of_photos = read_masks(self.masks, _photo_sizes(scene))
         masks = _on_cameras(masks_of_photos, scene, self.split)
         splats, said = self._splats(scene, console)
-        with progress_bars(console) as show:
-            cameras = {frame.stem: frame.camera for frame in scene.frames}
-            association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=show)
-            maps = association.scene(masks, lambda stem: association.shown(splats, cameras[stem], self.rasterize_mode))
-            labels = label_gaussians(
-                "average", splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), None, maps.labelling,
-                rasterize_mode=self.rasterize_mode,
-            )  # fmt: skip
+        cameras = {frame.stem: frame.camera for frame in scene.frames}
+        association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=progress)
+        maps = association.scene(masks, lambda stem: association.shown(splats, cameras[stem], self.rasterize_mode))
+        labels = label_gaussians(
+            "average", splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), None, maps.labelling,
+            rasterize_mode=self.rasterize_mode,
+        )  # fmt: skip
         # Uplifting takes maps on the ideal cameras' pixels; a folder of maps holds those of the photos, lens and all.
         of_photos = association.scene(
             masks_of_photos,
@@ -88,7 +93,7 @@ class Associate(PlacedSplats):
         _print_summary(console, association, masks)
         written = [self.out, labelled]
         console.print(f"Written: {escape(str(self.out))} (panoptic maps), {escape(str(labelled))} (labelled splats)")
-        self.finish(written, **_result(association), **said)
+        return written, {**_result(association), **said}
 
     def _splats(self, scene: Scene, console: Console) -> tuple[Splats, dict[str, Any]]:
         """The Gaussians in the scene's frame, and what is said of them."""

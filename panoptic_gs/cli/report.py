@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
-from panoptic_gs.progress import progress_bars
+from panoptic_gs.progress import Progress, progress_bars
 
 if TYPE_CHECKING:
     from panoptic_gs.report.evaluation import Evaluation
@@ -48,8 +49,18 @@ class Report(Output):
     """Size of the scene's unit, for the sizes of objects."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
     """How the splats were trained; by default as the training says, else classic."""
+    training: Path | None = None
+    """For labelled splats: the nerfstudio run that they are from, for its curves and the views that it held out."""
 
     def run(self) -> None:
+        console = self.console()
+        with progress_bars(console) as progress:
+            out, evaluation = self.write(console, progress)
+        scores = {name: score.as_dict() for name, score in evaluation.scores.items()}
+        self.finish([out], views=evaluation.num_views, scores=scores, images=dict(evaluation.metrics))
+
+    def write(self, console: Console, progress: Progress) -> tuple[Path, Evaluation]:
+        """Write the report and print its scores; the file, and what was scored."""
         from panoptic_gs.report.environment import command_line
         from panoptic_gs.report.page import write_report
         from panoptic_gs.report.scene_report import ReportOptions, make_report
@@ -57,16 +68,13 @@ class Report(Output):
         folder = self.scene if self.scene.is_dir() else self.scene.parent
         out = self.out or folder / "report.html"
         self._check_arguments(out)
-        console = self.console()
         options = ReportOptions(self.data, self.split, self.truth, self.rasterize_mode, self.meters_per_unit,
-                                self.max_views, self.picture_width)  # fmt: skip
-        with progress_bars(console) as progress:
-            report = make_report(self.scene, options, [command_line()], progress)
-            write_report(out, report)
+                                self.max_views, self.picture_width, self.training)  # fmt: skip
+        report = make_report(self.scene, options, [command_line()], progress)
+        write_report(out, report)
         console.print(_summary(report.evaluation), markup=False)
         console.print(f"Written: [bold]{escape(str(out))}[/] ({out.stat().st_size / 1e6:.1f} MB)")
-        scores = {name: score.as_dict() for name, score in report.evaluation.scores.items()}
-        self.finish([out], views=report.evaluation.num_views, scores=scores, images=dict(report.evaluation.metrics))
+        return out, report.evaluation
 
     def _check_arguments(self, out: Path) -> None:
         if self.max_views < 0:

@@ -4,13 +4,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import sysconfig
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,21 +17,27 @@ from tyro.conf import Positional
 
 from panoptic_gs.cli.assemble import Assembly, print_geometry, print_masks
 from panoptic_gs.cli.output import Output
+from panoptic_gs.cli.scene_progress import Estimate, StagedProgress
+from panoptic_gs.cli.training_run import STAGE, TrainingRun, find_program
 from panoptic_gs.errors import InputError
-from panoptic_gs.progress import progress_bars
+from panoptic_gs.progress import Progress
 
 if TYPE_CHECKING:
     from panoptic_gs.predict.photos import Photo
 
-_STAGES = 5
+CAMERAS, MASKS_OF_PHOTOS, TRAINING, ASSOCIATING, REPORT = (
+    "Finding cameras", "Finding masks", STAGE, "Associating", "Report",
+)  # fmt: skip
+_STAGES = (CAMERAS, MASKS_OF_PHOTOS, TRAINING, ASSOCIATING, REPORT, "Viewer")
+_MEASURES = {MASKS_OF_PHOTOS: "Finding masks", TRAINING: STAGE}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneFromPhotos(Output):
-    """Photos to a labelled scene: cameras, masks, training, association, viewer. What is done is not done again.
+    """Photos to a labelled scene: cameras, masks, training, association, report, viewer.
 
-    Stopped or failed, the same command goes on where it was. See docs/predicting.md for the networks and their
-    licences.
+    Stopped or failed, the same command goes on where it was, also in the middle of the training. See
+    docs/predicting.md for the networks and their licences.
     """
 
     photos: Positional[Path | None] = None
@@ -68,49 +70,78 @@ class SceneFromPhotos(Output):
 
         if (self.photos is None) == (self.video is None):
             raise InputError("panoptic-gs scene", "both or neither of photos and --video", "one of them", "Give one.")
-        assembly = Assembly(self.out, self.geometry, self.masks, self.classes, device=self._device(), merge="auto")
+        if self.iterations < 1:
+            raise InputError("--iterations", str(self.iterations), "1 or more", "Choose a larger number.")
+        device = self._device()
+        assembly = Assembly(self.out, self.geometry, self.masks, self.classes, device=device, merge="auto")
         assembly.require_installed()
         assembly.wanted()
-        trainer = _program("ns-train")
+        find_program("ns-train")
         console = self.console()
         started = time.monotonic()
-        notes: dict[str, object] = {}
         if self.overwrite and (self.out / RECORD).is_file():
             shutil.rmtree(self.out)
         if (self.out / RECORD).is_file():
             require_resumable(self.out, assembly.record, read_json(self.out / RECORD))
-        with progress_bars(console) as progress:
-            with _stage(console, 1, "Finding cameras", (self.out / RECORD).is_file()) as needed:
+        training = TrainingRun(self.out, self.iterations, device)
+        count = len(_STAGES) - (not self.view)
+        estimate = Estimate(_expected(self._number_of_photos(), self.iterations, device), _MEASURES)
+        progress = StagedProgress(console, estimate, count)
+        with progress.shown():
+            placed, notes = self._predict(assembly, progress, estimate, console)
+            with progress.stage(3, TRAINING, done=training.finished) as needed:
                 if needed:
-                    photos = self._photos(console)
-                    placed, found = assembly.find_cameras(photos, console.print, progress, overwrite=False)
-                    print_geometry(console, photos, placed, found)
-                    notes["left_out"] = dict(found.left_out)
-            from panoptic_gs.predict.photos import find_photos
-
-            placed = find_photos(self.out / "images")
-            with _stage(console, 2, "Finding masks", (self.out / MASKS / "panoptic.json").is_file()) as needed:
+                    if training.done:
+                        console.print(f"  goes on from iteration {training.done} of {self.iterations}")
+                    training.train(progress)
+            segments, report = self.out / "labelled" / "segments.json", self.out / "report.html"
+            made_of = [self.out / MASKS, training.checkpoint]
+            with progress.stage(4, ASSOCIATING, done=_is_newer(segments, made_of)) as needed:
                 if needed:
-                    count, without = assembly.find_masks(placed, console.print, progress)
-                    print_masks(console, count, len(placed), without)
-        training = self.out / "training"
-        with _stage(console, 3, "Training", any(training.rglob("*.ckpt"))) as needed:
-            if needed:
-                self._train(trainer, training)
-        with _stage(console, 4, "Associating", (self.out / "labelled" / "segments.json").is_file()) as needed:
-            if needed:
-                self._associate(training)
+                    self._associate(training, progress, console)
+            with progress.stage(5, REPORT, done=_is_newer(report, [segments])) as needed:
+                if needed:
+                    self._report(training, progress, console)
         minutes = (time.monotonic() - started) / 60
         console.print(f"[bold]{escape(str(self.out))}[/]: {len(placed)} photos, {minutes:.1f} minutes")
-        console.print(f"Written: {self.out}/transforms.json, {MASKS}, training, panoptic, labelled")
-        self.finish([self.out / "labelled"], photos=len(placed), **notes)
+        console.print(f"Written: {self.out}/transforms.json, {MASKS}, training, panoptic, labelled, report.html")
+        self.finish([self.out / "labelled", report], photos=len(placed), **notes)
         if self.view:
             from panoptic_gs.cli.view import View
 
-            with _stage(console, 5, "Viewer", False):
-                View(self.out / "labelled", self.out, quiet=self.quiet).run()
+            console.print(f"[bold]\\[{count}/{count}] Viewer[/]")
+            View(self.out / "labelled", self.out, quiet=self.quiet).run()
         else:
             console.print(f"Look at it: panoptic-gs view {self.out}/labelled --data {self.out}")
+
+    def _predict(
+        self, assembly: Assembly, progress: StagedProgress, estimate: Estimate, console: Console
+    ) -> tuple[Sequence[Photo], dict[str, object]]:
+        """Cameras and masks; the photos that have cameras, and what to tell scripts."""
+        from panoptic_gs.predict.assembled import MASKS, RECORD
+        from panoptic_gs.predict.photos import find_photos
+
+        notes: dict[str, object] = {}
+        with progress.stage(1, CAMERAS, done=(self.out / RECORD).is_file()) as needed:
+            if needed:
+                photos = self._photos(console)
+                placed, found = assembly.find_cameras(photos, console.print, progress, overwrite=False)
+                print_geometry(console, photos, placed, found)
+                notes["left_out"] = dict(found.left_out)
+        placed = find_photos(self.out / "images")
+        expected = _expected(len(placed), self.iterations, assembly.device)
+        estimate.expect({name: seconds for name, seconds in expected.items() if name != CAMERAS})
+        with progress.stage(2, MASKS_OF_PHOTOS, done=(self.out / MASKS).is_dir()) as needed:
+            if needed:
+                count, without = assembly.find_masks(placed, console.print, progress)
+                print_masks(console, count, len(placed), without)
+        return placed, notes
+
+    def _number_of_photos(self) -> int:
+        """About how many, before any is opened."""
+        if self.photos is None:
+            return self.frames
+        return sum(1 for _ in self.photos.iterdir()) if self.photos.is_dir() else 0
 
     def _device(self) -> str:
         import torch
@@ -142,53 +173,36 @@ class SceneFromPhotos(Output):
             )  # fmt: skip
         return photos
 
-    def _train(self, trainer: str, training: Path) -> None:
-        shutil.rmtree(training, ignore_errors=True)
-        command = [
-            trainer, "panst3r-ludvig", "--data", str(self.out), "--output-dir", str(training), "--experiment-name",
-            "scene", "--timestamp", "run", "--vis", "tensorboard", "--max-num-iterations", str(self.iterations),
-            "--pipeline.datamanager.dataparser.panoptic-folder=",
-        ]  # fmt: skip
-        log = self.out / "training.log"
-        with log.open("w") as output:
-            ended = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
-        if ended.returncode:
-            raise InputError("ns-train", f"exit code {ended.returncode}", "0", f"The end of {log} says why.")
-
-    def _associate(self, training: Path) -> None:
+    def _associate(self, training: TrainingRun, progress: Progress, console: Console) -> None:
         from panoptic_gs.cli.associate import Associate
         from panoptic_gs.predict.assembled import MASKS
 
-        run = next(training.rglob("config.yml")).parent
-        replace_ = replace(
-            Associate(run, self.out / MASKS, data=self.out, out=self.out / "panoptic", overwrite=True),
-            quiet=True if self._prints_json else self.quiet,
-        )
-        replace_.run()
+        Associate(
+            training.folder, self.out / MASKS, data=self.out, out=self.out / "panoptic", overwrite=True
+        ).label(console, progress)  # fmt: skip
+
+    def _report(self, training: TrainingRun, progress: Progress, console: Console) -> None:
+        from panoptic_gs.cli.report import Report
+
+        Report(
+            self.out / "labelled", data=self.out, out=self.out / "report.html", training=training.folder
+        ).write(console, progress)  # fmt: skip
 
 
-@contextmanager
-def _stage(console: Console, number: int, name: str, done: bool) -> Iterator[bool]:
-    """Say which stage begins and how long it took; gives whether it is needed."""
-    if done:
-        console.print(f"[dim]\\[{number}/{_STAGES}] {name}: done before[/]")
-        yield False
-        return
-    console.print(f"[bold]\\[{number}/{_STAGES}] {name}[/]")
-    started = time.monotonic()
-    yield True
-    console.print(f"[dim]      {time.monotonic() - started:.0f} s[/]")
+def _is_newer(made: Path, of: Sequence[Path | None]) -> bool:
+    """Whether an output is there, and not older than what it was made of."""
+    if not made.is_file():
+        return False
+    return all(path is None or path.stat().st_mtime <= made.stat().st_mtime for path in of)
 
 
-def _program(name: str) -> str:
-    """A command of this environment.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    for folder in (Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))):
-        if (folder / name).is_file():
-            return str(folder / name)
-    if (found := shutil.which(name)) is not None:
-        return found
-    raise InputError(name, "no such command", "nerfstudio", "Run: pip install 'panoptic-gs[nerfstudio]'.")
+def _expected(photos: int, iterations: int, device: str) -> dict[str, float]:
+    """Seconds that each stage may take: orders of magnitude, which give way to what is measured as stages go on."""
+    on_gpu = device != "cpu"
+    return {
+        CAMERAS: 2.0 * photos + 0.02 * photos * min(photos, 80),
+        MASKS_OF_PHOTOS: (0.3 if on_gpu else 12.0) * photos,
+        TRAINING: (0.01 if on_gpu else 0.1) * iterations,
+        ASSOCIATING: (0.2 if on_gpu else 1.0) * photos,
+        REPORT: 10.0 + (0.1 if on_gpu else 0.3) * photos,
+    }

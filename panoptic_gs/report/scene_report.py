@@ -61,6 +61,7 @@ class ReportOptions:
         meters_per_unit: size of the scene's unit.
         max_views: how many views are shown; all are scored.
         width: of the pictures, at most.
+        training: the run that labelled splats are from, where they do not lie in it.
     """
 
     data: Path | None = None
@@ -70,6 +71,7 @@ class ReportOptions:
     meters_per_unit: float = 1.0
     max_views: int = 12
     width: int = 640
+    training: Path | None = None
 
 
 def make_report(
@@ -89,7 +91,7 @@ def make_report(
     """
     options = options or ReportOptions()
     source = Path(source)
-    run = _run_folder(source)
+    run = _run_folder(source) or _training_of(options)
     training = None if run is None else TrainingLog.load(run)
     started = [] if training is None else [str(line) for line in training.origin.get("commands", [])]
     maps = _maps_folder(source)
@@ -136,6 +138,16 @@ def _run_folder(source: Path) -> Path | None:
     if not is_run(source):
         return None
     return source.parent if source.name == "config.yml" else source
+
+
+def _training_of(options: ReportOptions) -> Path | None:
+    if options.training is None:
+        return None
+    if (run := _run_folder(options.training)) is None:
+        raise InputError(
+            options.training, "no config.yml with nerfstudio_models/", "a nerfstudio run", "Check the path."
+        )
+    return run
 
 
 def _maps_folder(source: Path) -> Path | None:

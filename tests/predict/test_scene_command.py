@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import small_transformers
 from panoptic_gs import InputError
 from panoptic_gs.cli.main import main
 from panoptic_gs.cli.scene import SceneFromPhotos
+from panoptic_gs.cli.training_run import TrainingRun
 from panoptic_gs.predict.geometry.colmap import Colmap
 from panoptic_gs.predict.geometry.found import Geometry, pinhole
 from panoptic_gs.predict.masks.query_models import QueryModel
@@ -49,24 +51,39 @@ def calls(monkeypatch) -> list[str]:
         ran.append(f"masks of {photo.stem}")
         return real(self, photo)
 
-    def train(self, trainer, training):
-        ran.append("training")
-        if (self.out / "fail").exists():
+    def train(self, progress):
+        ran.append(f"training from {self.done}")
+        checkpoints = self.folder / "nerfstudio_models"
+        if (self.scene / "fail").exists():
             raise InputError("ns-train", "exit code 1", "0", "See the log.")
-        training.mkdir()
-        (training / "step.ckpt").touch()
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yml").touch()
+        write_checkpoint(checkpoints, self.iterations)
 
-    def associate(self, training):
+    def associate(self, training, progress, console):
         ran.append("association")
-        (self.out / "labelled").mkdir()
+        (self.out / "labelled").mkdir(exist_ok=True)
         (self.out / "labelled" / "segments.json").write_text("{}")
+
+    def report(self, training, progress, console):
+        ran.append("report")
+        (self.out / "report.html").write_text("<!doctype html>")
 
     monkeypatch.setattr(Colmap, "find", find)
     monkeypatch.setattr(QueryModel, "predict", predict)
-    monkeypatch.setattr(SceneFromPhotos, "_train", train)
+    monkeypatch.setattr(TrainingRun, "train", train)
     monkeypatch.setattr(SceneFromPhotos, "_associate", associate)
-    monkeypatch.setattr("panoptic_gs.cli.scene._program", lambda name: name)
+    monkeypatch.setattr(SceneFromPhotos, "_report", report)
+    monkeypatch.setattr("panoptic_gs.cli.scene.find_program", lambda name: name)
     return ran
+
+
+def write_checkpoint(folder: Path, iterations: int) -> Path:
+    """A file that a checkpoint of so many iterations may be taken for."""
+    file = folder / f"step-{iterations - 1:09d}.ckpt"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("data", "x")
+    return file
 
 
 def test_a_scene_goes_on_where_it_was_stopped(photos, calls, tmp_path, capsys):
@@ -77,7 +94,7 @@ def test_a_scene_goes_on_where_it_was_stopped(photos, calls, tmp_path, capsys):
     assert "2_copy.png: a duplicate of 2.png" in printed
     assert "3: no overlap" in printed
     masks = ["masks of 0", "masks of 1", "masks of 2"]
-    assert calls == ["cameras", *masks, "training", "association"]
+    assert calls == ["cameras", *masks, "training from 0", "association", "report"]
     calls.clear()
     main(command)
     assert calls == []
@@ -90,18 +107,35 @@ def test_a_scene_goes_on_where_it_was_stopped(photos, calls, tmp_path, capsys):
     (out / "fail").touch()
     with pytest.raises(SystemExit):
         main(command)
-    assert calls == ["masks of 1", "training"]
+    assert calls == ["masks of 1", "training from 0"]
     calls.clear()
     (out / "fail").unlink()
     main(command)
-    assert calls == ["training", "association"]
+    assert calls == ["training from 0", "association", "report"]
+    # A training that was killed halfway goes on from its checkpoint, and one that is to be longer, too; what was made
+    # of the shorter one is made again.
+    checkpoints = TrainingRun(out, 7000).folder / "nerfstudio_models"
+    (checkpoints / "step-000006999.ckpt").unlink()
+    write_checkpoint(checkpoints, 4001)
+    (checkpoints / "step-000005000.ckpt").write_bytes(b"PK cut off")
+    calls.clear()
+    main(command)
+    assert calls == ["training from 4001", "association", "report"]
+    assert "goes on from iteration 4001 of 7000" in capsys.readouterr().out
+    calls.clear()
+    main([*command, "--iterations", "9000"])
+    assert calls == ["training from 7000", "association", "report"]
+    (out / "report.html").unlink()
+    calls.clear()
+    main([*command, "--iterations", "9000"])
+    assert calls == ["report"]
     # Other options mean another scene.
     with pytest.raises(SystemExit):
         main([*command, "--classes", "object=person|chair|wall|floor|sky:thing"])
     assert "made with classes None" in capsys.readouterr().err
     calls.clear()
     main([*command, "--classes", "object=person|chair|wall|floor|sky:thing", "--overwrite"])
-    assert calls == ["cameras", *masks, "training", "association"]
+    assert calls == ["cameras", *masks, "training from 0", "association", "report"]
     assert json.loads((out / "assembled.json").read_text())["left_out"] == {"3": "no overlap"}
 
 
