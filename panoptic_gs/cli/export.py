@@ -78,6 +78,9 @@ class Export(Output):
     """Size of the scene's unit, for boxes, graph and USD."""
     contact: float = 0.05
     """Largest gap between objects that touch, in metres."""
+    uncertain: bool = False
+    """Write also the objects for which too little speaks: fewer than 10 Gaussians, or less than a quarter of the
+    pixels that were labelled as them kept."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
     """How the splats were trained; by default as the scene says. PLYs of antialiased ones say so in their header."""
     overwrite: bool = False
@@ -131,27 +134,31 @@ class Export(Output):
         written = {}
         table = ObjectTable(scene)
         up = self._up(table, scene, path)
-        objects = export.placed_objects(table, up)
+        gap = 2 * self.contact / self.meters_per_unit
+        objects = export.placed_objects(table, up, uncertain=self.uncertain, gap=gap)
         if not objects:
             raise InputError(self.labelled, "no Gaussian with a label", "labelled splats", "Uplift the labels again.")
+        left_out = f", {len(table.uncertain)} uncertain ones left out" if table.uncertain and not self.uncertain else ""
         if "splats" in formats:
             save_labelled_scene(folder / "splats", scene.splats, scene.labels, scene.labelling, rasterize_mode=mode)
             written["splats/splats.ply"] = f"{len(scene.splats):,} Gaussians with segment_id, category_id, confidence"
         if "objects" in formats:
             files = export.write_objects(folder / "objects", scene, objects, mode)
-            written["objects/"] = f"{len(files)} PLYs, one for each object"
+            written["objects/"] = f"{len(files)} PLYs, one for each object{left_out}"
         if "points" in formats:
             count = export.write_point_cloud(folder / "points.ply", scene)
             written["points.ply"] = f"{count:,} points with colour, instance, semantic, confidence"
         if "boxes" in formats:
             export.write_boxes(folder / "boxes.glb", objects, self.meters_per_unit)
-            written["boxes.glb"] = f"{len(objects)} named boxes"
+            written["boxes.glb"] = f"{len(objects)} named boxes{left_out}"
         if "graph" in formats:
             relations = export.relate_objects(scene.splats, objects, up, self.contact / self.meters_per_unit)
             export.write_scene_graph(folder / "scene_graph.json", objects, relations, up, self.meters_per_unit,
                                      source=self.labelled.name)  # fmt: skip
-            written["scene_graph.json"] = f"{len(objects)} objects, {len(relations)} relations"
-        return written | self._write_by_name(folder, scene, objects, up, formats, mode)
+            written["scene_graph.json"] = f"{len(objects)} objects, {len(relations)} relations{left_out}"
+        # Splats of the whole scene keep every label; what is left out of lists and boxes is not taken out of them.
+        named = objects if self.uncertain else export.placed_objects(table, up, uncertain=True, gap=gap)
+        return written | self._write_by_name(folder, scene, named, up, formats, mode)
 
     def _write_by_name(
         self,

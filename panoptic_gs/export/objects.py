@@ -17,6 +17,13 @@ class PlacedObject(NamedTuple):
     object: SceneObject
     members: np.ndarray
     box: Box
+    pieces: tuple[tuple[np.ndarray, Box], ...] = ()
+    """The connected pieces of a stuff class, the largest first: the Gaussians of each, and the box around it."""
+
+    @property
+    def parts(self) -> tuple[tuple[np.ndarray, Box], ...]:
+        """What stands for it among other objects: its pieces, else itself."""
+        return self.pieces or ((self.members, self.box),)
 
     @property
     def id(self) -> int:
@@ -29,16 +36,24 @@ class PlacedObject(NamedTuple):
         return f"{self.object.name} {self.id}"
 
 
-def placed_objects(table: ObjectTable, up: np.ndarray) -> list[PlacedObject]:
+def placed_objects(
+    table: ObjectTable, up: np.ndarray, *, uncertain: bool = True, gap: float = 0.1
+) -> list[PlacedObject]:
     """Every segment that has Gaussians, things first.
 
     Args:
         table: the scene's objects; a Gaussian belongs to the segment with its largest share.
         up: ``[3]`` direction away from the ground, in which boxes stand.
+        uncertain: whether to take the objects for which too little speaks, too (:attr:`SceneObject.uncertain`).
+        gap: between two pieces of a stuff class, in world units.
     """
     placed = []
     for row in table:
+        if not row.count or (row.uncertain and not uncertain):
+            continue
         box = table.box(row.id, up)
-        if box is not None:
-            placed.append(PlacedObject(row, table.members(row.id), box))
+        if box is None:
+            continue
+        pieces = () if row.category.isthing else tuple(table.pieces(row.id, up, gap))
+        placed.append(PlacedObject(row, table.members(row.id), box, pieces))
     return placed

@@ -17,6 +17,7 @@ from panoptic_gs.export.clouds import file_name
 from panoptic_gs.export.objects import PlacedObject
 from panoptic_gs.export.relations import Relation
 from panoptic_gs.files import write_json
+from panoptic_gs.objects.boxes import Box
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.replacing import replacing
 
@@ -34,7 +35,9 @@ def write_scene_graph(
     """Write objects, their oriented boxes in metres and what touches what as JSON.
 
     A box's ``axes`` are three unit vectors, the last of them up; ``size`` are the full edge lengths along them.
-    ``center``, ``size`` and ``distance`` are in metres in the scene's axes: world units times ``meters_per_unit``.
+    ``left_out`` is the share of the object that lies outside. A stuff class in several places has its ``pieces``, too.
+    ``evidence`` says what speaks for an object. ``center``, ``size`` and ``distance`` are in metres in the scene's
+    axes: world units times ``meters_per_unit``.
     """
     named = {entry.id: entry.label for entry in objects}
     write_json(path, {
@@ -78,19 +81,33 @@ def write_boxes(path: Path, objects: Sequence[PlacedObject], meters_per_unit: fl
 
 
 def _node(entry: PlacedObject, meters_per_unit: float) -> dict[str, Any]:
-    return {
+    row = entry.object
+    node: dict[str, Any] = {
         "id": entry.id,
-        "name": entry.object.name,
-        "category": {"id": entry.object.category.id, "name": entry.object.category.name},
-        "isthing": entry.object.category.isthing,
-        "score": None if entry.object.segment.score is None else round(entry.object.segment.score, 4),
-        "confidence": round(entry.object.confidence, 4),
-        "gaussians": entry.object.count,
-        "box": {
-            "center": _rounded(entry.box.center * meters_per_unit),
-            "axes": [_rounded(axis) for axis in entry.box.axes.T],
-            "size": _rounded(entry.box.size * meters_per_unit),
+        "name": row.name,
+        "category": {"id": row.category.id, "name": row.category.name},
+        "isthing": row.category.isthing,
+        "score": None if row.segment.score is None else round(row.segment.score, 4),
+        "confidence": round(row.confidence, 4),
+        "gaussians": row.count,
+        "evidence": {
+            "uncertain": row.uncertain,
+            "pixels": round(row.pixels),
+            "agreement": None if row.agreement is None else round(row.agreement, 4),
         },
+        "box": _box(entry.box, meters_per_unit),
+    }
+    if len(entry.pieces) > 1:
+        node["pieces"] = [_box(box, meters_per_unit) for _, box in entry.pieces]
+    return node
+
+
+def _box(box: Box, meters_per_unit: float) -> dict[str, Any]:
+    return {
+        "center": _rounded(box.center * meters_per_unit),
+        "axes": [_rounded(axis) for axis in box.axes.T],
+        "size": _rounded(box.size * meters_per_unit),
+        "left_out": round(box.left_out, 4),
     }
 
 

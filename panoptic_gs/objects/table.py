@@ -8,11 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from panoptic_gs.objects.boxes import Box, fit_box
+from panoptic_gs.objects.boxes import Box, clusters, fit_box
+from panoptic_gs.objects.solidity import surface
 from panoptic_gs.panoptic import Category, Segment
 from panoptic_gs.uplift import LabelledScene
 
+LEAST_GAUSSIANS = 10
+"""An object of fewer is uncertain."""
+LEAST_AGREEMENT = 0.25
+"""So is one of which less was kept: of the pixels that were labelled as it, the share that the Gaussians took whose
+strongest label it is. Objects that somebody saw in one or two views only lose nearly all of theirs to what is there."""
 _BOX_SAMPLE = 20_000  # Gaussians of an object that its box is fitted to
+_PIECE = 0.1  # of its largest piece's weight that a piece of a stuff class must have
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +32,23 @@ class SceneObject:
     """Gaussians whose strongest label it is."""
     confidence: float
     """Their mean confidence; 0 where it has none."""
+    pixels: float = 0.0
+    """Pixels of all labelled views that its Gaussians fill with it."""
+    agreement: float | None = None
+    """Of the pixels that were labelled as it, the share on its own Gaussians; None where labels know no totals."""
 
     @property
     def id(self) -> int:
         """The segment's id."""
         return self.segment.id
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether too little speaks for it: fewer than :data:`LEAST_GAUSSIANS` Gaussians, or an agreement below
+        :data:`LEAST_AGREEMENT`. A stuff class is never uncertain while it has Gaussians."""
+        if self.category.isthing:
+            return self.count < LEAST_GAUSSIANS or (self.agreement is not None and self.agreement < LEAST_AGREEMENT)
+        return not self.count
 
     @property
     def name(self) -> str:
@@ -62,14 +81,25 @@ class ObjectTable:
         best, share = scene.labels.best()
         self.segment_of: np.ndarray = best.numpy()
         self.confidence: np.ndarray = share.numpy()
-        self._means = scene.splats.means
+        self._scene = scene
         categories = {category.id: category for category in scene.categories}
         ids = np.array([segment.id for segment in scene.segments], dtype=np.int64)
         size = int(max(ids.max(initial=0), self.segment_of.max(initial=0))) + 1
         counts = np.bincount(self.segment_of, minlength=size)
         sums = np.bincount(self.segment_of, weights=self.confidence, minlength=size)
+        total = scene.labels.total.numpy().astype(np.float64)
+        pixels = np.bincount(self.segment_of, weights=total * self.confidence, minlength=size)
+        label, weight = scene.labels.label.numpy(), scene.labels.weight.numpy()
+        voted = np.bincount(label, weights=weight * total[scene.labels.rows().numpy()], minlength=size)
         rows = [
-            SceneObject(s, categories[s.category_id], int(counts[s.id]), float(sums[s.id] / max(counts[s.id], 1)))
+            SceneObject(
+                s,
+                categories[s.category_id],
+                int(counts[s.id]),
+                float(sums[s.id] / max(counts[s.id], 1)),
+                float(pixels[s.id]),
+                float(min(pixels[s.id] / voted[s.id], 1.0)) if voted[s.id] > 0 else None,
+            )
             for s in scene.segments
         ]
         rows.sort(key=lambda row: (not row.category.isthing, row.name.casefold(), row.id))
@@ -98,8 +128,53 @@ class ObjectTable:
         """The Gaussians ``[M]`` of an object."""
         return np.flatnonzero(self.segment_of == segment_id)
 
+    @property
+    def certain(self) -> list[SceneObject]:
+        """What is counted, boxed and related: the objects with Gaussians that are not uncertain."""
+        return [row for row in self if row.count and not row.uncertain]
+
+    @property
+    def uncertain(self) -> list[SceneObject]:
+        """The objects with Gaussians for which too little speaks, shown apart."""
+        return [row for row in self if row.count and row.uncertain]
+
     def box(self, segment_id: int, up: np.ndarray) -> Box | None:
         """The upright box around an object's Gaussians, or None where it has none."""
         members = self.members(segment_id)
-        members = members[:: max(1, len(members) // _BOX_SAMPLE)]
-        return fit_box(self._means.numpy()[members].astype(np.float64), up)
+        return self._fit(members, up) if len(members) else None
+
+    def pieces(self, segment_id: int, up: np.ndarray, gap: float) -> list[tuple[np.ndarray, Box]]:
+        """The connected pieces of an object, the largest first: the Gaussians ``[M]`` of each and the box around it.
+
+        A thing is one piece. A stuff class is one segment wherever it occurs in the scene, so two windows are split
+        here. Pieces of less than a tenth of the largest one's weight are left out.
+
+        Args:
+            segment_id: of the object.
+            up: ``[3]``.
+            gap: between two pieces, in world units.
+        """
+        members = self.members(segment_id)
+        if not len(members):
+            return []
+        row = self.get(segment_id)
+        if row is None or row.category.isthing:
+            box = self.box(segment_id, up)
+            return [] if box is None else [(members, box)]
+        means = self._scene.splats.means.numpy()[members].astype(np.float64)
+        weights = (self._scene.splats.opacities.numpy() * self.confidence)[members].astype(np.float64)
+        cluster, mass = clusters(means, weights, gap)
+        found = []
+        for number in np.argsort(-mass):
+            if mass[number] < _PIECE * mass.max():
+                break
+            some = members[cluster == number]
+            box = self._fit(some, up)
+            if box is not None:
+                found.append((some, box))
+        return found
+
+    def _fit(self, members: np.ndarray, up: np.ndarray) -> Box | None:
+        sample = members[:: -(-len(members) // _BOX_SAMPLE)]
+        points, weights = surface(self._scene.splats, self._scene.labels, self.confidence, sample)
+        return fit_box(points, up, weights)

@@ -12,8 +12,6 @@ from panoptic_gs.objects.orientation import up_direction
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.uplift import LabelledScene
 
-_LEAST_FOR_BOX = 10  # Gaussians: the box of fewer says nothing
-
 
 @dataclass(frozen=True)
 class ObjectRow:
@@ -27,6 +25,7 @@ class ObjectRow:
         score: of the prediction.
         confidence: mean share of its label over its Gaussians.
         gaussians: whose strongest label it is.
+        uncertain: whether too little speaks for it; then it has no size.
         size: of its upright box in metres: both sides on the ground, the longer first, and the height.
     """
 
@@ -38,28 +37,29 @@ class ObjectRow:
     confidence: float | None = None
     gaussians: int | None = None
     size: tuple[float, float, float] | None = None
+    uncertain: bool = False
 
 
 def labelled_objects(
     scene: LabelledScene, cameras: Collection[Camera] = (), meters_per_unit: float = 1.0
 ) -> tuple[ObjectRow, ...]:
-    """The objects that have Gaussians; ``cameras`` tell which way is up."""
+    """The objects that have Gaussians, uncertain ones last; ``cameras`` tell which way is up."""
     table = ObjectTable(scene)
     up = up_direction(table, scene.splats.means.numpy(), list(cameras))
     rows = []
     for row in table:
         if not row.count:
             continue
-        box = table.box(row.id, up) if row.count >= _LEAST_FOR_BOX else None
+        box = table.box(row.id, up) if not row.uncertain else None
         size = None
         if box is not None:
             across, along, height = [*sorted(box.size[:2].tolist()), float(box.size[2])]
             size = (along * meters_per_unit, across * meters_per_unit, height * meters_per_unit)
         rows.append(
             ObjectRow(row.id, row.name, row.category.name, row.category.isthing, row.segment.score, row.confidence,
-                      row.count, size)
+                      row.count, size, row.uncertain)
         )  # fmt: skip
-    return tuple(rows)
+    return tuple(sorted(rows, key=lambda row: row.uncertain))
 
 
 def mapped_objects(meaning: Labelling) -> tuple[ObjectRow, ...]:

@@ -83,8 +83,11 @@ def _header(report: SceneReport) -> Markup:
         told[0] += f", {evaluation.num_scored} of them with truth" if evaluation.num_scored else " without truth"
     if "Gaussians" in report.facts:
         told.append(f"{report.facts['Gaussians']} Gaussians")
-    things = sum(row.isthing for row in report.objects)
-    told.append(f"{things} objects, {len(report.objects) - things} stuff classes")
+    certain = [row for row in report.objects if not row.uncertain]
+    things = sum(row.isthing for row in certain)
+    told.append(f"{things} objects, {len(certain) - things} stuff classes")
+    if len(certain) < len(report.objects):
+        told[-1] += f", {len(report.objects) - len(certain)} uncertain"
     switch = element("button", "Dark", type="button", id="theme", class_="quiet", aria_label="Light or dark page")
     return element(
         "header",
@@ -195,7 +198,7 @@ def _objects(report: SceneReport) -> Markup | None:
             element("th", _swatch(color), element("span", f"{row.name} "), element("small", f"{row.id}"), scope="row",
                     data_sort=f"{row.name.casefold()} {row.id:09d}"),
             element("td", row.category, data_sort=row.category.casefold()),
-            element("td", "thing" if row.isthing else "stuff"),
+            element("td", "uncertain" if row.uncertain else "thing" if row.isthing else "stuff"),
         ]  # fmt: skip
         cells += [_number(value(row), ".2f") for _, value in columns]
         if with_gaussians:
@@ -207,6 +210,9 @@ def _objects(report: SceneReport) -> Markup | None:
         body.append(element("tr", *cells))
     table = element("table", element("thead", element("tr", *head)), element("tbody", *body), class_="sortable")
     notes = ["Sizes are the two sides on the ground and the height of an upright box, sorted by volume."] * with_size
+    if any(row.uncertain for row in rows):
+        notes.append("Uncertain are things with fewer than 10 Gaussians, or with less than a quarter of the pixels "
+                     "that were labelled as them; they have no size and are not counted.")  # fmt: skip
     notes += ["IoU is with the true object that it stands for."] * bool(iou)
     return element("div", _scroller(table, "Objects"), element("p", " ".join(notes), class_="note"))
 

@@ -114,7 +114,10 @@ class Page:
             name = unmarked(session.opened.folder.resolve().name)
             sample = f" of {session.opened.num_gaussians:,}" if session.opened.thinned else ""
             hidden = f", {len(look.hidden)} hidden" if look.hidden else ""
-            counts = f"{len(table.segment_of):,}{sample} Gaussians, {len(table.search(''))} objects{hidden}"
+            things = sum(row.category.isthing for row in table.certain)
+            doubted = f", {len(table.uncertain)} uncertain" if table.uncertain else ""
+            counted = f"{things} objects, {len(table.certain) - things} stuff classes{doubted}"
+            counts = f"{len(table.segment_of):,}{sample} Gaussians, {counted}{hidden}"
             self._header.content = f"**{plain(name)}**  \n{counts}"
             for panel in (self.selection, self.objects, self.looks, self.edit):
                 panel.refresh()

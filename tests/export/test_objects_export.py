@@ -106,3 +106,32 @@ def test_point_cloud_carries_ids_and_colours(tmp_path: Path, furnished: Labelled
     np.testing.assert_array_equal(points["semantic"][cup], 3)
     assert [int(points[name][cup][0]) for name in ("red", "green", "blue")] == [220, 30, 30]
     np.testing.assert_allclose(points["z"], furnished.splats.means[:, 2])
+
+
+def test_what_touches_sideways_stands_on_nothing(furnished: LabelledScene) -> None:
+    """A tall back that leans against the table's edge with its lower end above the table's top is not on it."""
+    splats = furnished.splats
+    table = ObjectTable(furnished)
+    chair = torch.from_numpy(table.members(6))
+    means = splats.means.clone()
+    means[chair, 2] = 0.75 + means[chair, 2] * 0.5
+    moved = Splats(means, splats.quats, splats.scales, splats.opacities, splats.sh)
+    objects = export.placed_objects(ObjectTable(furnished._replace(splats=moved)), UP)
+    found = {(r.subject, r.relation, r.object) for r in export.relate_objects(moved, objects, UP)}
+    assert (6, "on", 2) not in found
+    assert (3, "on", 2) in found
+
+
+def test_under_and_in(furnished: LabelledScene) -> None:
+    """The cup moved below the table's top, into its legs' space."""
+    splats = furnished.splats
+    cup = torch.from_numpy(ObjectTable(furnished).members(3))
+    means = splats.means.clone()
+    means[cup, 2] -= 0.45
+    objects = export.placed_objects(
+        ObjectTable(furnished._replace(splats=Splats(means, splats.quats, splats.scales, splats.opacities, splats.sh))),
+        UP,
+    )
+    moved = Splats(means, splats.quats, splats.scales, splats.opacities, splats.sh)
+    found = {(r.subject, r.relation, r.object) for r in export.relate_objects(moved, objects, UP)}
+    assert (3, "in", 2) in found, "the table is a closed box here: it lies above and below the cup"

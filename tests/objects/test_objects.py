@@ -7,10 +7,13 @@ import torch
 from small_rooms import FAR, FLOOR, NASTY, NEAR, small_room
 
 from panoptic_gs.camera import Camera
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.objects.boxes import fit_box, upright_axes
 from panoptic_gs.objects.orientation import first_standpoint, up_direction
 from panoptic_gs.objects.table import ObjectTable
-from panoptic_gs.uplift import render_panoptic
+from panoptic_gs.panoptic import Category, Segment
+from panoptic_gs.splats import Splats
+from panoptic_gs.uplift import GaussianLabels, LabelledScene, render_panoptic
 from panoptic_gs.viewer import edits
 
 
@@ -87,3 +90,81 @@ class TestUp:
         camera = Camera.look_at(torch.tensor(eye), torch.tensor(target), torch.tensor(up), 1.2, 60, 40)
         ids = render_panoptic(room.splats, room.labels, camera).ids
         assert {FLOOR, NEAR, FAR, NASTY} <= set(ids.unique().tolist())
+
+
+class TestFloaters:
+    def test_haze_before_a_surface_and_stuffing_behind_it_do_not_move_a_side(self):
+        rng = np.random.default_rng(4)
+        shell = rng.uniform(-0.5, 0.5, (3000, 3))
+        axis, side = rng.integers(0, 3, 3000), rng.choice([-0.5, 0.5], 3000)
+        shell[np.arange(3000), axis] = side
+        shell = shell * [2.0, 1.0, 0.6] + [0, 0, 1]
+        haze = rng.uniform([-1.0, 0.5, 0.7], [1.0, 0.9, 1.3], (200, 3))
+        splats, labels = _one_object(np.concatenate([shell, haze]), np.repeat([0.9, 0.12], [3000, 200]))
+        table = ObjectTable(LabelledScene(splats, labels, _one_labelling()))
+        box = table.box(1, np.array([0.0, 0.0, 1.0]))
+        assert box is not None
+        assert sorted(box.size) == pytest.approx([0.6, 1.0, 2.0], abs=0.06)
+        assert box.left_out < 0.05
+
+    def test_what_lies_apart_is_left_out_and_said(self):
+        rng = np.random.default_rng(5)
+        body, far = rng.uniform(-0.5, 0.5, (3000, 3)), rng.uniform([3.9, -0.1, -0.1], [4.1, 0.1, 0.1], (300, 3))
+        box = fit_box(np.concatenate([body, far]), np.array([0.0, 0.0, 1.0]))
+        assert box is not None
+        assert box.size == pytest.approx([1, 1, 1], abs=0.05)
+        assert box.left_out == pytest.approx(300 / 3300, abs=0.05)
+
+    def test_a_stuff_class_falls_into_its_pieces(self):
+        rng = np.random.default_rng(6)
+        windows = [rng.uniform(-0.5, 0.5, (800, 3)) * [0.1, 1.2, 1.0] + at for at in ([0, -2, 1], [0, 2, 1])]
+        splats, labels = _one_object(np.concatenate(windows), np.full(1600, 0.9))
+        scene = LabelledScene(splats, labels, _one_labelling(isthing=False))
+        up = np.array([0.0, 0.0, 1.0])
+        pieces = ObjectTable(scene).pieces(1, up, gap=0.2)
+        assert sorted(len(members) for members, _ in pieces) == [800, 800]
+        assert all(max(box.size) < 1.4 for _, box in pieces)
+        thing = LabelledScene(splats, labels, _one_labelling())
+        assert len(ObjectTable(thing).pieces(1, up, gap=0.2)) == 1
+
+
+class TestEvidence:
+    @pytest.mark.parametrize(
+        ("kept", "lost", "isthing", "uncertain"),
+        [(9, 0, True, True), (10, 0, True, False), (50, 400, True, True), (50, 100, True, False),
+         (9, 0, False, False)],
+    )  # fmt: skip
+    def test_few_gaussians_or_little_agreement(self, kept, lost, isthing, uncertain):
+        """Object 1 has the most on ``kept`` Gaussians, and a vote on ``lost`` ones that object 2 wins."""
+        share = np.array([[0.9, 0.1]] * kept + [[0.45, 0.55]] * lost, dtype=np.float32)
+        count = kept + lost
+        labels = GaussianLabels(
+            torch.arange(count + 1) * 2, torch.tensor([1, 2] * count, dtype=torch.int32),
+            torch.from_numpy(share.ravel()), torch.ones(count), torch.zeros(count),
+        )  # fmt: skip
+        splats, _ = _one_object(np.random.default_rng(0).normal(size=(count, 3)), np.full(count, 0.9))
+        category = Category(1, "chair", isthing)
+        labelling = Labelling((category,), (Segment(1, 1), Segment(2, 1)))
+        table = ObjectTable(LabelledScene(splats, labels, labelling))
+        row = table[1]
+        assert (row.count, row.uncertain) == (kept, uncertain)
+        assert row.pixels == pytest.approx(0.9 * kept, rel=1e-4)
+        assert row.agreement == pytest.approx(0.9 * kept / (0.9 * kept + 0.45 * lost), rel=1e-4)
+        assert (row in table.certain, row in table.uncertain) == (not uncertain, uncertain)
+
+
+def _one_labelling(isthing: bool = True) -> Labelling:
+    return Labelling((Category(1, "window", isthing),), (Segment(1, 1),))
+
+
+def _one_object(points: np.ndarray, opacities: np.ndarray) -> tuple[Splats, GaussianLabels]:
+    count = len(points)
+    labels = GaussianLabels(
+        torch.arange(count + 1), torch.ones(count, dtype=torch.int32), torch.ones(count), torch.ones(count),
+        torch.zeros(count),
+    )  # fmt: skip
+    splats = Splats(
+        torch.from_numpy(points).float(), torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        torch.full((count, 3), 0.01), torch.from_numpy(opacities).float(), torch.zeros(count, 1, 3),
+    )  # fmt: skip
+    return splats, labels
