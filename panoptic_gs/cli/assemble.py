@@ -89,11 +89,13 @@ class Assembly:
     ) -> tuple[int, list[str]]:
         """Write the masks of each photo; their number, and the photos without any."""
         from panoptic_gs.merge import merge_predictions
-        from panoptic_gs.predict.assembled import merge_masks, predict_masks
-        from panoptic_gs.predict.masks import MaskOptions, load_mask_predictor
+        from panoptic_gs.predict.assembled import generate_masks, merge_masks, predict_masks
+        from panoptic_gs.predict.masks import MaskGenerator, MaskOptions, load_mask_predictor
 
         assert self.masks is not None
         predictor = load_mask_predictor(self.masks, MaskOptions(None, self.wanted(), self.device, say))
+        if isinstance(predictor, MaskGenerator):
+            return generate_masks(self.out, photos, predictor, progress)
         predict_masks(self.out, photos, predictor, progress)
         method = PER_IMAGE_METHOD if self.merge == "auto" else self.merge
         return merge_masks(self.out, lambda raw: merge_predictions(raw, method), progress=progress)

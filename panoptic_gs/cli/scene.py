@@ -51,7 +51,7 @@ class SceneFromPhotos(Output):
     geometry: str = "colmap"
     """What finds the cameras: colmap, mapanything, da3."""
     masks: str = "eomt"
-    """What finds masks: eomt, mask2former, oneformer, a checkpoint's name on the hub or its folder."""
+    """What finds masks: eomt, mask2former, oneformer, sam2, sam3, a checkpoint's name on the hub or its folder."""
     classes: str | None = None
     """The classes that are wanted, as for 'panoptic-gs predict'; by default all that the network knows."""
     iterations: int = 7000
@@ -65,8 +65,7 @@ class SceneFromPhotos(Output):
     """Begin anew where the folder holds another scene of this command."""
 
     def run(self) -> None:
-        from panoptic_gs.files import read_json
-        from panoptic_gs.predict.assembled import MASKS, RECORD, require_resumable
+        from panoptic_gs.predict.assembled import MASKS, RECORD, resume
 
         if (self.photos is None) == (self.video is None):
             raise InputError("panoptic-gs scene", "both or neither of photos and --video", "one of them", "Give one.")
@@ -82,7 +81,7 @@ class SceneFromPhotos(Output):
         if self.overwrite and (self.out / RECORD).is_file():
             shutil.rmtree(self.out)
         if (self.out / RECORD).is_file():
-            require_resumable(self.out, assembly.record, read_json(self.out / RECORD))
+            resume(self.out, assembly.record)
         training = TrainingRun(self.out, self.iterations, device)
         count = len(_STAGES) - (not self.view)
         estimate = Estimate(_expected(self._number_of_photos(), self.iterations, device), _MEASURES)

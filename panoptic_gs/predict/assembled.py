@@ -8,14 +8,15 @@ Each step leaves what it found in the folder, so that a later one that fails can
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import write_json
+from panoptic_gs.files import read_json, write_json
 from panoptic_gs.predict.geometry.found import Geometry
-from panoptic_gs.predict.masks.found import MaskPredictor, merge_image_predictions
+from panoptic_gs.predict.masks.found import MaskGenerator, MaskPredictor, merge_image_predictions
 from panoptic_gs.predict.photos import Photo
 from panoptic_gs.predict.scene_folder import write_estimated_scene, write_known_scene
 from panoptic_gs.progress import Progress, silent
@@ -72,6 +73,38 @@ def predict_masks(out: Path, photos: Sequence[Photo], predictor: MaskPredictor, 
         progress("Finding masks", number, len(photos))
 
 
+def generate_masks(
+    out: Path, photos: Sequence[Photo], generator: MaskGenerator, progress: Progress = silent
+) -> tuple[int, list[str]]:
+    """Find the masks of each photo that has none yet, and write them as one JSON a photo, as SAM's automatic masks.
+
+    Returns:
+        The number of masks, and the photos that have none.
+
+    Raises:
+        InputError: no photo has a mask.
+    """
+    count, without = 0, []
+    for number, photo in enumerate(photos, 1):
+        file = out / PREDICTIONS / f"{photo.stem}.json"
+        if not file.is_file():
+            file.parent.mkdir(exist_ok=True)
+            write_json(file, generator.masks(photo))
+        found = len(read_json(file))
+        count += found
+        without += [photo.stem] if found == 0 else []
+        progress("Finding masks", number, len(photos))
+    if count == 0:
+        raise InputError(
+            out / PREDICTIONS, "no mask in any photo", "masks of objects",
+            "The checkpoint may not be trained, or the photos show nothing. Remove the folder and try another one.",
+        )  # fmt: skip
+    with replacing_folder(out / MASKS, overwrite=True, known_by=f"{photos[0].stem}.json") as folder:
+        for photo in photos:
+            shutil.copyfile(out / PREDICTIONS / f"{photo.stem}.json", folder / f"{photo.stem}.json")
+    return count, without
+
+
 def merge_masks(
     out: Path, merge: Callable[[RawPredictions], Any], *, overwrite: bool = False, progress: Progress = silent
 ) -> tuple[int, list[str]]:
@@ -86,12 +119,20 @@ def merge_masks(
     )  # fmt: skip
 
 
-def require_resumable(out: Path, record: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def resume(out: Path, record: Mapping[str, Any]) -> None:
     """Stop where a folder was made from something else than what is asked for now.
+
+    As long as there are no masks, other masks or classes may be asked for: the record follows.
 
     Raises:
         InputError: the first setting that differs.
     """
+    found = read_json(out / RECORD)
+    if not (out / PREDICTIONS).exists() and not (out / MASKS).exists():
+        asked = {key: record[key] for key in ("masks", "classes")}
+        if any(found.get(key) != value for key, value in asked.items()):
+            found |= asked
+            write_json(out / RECORD, found)
     for key, value in record.items():
         if key in found and found[key] != value:
             raise InputError(

@@ -88,6 +88,15 @@ MASKS = {
         "panoptic_gs.predict.masks.query_models:QueryModel", _TRANSFORMERS,
         f"OneFormer (Jain et al., CVPR 2023). {_CODE} Weights: MIT.", "0.9 GB",
     ),
+    "sam2": Known(
+        "panoptic_gs.predict.masks.sam2:Sam2", _TRANSFORMERS,
+        f"SAM 2 (Ravi et al., 2024): masks without classes. {_CODE} Weights: Apache-2.0.", "0.9 GB",
+    ),
+    "sam3": Known(
+        "panoptic_gs.predict.masks.sam3:Sam3", _TRANSFORMERS,
+        f"SAM 3 (Carion et al., 2025): masks of the classes that --classes names. {_CODE} Weights: SAM License, on "
+        "whose terms facebook/sam3 can be had after a login (hf auth login).", "3.4 GB",
+    ),
 }  # fmt: skip
 """Networks that find the masks of one photo."""
 

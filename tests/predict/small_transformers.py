@@ -16,7 +16,8 @@ SMALL = {"feature_size": 32, "mask_feature_size": 32, "hidden_dim": 32, "encoder
 def write(family: str, folder: Path, labels: dict[int, str] = LABELS) -> Path:
     """A checkpoint of a family, as ``save_pretrained`` leaves it."""
     torch.manual_seed(0)
-    {"eomt": _eomt, "mask2former": _mask2former, "oneformer": _oneformer}[family](folder, labels)
+    writers = {"eomt": _eomt, "mask2former": _mask2former, "oneformer": _oneformer, "sam2": _sam2, "sam3": _sam3}
+    writers[family](folder, labels)
     return folder
 
 
@@ -47,8 +48,55 @@ def _oneformer(folder: Path, labels: dict[int, str]) -> None:
         task_seq_len=77, max_seq_len=77, **small,
     )  # fmt: skip
     transformers.OneFormerForUniversalSegmentation(config).save_pretrained(folder)
+    processor = transformers.OneFormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}, num_text=2)
+    transformers.OneFormerProcessor(processor, _letters()).save_pretrained(folder)
+
+
+def _sam2(folder: Path, labels: dict[int, str]) -> None:
+    backbone = transformers.Sam2HieraDetConfig(
+        hidden_size=8, image_size=[64, 64], blocks_per_stage=[1, 1, 2, 1], embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 2, 4], window_size_per_stage=[8, 8, 8, 8], global_attention_blocks=[3],
+        window_positional_embedding_background_size=[4, 4],
+    )  # fmt: skip
+    vision = transformers.Sam2VisionConfig(
+        backbone_config=backbone, backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=32,
+        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+    )  # fmt: skip
+    config = transformers.Sam2Config(
+        vision_config=vision,
+        prompt_encoder_config={"hidden_size": 32, "image_size": 64, "patch_size": 16},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                             "iou_head_hidden_dim": 32},
+    )  # fmt: skip
+    transformers.Sam2Model(config).save_pretrained(folder)
+    size = {"height": 64, "width": 64}
+    transformers.Sam2ImageProcessor(size=size, mask_size=size).save_pretrained(folder)
+
+
+def _sam3(folder: Path, labels: dict[int, str]) -> None:
+    part = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32, "num_layers": 1}
+    config = transformers.Sam3Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+                "num_attention_heads": 2, "image_size": 56, "patch_size": 14, "window_size": 2,
+                "global_attn_indexes": [1], "pretrain_image_size": 56,
+            },
+            "fpn_hidden_size": 32, "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        },
+        text_config={"model_type": "clip_text_model", "vocab_size": 600, "hidden_size": 32, "intermediate_size": 32,
+                     "projection_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                     "max_position_embeddings": 32},
+        geometry_encoder_config=part, detr_encoder_config=part, detr_decoder_config={**part, "num_queries": 6},
+        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+    )  # fmt: skip
+    transformers.Sam3Model(config).save_pretrained(folder)
+    processor = transformers.Sam3ImageProcessor(size={"height": 56, "width": 56})
+    transformers.Sam3Processor(processor, _letters()).save_pretrained(folder)
+
+
+def _letters() -> transformers.CLIPTokenizer:
+    """A tokenizer that spells."""
     alphabet = [chr(33 + i) for i in range(94)] + [chr(33 + i) + "</w>" for i in range(94)]
     vocabulary = {token: i for i, token in enumerate([*alphabet, "<|startoftext|>", "<|endoftext|>"])}
-    tokenizer = transformers.CLIPTokenizer(vocab=vocabulary, merges=[])
-    processor = transformers.OneFormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}, num_text=2)
-    transformers.OneFormerProcessor(processor, tokenizer).save_pretrained(folder)
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[])

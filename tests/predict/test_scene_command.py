@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("pycolmap")
 
 import small_transformers
+import transformers
 
 from panoptic_gs import InputError
 from panoptic_gs.cli.main import main
@@ -137,6 +138,29 @@ def test_a_scene_goes_on_where_it_was_stopped(photos, calls, tmp_path, capsys):
     main([*command, "--classes", "object=person|chair|wall|floor|sky:thing", "--overwrite"])
     assert calls == ["cameras", *masks, "training from 0", "association", "report"]
     assert json.loads((out / "assembled.json").read_text())["left_out"] == {"3": "no overlap"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(["--masks", "nobody/has-this"], "hf download nobody/has-this"), (["--masks", "BERT"], "of the kind 'bert'"),
+     (["--masks", "EOMT", "--classes", "unicorn:thing"], "'unicorn'")],
+)  # fmt: skip
+def test_cameras_are_kept_where_masks_cannot_be_had(photos, calls, tmp_path, capsys, monkeypatch, wrong, message):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    checkpoint, bert, out = tmp_path / "eomt", tmp_path / "bert", tmp_path / "scene"
+    small_transformers.write("eomt", checkpoint)
+    transformers.BertConfig().save_pretrained(bert)
+    paths = {"BERT": str(bert), "EOMT": str(checkpoint)}
+    command = ["scene", str(photos), "--out", str(out), "--no-view"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, *(paths.get(argument, argument) for argument in wrong)])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert calls == ["cameras"]
+    calls.clear()
+    main([*command, "--masks", str(checkpoint)])  # another network may take over, without new cameras
+    assert calls == ["masks of 0", "masks of 1", "masks of 2", "training from 0", "association", "report"]
+    assert json.loads((out / "assembled.json").read_text())["masks"] == str(checkpoint)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,7 +48,20 @@ class MaskPredictor(Protocol):
         ...
 
 
-def load_mask_predictor(name: str, options: MaskOptions) -> MaskPredictor:
+@runtime_checkable
+class MaskGenerator(Protocol):
+    """A network whose masks of a photo have no classes and may overlap; called with `MaskOptions`, too."""
+
+    def masks(self, photo: Photo) -> list[dict[str, Any]]:
+        """The masks of a photo in the layout of SAM's automatic masks: ``segmentation`` (RLE), ``predicted_iou``, ….
+
+        Raises:
+            InputError: the photo cannot be read.
+        """
+        ...
+
+
+def load_mask_predictor(name: str, options: MaskOptions) -> MaskPredictor | MaskGenerator:
     """The network of a family's name, or of a checkpoint's name on the hub or folder, whose family it states.
 
     Raises:
