@@ -37,12 +37,12 @@ class Sam3:
                 "--classes", "nothing", "the classes that SAM 3 is asked for",
                 "Say --classes wall:stuff,chair:thing; several words for one class: seat=chair|sofa:thing.",
             )  # fmt: skip
-        from transformers import AutoProcessor, Sam3Model  # pyright: ignore[reportMissingImports]
+        from transformers import Sam3Model, Sam3Processor  # pyright: ignore[reportMissingImports]
 
         self.checkpoint = announced(MASKS[family], options.checkpoint, CHECKPOINT, options.say)
         self.device = options.device
         with readable(self.checkpoint):
-            self.processor = AutoProcessor.from_pretrained(self.checkpoint)
+            self.processor = Sam3Processor.from_pretrained(self.checkpoint)
         self.model = loaded(Sam3Model, self.checkpoint, self.device)
         named = [category.name.partition("=") for category in options.classes]
         self.categories = tuple(
