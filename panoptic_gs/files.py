@@ -115,6 +115,8 @@ def read_image(
     """
     with opened_image(path, source=source, expected=expected) as image:
         stored = len(path) if isinstance(path, bytes) else Path(path).stat().st_size
+        if image.format == "PNG":
+            _require_chunks(path, stored)
         if size is not None and size != image.size:
             image.draft(None, size)
         target = image.mode if image.mode not in _STORED_OTHERWISE else "RGB"
@@ -186,6 +188,21 @@ def _open(file: Path | str | io.BytesIO) -> Image.Image:
             return Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _require_chunks(file: Path | str | bytes, stored: int) -> None:
+    """Hold the lengths that a PNG states against its size, as libpng does: Pillow decodes what happens to be there."""
+    with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
+        place = 8  # after the signature
+        while place < stored:
+            stream.seek(place)
+            head = stream.read(8)
+            length = int.from_bytes(head[:4], "big")
+            place += length + 12  # with its length, its name and its check sum
+            if len(head) < 8 or place > stored:
+                raise ValueError(f"a chunk at byte {place - length - 12:,} of {length:,} bytes, in {stored:,} bytes")
+            if head[4:] == b"IEND":
+                return
 
 
 def _require_pixels(image: Image.Image, source: Path | str) -> None:

@@ -531,13 +531,13 @@ def _first(name: str, read: Callable[[Path], object]) -> Callable[[Path], object
 
 READERS: dict[str, Reader] = {
     "scene": Reader(_make_scene, _read_scene),
-    "colmap-text": Reader(lambda root: _make_colmap(root, False), _read_scene, ("colmap/sparse/0/*",)),
-    "colmap-binary": Reader(lambda root: _make_colmap(root, True), _read_scene, ("colmap/sparse/0/*",)),
+    "colmap-text": Reader(lambda root: _make_colmap(root, False), _read_scene, ("colmap/sparse/0/*", "images/*")),
+    "colmap-binary": Reader(lambda root: _make_colmap(root, True), _read_scene, ("colmap/sparse/0/*", "images/*")),
     "panoptic": Reader(_make_panoptic, _read_panoptic),
     "confidence": Reader(_make_confidence, _read_confidence),
     "evaluate": Reader(_make_evaluated, _read_evaluated, ("splits.json", "gt/panoptic.json", "pred/panoptic.json")),
     "depth-truth": Reader(_make_depth_truth, lambda root: depth_truth(Scene.load(root), 0.02),
-                          ("depth/*", "panoptic_gt/*")),
+                          ("depth/*", "panoptic_gt/*", "*.json", "*.ply")),
     "labelled": Reader(_make_labelled, _read_labelled),
     "labelled-points": Reader(_make_labelled, lambda root: predicted_cloud(root, None, 0.1)),
     "splats": Reader(_make_splats, _read_ply),

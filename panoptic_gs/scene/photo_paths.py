@@ -60,7 +60,7 @@ def _is_folder(path: Path) -> bool:
 
 def is_outside(root: Path, path: Path) -> bool:
     """Whether a path leads out of the scene's folder, as it is written."""
-    return os.path.relpath(os.path.abspath(path), os.path.abspath(root)).startswith(os.pardir)
+    return Path(os.path.relpath(os.path.abspath(path), os.path.abspath(root))).parts[:1] == (os.pardir,)
 
 
 def stems(paths: Sequence[Path]) -> list[str]:

@@ -286,6 +286,9 @@ def test_paths_of_windows_and_of_elsewhere(tmp_path: Path) -> None:
     scene = Scene.load(root)
     assert len(scene.notes) == 1
     assert "2 photos lie outside the scene's folder" in scene.notes[0]
+    (tmp_path / "photos").rename(root / "..photos")  # within, whatever its name looks like
+    edit(root, lambda d: [f.update(file_path=f"..photos/{f['file_path'][-8:]}") for f in d["frames"]])
+    assert not Scene.load(root).notes
 
 
 @pytest.mark.parametrize(
