@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import zipfile
@@ -23,8 +22,10 @@ from nerfstudio_plugin.compat import config_being_evaluated, input_errors_exit, 
 from nerfstudio_plugin.dataparser import no_seed_points, require_predictions, scene_root
 from nerfstudio_plugin.pipeline import PanopticPipeline, PanopticPipelineConfig
 from nerfstudio_plugin.report import start_log
+from nerfstudio_plugin.running_state import resume_state, running_state
 from panoptic_gs import kernels
 from panoptic_gs.errors import InputError
+from panoptic_gs.replacing import replacing, sweep
 from panoptic_gs.report.training_log import TrainingLog
 from panoptic_gs.scene import Scene
 
@@ -121,6 +122,8 @@ class PanopticTrainer(Trainer):
     config: PanopticTrainerConfig
     pipeline: PanopticPipeline
     log: TrainingLog
+    _running: tuple[Path, Any] | None = None
+    """The checkpoint that was loaded, and what it says of the running training."""
 
     def setup_optimizers(self) -> Optimizers:
         """Nerfstudio's optimizers; the means' learning rate is in units of the cameras' extent (Kerbl et al. 2023)."""
@@ -159,6 +162,9 @@ class PanopticTrainer(Trainer):
         self.config = replace(self.config, max_num_iterations=remaining)
         on_host = self.device == "cpu"
         with input_errors_exit(), kernels.one_torch_thread() if on_host else nullcontext():
+            if self._running is not None:
+                resume_state(*self._running, self.pipeline.datamanager, self.pipeline.model)
+                self._running = None
             super().train()
 
     @check_main_thread
@@ -166,29 +172,18 @@ class PanopticTrainer(Trainer):
         """Uplift, then write a checkpoint under another name and move it into place."""
         self.pipeline.uplift()
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        # Beside the folder, not in it: nerfstudio takes the number of every file there for a step.
-        temporary = self.base_dir / f".{path.name}.part"
         state = {
             "step": step,
             "pipeline": self.pipeline.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
+            "running": running_state(self.pipeline.datamanager, self.pipeline.model),
         }
-        try:
-            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, not in it: nerfstudio takes the number of every file there for a step.
+        with replacing(path, beside=self.base_dir / path.name) as temporary:
             torch.save(plain_python(state), temporary)
-            os.replace(temporary, path)
-            self.log.save(self.base_dir)
-        except OSError as error:
-            raise InputError(
-                path,
-                f"a file that cannot be written ({error.strerror})",
-                "a writable folder with room",
-                "Free some space and resume with --load-dir.",
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        self.log.save(self.base_dir)
         if self.config.save_only_latest_checkpoint:
             for other in self.checkpoint_dir.glob("*.ckpt"):
                 if other != path:
@@ -199,6 +194,12 @@ class PanopticTrainer(Trainer):
             folder, step = latest_checkpoint(self.config.load_dir, self.config.relative_model_dir)
             self.config = replace(self.config, load_dir=folder, load_step=step)
         super()._load_checkpoint()
+        folder, file = self.config.load_dir, self.config.load_checkpoint
+        if folder is not None:
+            file = folder / f"step-{self.config.load_step:09d}.ckpt"
+            sweep(folder.parent)
+        if file is not None:
+            self._running = file, torch.load(file, map_location="cpu", mmap=True, weights_only=True).get("running")
 
 
 def latest_checkpoint(folder: Path, relative_model_dir: Path = Path("nerfstudio_models")) -> tuple[Path, int]:

@@ -36,17 +36,22 @@ _swept: set[Path] = set()
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
     """Give a temporary name beside ``path`` and move what was written there into place, or remove it on failure.
+
+    Args:
+        path: the file.
+        beside: another path of the same file system to give the name beside, where readers of the file's folder would
+            take it for one of theirs.
 
     Raises:
         InputError: the folder cannot be written to, or has no room.
     """
     path = Path(path)
-    temporary = _hidden(path, f"{os.getpid()}.part")
+    temporary = _hidden(path if beside is None else beside, f"{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
+        sweep(temporary.parent)
         yield temporary
         if not _is_part(path.parent):
             _to_disk(temporary)
@@ -198,7 +203,7 @@ def _is_part(folder: Path) -> bool:
     return any(part.endswith(".part") and part.startswith(".") for part in folder.parts)
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove files that killed processes left half-written in ``folder``; once a process and folder."""
     if folder in _swept or _is_part(folder):
         return
