@@ -43,7 +43,7 @@ class Arguments:
 def arguments(name: str, inputs: Path, out: Path, random: Random) -> list[str]:
     """A run that would work, with some of its arguments changed, lost or added."""
     given = list(WRITERS[name](inputs, out)) if name in WRITERS else [name, str(inputs / "missing")]
-    options = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(COMMANDS[name].load())]
+    options = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(COMMANDS[name].load())]  # pyright: ignore[reportArgumentType]
     paths = [str(path) for path in (inputs, inputs / "splats.ply", inputs / "scene" / "transforms.json", out.parent)]
     value = lambda: random.choice((*_VALUES, *paths))
     for _ in range(random.randint(1, 3)):

@@ -232,7 +232,7 @@ def attacked(port: int, count: int, sockets: int, seed: int) -> list[Waits]:
 def main(options: HostileClient) -> int:
     """Run, print, write."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from small_rooms import save, small_room
+    from small_rooms import save, small_room  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory() as folder:
         save(small_room(), Path(folder) / "room")

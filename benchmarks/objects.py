@@ -205,7 +205,7 @@ def _surface(primitive: Primitive, steps: int = 25) -> np.ndarray:
     """Points ``[P, 3]`` on a primitive, its extremes included."""
     u, v = (grid.ravel() for grid in np.meshgrid(np.linspace(-1, 1, steps), np.linspace(-1, 1, steps)))
     if primitive.shape == "box":
-        unit = np.concatenate([np.stack(np.roll([np.full_like(u, side), u, v], axis, axis=0)) for axis in range(3)
+        unit = np.concatenate([np.roll(np.stack([np.full_like(u, side), u, v]), axis, axis=0) for axis in range(3)
                                for side in (-1.0, 1.0)], axis=1)  # fmt: skip
     else:
         radius = np.sqrt(1 - v * v) if primitive.shape == "ball" else 1 + (primitive.taper - 1) / 2 * (v + 1)

@@ -92,7 +92,7 @@ class _Child:
             if "found" in answer:
                 raise InputError(path, answer["found"], answer["expected"], answer["mend"])
             values = np.empty(answer["shape"], np.dtype(answer["type"]))
-            _fill(self._answers, memoryview(values.reshape(-1).view(np.uint8)))
+            _fill(self._answers, values.reshape(-1).view(np.uint8).data)
         except (EOFError, BrokenPipeError):
             raise InputError(path, f"a corrupt file ({self._end()})", expected, mend) from None
         except InputError:
@@ -177,7 +177,7 @@ def serve() -> None:
             _send(answers, json.dumps(said).encode())
         else:
             _send(answers, json.dumps({"shape": values.shape, "type": values.dtype.str}).encode())
-            answers.write(memoryview(values.reshape(-1).view(np.uint8)))
+            answers.write(values.reshape(-1).view(np.uint8).data)
             answers.flush()
 
 
@@ -193,7 +193,7 @@ def _read(path: Path, size: tuple[int | None, ...], kinds: str, name: str) -> np
             if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
                 raise KeyError(f"'{name}' is no array of this file")
             _require_fitting(path, dataset, size, kinds)
-            _end_after(SECONDS + SECONDS_A_MEGABYTE * dataset.size * dataset.dtype.itemsize / 1e6)
+            _end_after(SECONDS + SECONDS_A_MEGABYTE * int(dataset.size or 0) * dataset.dtype.itemsize / 1e6)
             return np.ascontiguousarray(dataset)
     except InputError:
         raise

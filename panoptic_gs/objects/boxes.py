@@ -70,16 +70,16 @@ def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = Non
     if len(points) == 0:
         return None
     points = np.asarray(points, dtype=np.float64)
-    weights = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if not weights.sum() > 0:
-        weights = np.ones(len(points))
-    total, everything, of_everything = weights.sum(), points, weights
-    cluster, mass = clusters(points, weights)
+    counts = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not counts.sum() > 0:
+        counts = np.ones(len(points))
+    total, everything, of_everything = counts.sum(), points, counts
+    cluster, mass = clusters(points, counts)
     kept = mass[cluster] >= _CLUSTER * mass.max()
-    points, weights = points[kept], weights[kept]
-    axes = _turned(points, weights, upright_axes(up))
+    points, counts = points[kept], counts[kept]
+    axes = _turned(points, counts, upright_axes(up))
     local = points @ axes
-    low, high = np.array([_extent(local[:, axis], weights) for axis in range(3)]).T
+    low, high = np.array([_extent(local[:, axis], counts) for axis in range(3)]).T
     box = Box(axes @ ((low + high) / 2), axes, high - low)
     return replace(box, left_out=float(1 - of_everything[box.contains(everything)].sum() / total))
 

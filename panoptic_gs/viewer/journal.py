@@ -66,7 +66,7 @@ def fingerprint(scene: LabelledScene) -> str:
     digest = blake2b(digest_size=12)
     labels = scene.labels
     for tensor in (scene.splats.means, labels.indptr, labels.label, labels.weight, labels.void):
-        digest.update(memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else b"")
+        digest.update(tensor.contiguous().numpy().data.cast("B") if tensor.numel() else b"")
     digest.update(json.dumps(scene.labelling.to_json(), sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -44,7 +44,7 @@ def _fits(name: str, value: Any) -> bool:
     if name in _VECTORS and value is not None:
         return isinstance(value, list) and len(value) == _VECTORS[name] and all(map(_is_number, value))
     if name in _POSITIVE:
-        return _is_number(value) and value > 0
+        return value is not None and _is_number(value) and value > 0
     if name == "updates":  # of a control: what a visitor does to it changes its value and nothing else
         return isinstance(value, dict) and set(value) <= {"value"}
     return True

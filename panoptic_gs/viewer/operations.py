@@ -66,7 +66,8 @@ class SplitBox:
     @classmethod
     def of(cls, segment_id: int, box: Box) -> SplitBox:
         """Split off what lies inside ``box``."""
-        return cls(segment_id, *(np.asarray(part, dtype=np.float64) for part in (box.center, box.axes, box.size)))
+        center, axes, size = (np.asarray(part, dtype=np.float64) for part in (box.center, box.axes, box.size))
+        return cls(segment_id, center, axes, size)
 
     def apply(self, scene: LabelledScene) -> LabelledScene:
         """The edited scene."""
