@@ -110,6 +110,8 @@ def start(arguments: Sequence[str], prepare: Callable[[], Any] = lambda: None, l
         os.dup2(screen, 1)
         os.dup2(screen, 2)
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+        if "torch" in sys.modules:  # its threads are not in the fork, and whoever waits for them waits for ever
+            sys.modules["torch"].set_num_threads(1)
         prepare()
         code = 0
         main(list(arguments))
