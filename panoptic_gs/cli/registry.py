@@ -51,7 +51,7 @@ COMMANDS = {
     "scene": Command(
         "scene",
         "SceneFromPhotos",
-        "Photos to a labelled scene: cameras, masks, training, association, viewer.",
+        "Photos to a labelled scene: cameras, masks, training, association, report, viewer.",
     ),
     "merge": Command(
         "merge",

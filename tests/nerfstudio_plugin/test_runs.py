@@ -32,7 +32,7 @@ def refined(room: Path, train: Train, tmp_path_factory: pytest.TempPathFactory) 
     """A short training that refines its poses, antialiased."""
     trainer = train(
         room, tmp_path_factory.mktemp("refined"), 3, model__camera_optimizer__mode="SO3xR3",
-        model__rasterize_mode="antialiased",
+        model__rasterize_mode="antialiased", model__labels="average",
     )  # fmt: skip
     optimizer = trainer.pipeline.model.camera_optimizer
     generator = torch.Generator().manual_seed(0)
