@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from random import Random
 import tyro
 from rich.console import Console
 
-from benchmarks.writers import WRITERS, make_inputs, start
+from benchmarks.writers import WRITERS, prepared, start
 from panoptic_gs.cli.registry import COMMANDS
 
 # No path outside of the working folder: --overwrite and --json are among the options.
@@ -77,16 +76,13 @@ def main(options: Arguments) -> int:
     console, random, faults, counts = Console(soft_wrap=True), Random(options.seed), 0, Counter[str]()
     # view serves without end; predict and scene load networks once their arguments make sense.
     names = [name for name in COMMANDS if name not in ("view", "scene", "predict")]
-    with tempfile.TemporaryDirectory(prefix="arguments-") as folder:
-        inputs = Path(folder) / "inputs"
-        inputs.mkdir()
-        make_inputs(inputs)
+    with prepared("arguments-") as (folder, inputs):
         os.chdir(folder)
         for number in range(options.runs):
             name = names[number % len(names)]
-            given = arguments(name, inputs, Path(folder) / "work" / str(number) / "out", random)
+            given = arguments(name, inputs, folder / "work" / str(number) / "out", random)
             counts[name] += 1
-            if fault := wrong(given, Path(folder) / "log", options.seconds):
+            if fault := wrong(given, folder / "log", options.seconds):
                 faults += 1
                 console.print(f"{[a[:80] for a in given]}: {fault}", markup=False)
     console.print(f"{sum(counts.values())} runs of {len(counts)} commands, {faults} faults")

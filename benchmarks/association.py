@@ -18,13 +18,12 @@ from benchmarks.associating.baselines import BASELINES, baseline
 from benchmarks.associating.cases import PROTOCOLS, Case, pairs, renumbered, surface_splats
 from benchmarks.associating.hall import chairs_with_one_id, hall
 from benchmarks.associating.resources import LOADS, in_own_process
-from benchmarks.quality.command import main, plain
+from benchmarks.quality.command import main, plain, require_known
 from benchmarks.quality.harness import Outcome, link_scene
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from benchmarks.quality.rooms import RoomOptions
 from benchmarks.quality.table import require_markers, write_between
 from benchmarks.speed.timing import machine
-from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.scene import Scene
@@ -63,9 +62,7 @@ class AssociationBenchmark(RoomOptions):
         """Do what is not done yet, print and write the tables."""
         for given, known, option in ((self.levels, LEVELS, "--levels"), (self.baselines, BASELINES, "--baselines"),
                                      (self.parts, PARTS, "--parts")):  # fmt: skip
-            for name in given:
-                if name not in known:
-                    raise InputError(option, f"'{name}'", f"any of {', '.join(known)}", "Choose among these.")
+            require_known(option, given, known)
         if self.write_docs is not None:
             require_markers(self.write_docs, "association")
         console = Console()

@@ -12,7 +12,6 @@ import ctypes
 import os
 import resource
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.writers import WRITERS, make_inputs, outputs, run, start
+from benchmarks.writers import WRITERS, outputs, prepared, run, start
 from panoptic_gs.files import write_json
 from panoptic_gs.report.environment import environment
 
@@ -125,12 +124,9 @@ def _empty(folder: Path) -> None:
 def main(options: DiskFull) -> int:
     """Run, print, write."""
     console, results = Console(soft_wrap=True), []
-    with tempfile.TemporaryDirectory(prefix="disk-") as name:
-        inputs = Path(name) / "inputs"
-        inputs.mkdir()
-        make_inputs(inputs)
+    with prepared("disk-") as (folder, inputs):
         for command in options.commands or tuple(WRITERS):
-            results.append(fill(command, inputs, Path(name) / command, options.fillings))
+            results.append(fill(command, inputs, folder / command, options.fillings))
             console.print(command, *results[-1].faults, markup=False)
     table = Table("command", "refused", "had room", "faults")
     for r in results:

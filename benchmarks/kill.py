@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +23,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.writers import WRITERS, make_inputs, outputs, run, start
+from benchmarks.writers import WRITERS, outputs, prepared, run, start
 from panoptic_gs import replacing
 from panoptic_gs.files import write_json
 from panoptic_gs.report.environment import environment
@@ -179,12 +178,9 @@ def _is_whole(file: Path) -> bool:
 def main(options: Kill) -> int:
     """Run, print, write."""
     console, results = Console(soft_wrap=True), []
-    with tempfile.TemporaryDirectory(prefix="kill-") as name:
-        inputs = Path(name) / "inputs"
-        inputs.mkdir()
-        make_inputs(inputs)
+    with prepared("kill-") as (folder, inputs):
         for command in options.commands or tuple(WRITERS):
-            results.append(kill_command(command, inputs, Path(name) / command, options))
+            results.append(kill_command(command, inputs, folder / command, options))
             console.print(f"{command}: {results[-1].kills} kills, {dict(results[-1].states)}", *results[-1].faults)
     table = Table("command", "kills", "old", "new", "old and new", "faults")
     for r in results:

@@ -14,13 +14,12 @@ from rich.console import Console
 from benchmarks.associating.learned import COMPONENTS, METHODS, scored, seconds_of, variants
 from benchmarks.associating.resources import Load
 from benchmarks.association import room_case, splats_of_depth
-from benchmarks.quality.command import main, plain
+from benchmarks.quality.command import main, plain, require_known
 from benchmarks.quality.harness import Outcome
 from benchmarks.quality.rooms import RoomOptions
 from benchmarks.quality.table import require_markers, write_between
 from benchmarks.speed.timing import machine
 from panoptic_gs.associate import LearnedOptions
-from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.scene import Scene
 from panoptic_gs.synthetic.noise import LEVELS
@@ -62,9 +61,7 @@ class LearnedAssociationBenchmark(RoomOptions):
         for given, known, option in ((self.levels, LEVELS, "--levels"), (self.methods, METHODS, "--methods"),
                                      (self.ablation, COMPONENTS, "--ablation"),
                                      ((self.ablation_level,), LEVELS, "--ablation-level")):  # fmt: skip
-            for name in given:
-                if name not in known:
-                    raise InputError(option, f"'{name}'", f"any of {', '.join(known)}", "Choose among these.")
+            require_known(option, given, known)
         if self.write_docs is not None:
             require_markers(self.write_docs, "learned-association")
         console = Console()

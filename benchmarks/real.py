@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from benchmarks.quality.command import main
+from benchmarks.quality.command import main, require_known
 from benchmarks.quality.evidence import PROTOCOLS, ROWS, Evidence, recovered
 from benchmarks.quality.harness import Outcome, require_scorable
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
@@ -49,9 +49,7 @@ class Real:
 
     def run(self) -> Outcome:
         """Train what is not trained yet, score, print and write."""
-        for level in self.simulated:
-            if level not in LEVELS:
-                raise InputError("--simulated", f"'{level}'", f"any of {', '.join(LEVELS)}", "Choose among these.")
+        require_known("--simulated", self.simulated, LEVELS)
         if not self.scenes or self.seeds < 1:
             raise InputError("scenes", f"{len(self.scenes)} scenes, {self.seeds} seeds", "at least one of each",
                              "Name scene folders.")  # fmt: skip

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from benchmarks.quality.command import main
+from benchmarks.quality.command import main, require_known
 from benchmarks.quality.harness import BASELINES, Outcome, RunSettings, Task, run_tasks
 from benchmarks.quality.predictions import PredictionSource
 from benchmarks.quality.rooms import RoomOptions
 from benchmarks.quality.table import require_markers
 from benchmarks.quality.variants import Variant
-from panoptic_gs.errors import InputError
 from panoptic_gs.synthetic.noise import LEVELS
 
 
@@ -32,9 +31,7 @@ class Rooms(RoomOptions):
 
     def run(self) -> Outcome:
         """Do what is not done yet, and write the tables."""
-        for level in self.levels:
-            if level not in LEVELS:
-                raise InputError("--levels", f"'{level}'", f"any of {', '.join(LEVELS)}", "Choose among these.")
+        require_known("--levels", self.levels, LEVELS)
         if self.write_docs is not None:
             require_markers(self.write_docs, "rooms")
         console = Console()

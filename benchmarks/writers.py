@@ -6,7 +6,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,16 @@ def make_inputs(root: Path) -> None:
     write_json(root / "masks" / "classes.json", table)
     READERS["replica"].make(root / "replica")
     run(WRITERS["uplift"](root, root / "labelled"))
+
+
+@contextlib.contextmanager
+def prepared(prefix: str) -> Iterator[tuple[Path, Path]]:
+    """A temporary folder, and one in it with the inputs of every command."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        inputs = Path(name) / "inputs"
+        inputs.mkdir()
+        make_inputs(inputs)
+        yield Path(name), inputs
 
 
 def run(arguments: Sequence[str], prepare: Callable[[], Any] = lambda: None) -> int:

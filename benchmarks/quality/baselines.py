@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.quality.command import require_known
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
-from panoptic_gs.errors import InputError
 from panoptic_gs.metrics.points import back_project
 from panoptic_gs.rasterize import rasterization
 from panoptic_gs.splats import Splats
@@ -29,9 +29,7 @@ def require_baselines(names: Sequence[str]) -> None:
     Raises:
         InputError: there is no such one.
     """
-    for name in names:
-        if name not in BASELINES:
-            raise InputError("--baselines", f"'{name}'", f"any of {', '.join(BASELINES)}", "Choose among these.")
+    require_known("--baselines", names, BASELINES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ def main(command: type[Any]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(1 if outcome.failures else 0)
+
+
+def require_known(option: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse what is none of the names that an option takes.
+
+    Raises:
+        InputError: there is such a one.
+    """
+    names = tuple(known)
+    for name in given:
+        if name not in names:
+            raise InputError(option, f"'{name}'", f"any of {', '.join(names)}", "Choose among these.")
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.quality.command import require_known
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge.registry import DEFAULT, METHODS
 
@@ -47,9 +48,7 @@ def variants_of(factors: Sequence[str], views: Sequence[int] = ()) -> list[Varia
         InputError: an unknown factor, or no numbers of views.
     """
     factors = [part for factor in factors for part in factor.split(",")]
-    for factor in factors:
-        if factor not in FACTORS:
-            raise InputError("--ablate", f"'{factor}'", f"any of {', '.join(FACTORS)}", "Choose among these.")
+    require_known("--ablate", factors, FACTORS)
     if "views" in factors and not views:
         raise InputError("--views", "no numbers", "how many training views, as in 10 25 50", "Pass --views.")
     merges = MERGES if "merge" in factors else (DEFAULT,)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from panoptic_gs.associate.evidence import ViewEvidence
+from panoptic_gs.associate.evidence import REFERENCE_AREA, ViewEvidence
 from panoptic_gs.associate.masks import ViewMasks
 from panoptic_gs.associate.refinement import Assignment, ObjectVotes
 from panoptic_gs.backends import RasterizeMode
@@ -53,6 +53,7 @@ class ViewAssociation:
     ids: np.ndarray  # [M] int64, as their file calls them
     objects: np.ndarray  # [M] int64, the object's id, 0 where the mask abstains, FUSED where it shows several
     scores: np.ndarray  # [M] float32, overlap with the object as the other views know it
+    covers: np.ndarray  # [M] float64, the share of the view that the mask covers
     reasons: tuple[str, ...]  # of each mask
     fused: Mapping[int, tuple[int, ...]]  # mask → ids of the objects that it is fused of
 
@@ -249,7 +250,8 @@ def association_of(
                 reasons.append("fused of objects " + ", ".join(map(str, of)))
             else:
                 reasons.append(f"abstains: its best object fills {contained:.0%} of it, overlap {overlap:.2f}")
-        rows[stem] = ViewAssociation(view.ids, ids, assignment.overlap.astype(np.float32), tuple(reasons), fused)
+        overlaps, covers = assignment.overlap.astype(np.float32), view.areas / REFERENCE_AREA
+        rows[stem] = ViewAssociation(view.ids, ids, overlaps, covers, tuple(reasons), fused)
     isthing = {category.id: category.isthing for category in categories}
     objects = tuple(tally.object(int(number), isthing) for number in sorted(tally.pixels))
     return Association(categories, objects, rows, _labels(votes, number_of), source)

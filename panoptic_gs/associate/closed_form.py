@@ -10,7 +10,7 @@ import numpy as np
 from panoptic_gs.associate.association import Association, association_of
 from panoptic_gs.associate.consensus import agglomerate, divide, settle
 from panoptic_gs.associate.evidence import MaskEvidence, ViewEvidence
-from panoptic_gs.associate.masks import ImageMasks, ViewMasks
+from panoptic_gs.associate.masks import LEAST_SEEN, ImageMasks, ViewMasks, foreign_splats, no_masks
 from panoptic_gs.associate.refinement import refine
 from panoptic_gs.associate.superpoints import sums_of, superpoints
 from panoptic_gs.backends import RasterizeMode
@@ -112,13 +112,8 @@ def _require_overlap(views: Mapping[str, ViewEvidence], source: str) -> None:
     if not views:
         raise InputError(source or "masks", "no view", "masks of at least one view", "Add views first.")
     if not any(len(view.ids) for view in views.values()):
-        raise InputError(source or "masks", "no mask in any view", "at least one mask", "Check what wrote them.")
+        raise no_masks(source)
     seen = sum(float(view.votes.sum()) for view in views.values())
     area = sum(float(view.areas.sum()) for view in views.values())
-    if seen < 0.02 * area:
-        raise InputError(
-            "splats",
-            f"Gaussians that cover {100 * seen / max(area, 1e-9):.1f}% of the masks' pixels",
-            "splats of this scene, in the world frame of its cameras",
-            "Give the splats that were trained on these photos, exported in the frame of transforms.json.",
-        )
+    if seen < LEAST_SEEN * area:
+        raise foreign_splats(f"Gaussians that cover {100 * seen / max(area, 1e-9):.1f}% of the masks' pixels")

@@ -28,7 +28,7 @@ from panoptic_gs.associate.learned_views import (
     channels_of,
     learned_view,
 )
-from panoptic_gs.associate.masks import ImageMasks, ViewMasks
+from panoptic_gs.associate.masks import LEAST_SEEN, ImageMasks, ViewMasks, foreign_splats, no_masks
 from panoptic_gs.associate.matching import Matching, cross_entropy_loss, dice_loss, match
 from panoptic_gs.associate.queries import FEATURES, quadratic_terms
 from panoptic_gs.associate.starting_queries import from_clusters, from_masks
@@ -307,15 +307,10 @@ def _views(
         )  # fmt: skip
         progress("Weighing pixels", number + 1, len(masks))
     if not any(len(masks[stem]) for stem in result):
-        raise InputError("masks", "no mask in any view", "at least one mask", "Check what wrote them.")
+        raise no_masks()
     seen = sum(float(view.matrix.weight.sum()) for view in result.values())
-    if seen < 0.02 * sum(view.matrix.shape[0] for view in result.values()):
-        raise InputError(
-            "splats",
-            "Gaussians that cover less than 2% of the views' pixels",
-            "splats of this scene, in the world frame of its cameras",
-            "Give the splats that were trained on these photos, exported in the frame of transforms.json.",
-        )
+    if seen < LEAST_SEEN * sum(view.matrix.shape[0] for view in result.values()):
+        raise foreign_splats(f"Gaussians that cover less than {LEAST_SEEN:.0%} of the views' pixels")
     return result
 
 

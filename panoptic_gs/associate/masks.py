@@ -207,6 +207,23 @@ class ImageMasks(Mapping[str, ViewMasks]):
         return len(self.readers)
 
 
+def no_masks(source: str = "") -> InputError:
+    """The error of masks that are all empty."""
+    return InputError(source or "masks", "no mask in any view", "at least one mask", "Check what wrote them.")
+
+
+def foreign_splats(found: str) -> InputError:
+    """The error of Gaussians that the masks' views hardly see."""
+    return InputError(
+        "splats", found, "splats of this scene, in the world frame of its cameras",
+        "Give the splats that were trained on these photos, exported in the frame of transforms.json.",
+    )  # fmt: skip
+
+
+LEAST_SEEN = 0.02
+"""Share of the pixels below which the Gaussians are those of another scene, or in another frame."""
+
+
 def require_size(source: object, size: tuple[int, int], photo: tuple[int, int]) -> None:
     """Masks may be larger or smaller than their photo, but of its shape.
 

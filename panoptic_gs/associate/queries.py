@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from panoptic_gs.camera import rotation_from_quaternion
+
 FEATURES = 32
 """Length of the features that queries and Gaussians are compared by."""
 CLASS_FEATURES = 32
@@ -42,7 +44,7 @@ class InstanceQueries(torch.nn.Module):
 
     def precisions(self, least_std: float) -> Tensor:  # [Q, 3, 3]
         """Σ_q⁻¹ = R Λ⁻¹ Rᵀ, with no standard deviation below ``least_std``."""
-        rotation = _rotations(self.quats)
+        rotation = rotation_from_quaternion(self.quats)
         inverse = self.log_scales.exp().clamp_min(least_std).square().reciprocal()
         return (rotation * inverse[:, None, :]) @ rotation.transpose(1, 2)
 
@@ -94,13 +96,3 @@ def quadratic_terms(points: Tensor) -> Tensor:  # [N, 10]
     """φ(x) = (x², y², z², xy, xz, yz, x, y, z, 1) of points ``[N, 3]`` that are centred on the origin."""
     x, y, z = points.float().unbind(-1)
     return torch.stack([x * x, y * y, z * z, x * y, x * z, y * z, x, y, z, torch.ones_like(x)], dim=-1)
-
-
-def _rotations(quats: Tensor) -> Tensor:  # [Q, 3, 3]
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=-1).view(-1, 3, 3)

@@ -185,7 +185,7 @@ def _print_summary(console: Console, association: Association, masks: ImageMasks
     )
     if counts:
         console.print("  " + ", ".join(f"{escape(name)} {count}" for name, count in counts.most_common()))
-    whole = _whole_photos(masks)
+    whole = _whole_photos(association)
     if whole:
         listed = ", ".join(whole[:3]) + (" …" if len(whole) > 3 else "")
         console.print(
@@ -200,15 +200,14 @@ def _print_summary(console: Console, association: Association, masks: ImageMasks
         console.print(f"  doubtful: {escape(names[thing.category_id])} {thing.id}, {escape(thing.reason)}")
 
 
-def _whole_photos(masks: ImageMasks) -> list[str]:
+def _whole_photos(association: Association) -> list[str]:
     """Photos with a mask of a thing over at least 95 % of their pixels: the frame of a map, or a background."""
-    things = {category.id for category in masks.categories if category.isthing}
-    found = []
-    for stem in masks:
-        of = masks[stem]
-        if (of.areas()[[int(number) in things for number in of.category_ids]] > 0.95 * of.regions.size).any():
-            found.append(stem)
-    return found
+    import numpy as np
+
+    stuff = [entry.id for entry in association.objects if not entry.isthing]
+    return sorted(
+        stem for stem, view in association.views.items() if (view.covers[~np.isin(view.objects, stuff)] > 0.95).any()
+    )
 
 
 def _result(association: Association) -> dict[str, Any]:

@@ -135,7 +135,8 @@ class Export(Output):
         table = ObjectTable(scene)
         up = self._up(table, scene, path)
         gap = 2 * self.contact / self.meters_per_unit
-        objects = export.placed_objects(table, up, uncertain=self.uncertain, gap=gap)
+        every = export.placed_objects(table, up, gap=gap)
+        objects = [entry for entry in every if self.uncertain or not entry.object.uncertain]
         if not objects:
             raise InputError(self.labelled, "no Gaussian with a label", "labelled splats", "Uplift the labels again.")
         left_out = f", {len(table.uncertain)} uncertain ones left out" if table.uncertain and not self.uncertain else ""
@@ -157,8 +158,7 @@ class Export(Output):
                                      source=self.labelled.name)  # fmt: skip
             written["scene_graph.json"] = f"{len(objects)} objects, {len(relations)} relations{left_out}"
         # Splats of the whole scene keep every label; what is left out of lists and boxes is not taken out of them.
-        named = objects if self.uncertain else export.placed_objects(table, up, uncertain=True, gap=gap)
-        return written | self._write_by_name(folder, scene, named, up, formats, mode)
+        return written | self._write_by_name(folder, scene, every, up, formats, mode)
 
     def _write_by_name(
         self,

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gzip
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from panoptic_gs.export.clouds import file_name
 from panoptic_gs.export.objects import PlacedObject
 from panoptic_gs.files import write_json
 from panoptic_gs.replacing import replacing
+from panoptic_gs.splats import spz
 from panoptic_gs.splats.gaussians import RasterizeMode, Splats
 from panoptic_gs.uplift import LabelledScene
 
 VERSION = 3  # packed by gzip: what readers of any age take
 _FRACTION = 12
-_FLIPS = np.array([-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1], np.float32)
 
 
 def write_spz_objects(
@@ -56,7 +55,7 @@ def write_spz(path: Path, splats: Splats, rasterize_mode: RasterizeMode | None =
     means[:, 1:] *= -1
     quats[:, 2:] *= -1
     sh = splats.sh.detach().cpu().float().numpy()
-    rest = sh[:, 1:] * _FLIPS[: sh.shape[1] - 1, None]
+    rest = sh[:, 1:] * spz.FLIPS[: sh.shape[1] - 1, None]
     farthest = float(np.abs(means).max(initial=0))
     fraction = int(min(_FRACTION, np.floor(np.log2((2**23 - 1) / max(farthest, 1e-9)))))
     if fraction < 4:
@@ -68,13 +67,13 @@ def write_spz(path: Path, splats: Splats, rasterize_mode: RasterizeMode | None =
     streams = (
         positions,
         _bytes(splats.opacities.detach().cpu().double().numpy() * 255),
-        _bytes((sh[:, 0] * 0.15 + 0.5) * 255),
+        _bytes((sh[:, 0] * spz.COLOR_SCALE + 0.5) * 255),
         _bytes((scales + 10) * 16),
         _smallest_three(quats),
         _harmonics(rest),
     )
-    flags = 1 if rasterize_mode == "antialiased" else 0
-    header = struct.pack("<4sIIBBBB", b"NGSP", VERSION, len(splats), splats.sh_degree, fraction, flags, 0)
+    flags = spz.ANTIALIASED if rasterize_mode == "antialiased" else 0
+    header = spz.LEGACY_HEADER.pack(spz.MAGIC, VERSION, len(splats), splats.sh_degree, fraction, flags, 0)
     content = gzip.compress(header + b"".join(np.ascontiguousarray(s).tobytes() for s in streams), mtime=0)
     with replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -20,16 +20,16 @@ from panoptic_gs.splats.columns import SplatColumns, damaged, named, require_wor
 
 MAGIC = b"NGSP"
 GZIP = b"\x1f\x8b"
-_LEGACY = struct.Struct("<4sIIBBBB")
+LEGACY_HEADER = struct.Struct("<4sIIBBBB")
 _HEADER = struct.Struct("<4sIIBBBBI12x")
 _STREAM = struct.Struct("<QQ")
 _STREAMS = 6
 _COEFFICIENTS = (0, 3, 8, 15, 24)
-_COLOR_SCALE = 0.15
+COLOR_SCALE = 0.15
 _LARGEST_WINDOW = 1 << 27
 # The sign of each coefficient of degree 1 to 4 when y and z change theirs.
-_FLIPS = np.array([-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1, -1, 1, -1, 1, 1, -1, 1, -1, 1], np.float32)
-_ANTIALIASED = 1
+FLIPS = np.array([-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1, -1, 1, -1, 1, 1, -1, 1, -1, 1], np.float32)
+ANTIALIASED = 1
 _NOTE = "SPZ: positions are fixed-point numbers of {} bits after the point; scales, rotations, colours and opacities "
 _NOTE += "are quantised to 8 to 10 bits"
 
@@ -73,7 +73,7 @@ def decode(data: bytes, source: Path | str, *, turn: bool = True) -> SplatColumn
     header, streams = _unpack_legacy(data, source) if data.startswith(GZIP) else _unpack(data, source)
     positions = _positions(streams[0], header)
     opacities = np.frombuffer(streams[1], np.uint8) / np.float32(255)
-    base = (np.frombuffer(streams[2], np.uint8).reshape(-1, 3) / np.float32(255) - np.float32(0.5)) / _COLOR_SCALE
+    base = (np.frombuffer(streams[2], np.uint8).reshape(-1, 3) / np.float32(255) - np.float32(0.5)) / COLOR_SCALE
     scales = np.frombuffer(streams[3], np.uint8).reshape(-1, 3) / np.float32(16) - 10
     quats = _smallest_three(streams[4]) if header.version >= 3 else _first_three(streams[4])
     most = min(_COEFFICIENTS[header.degree], 15)
@@ -82,13 +82,13 @@ def decode(data: bytes, source: Path | str, *, turn: bool = True) -> SplatColumn
     if turn:
         positions[:, 1:] *= -1
         quats[:, 2:] *= -1
-        rest = rest * _FLIPS[:most, None]
+        rest = rest * FLIPS[:most, None]
     notes = [_NOTE.format(header.fraction) if header.version > 1 else _NOTE.replace("fixed-point numbers of {} bits "
              "after the point", "of half precision")]  # fmt: skip
     if header.degree == 4:
         notes.append("spherical harmonics of degree 4: those above degree 3 were left out")
     sh = np.concatenate([base.astype(np.float32)[:, None], rest], axis=1)
-    mode = "antialiased" if header.flags & _ANTIALIASED else None
+    mode = "antialiased" if header.flags & ANTIALIASED else None
     return SplatColumns(named(positions, scales, quats, opacities, sh), tuple(notes), mode)
 
 
@@ -113,10 +113,12 @@ def _unpack_legacy(data: bytes, source: Path | str) -> tuple[_Header, list[bytes
     """Header and streams of versions 1 to 3: one gzip member."""
     unpacker = zlib.decompressobj(31)
     try:
-        start = unpacker.decompress(data, _LEGACY.size)
-        if len(start) < _LEGACY.size or not start.startswith(MAGIC):
-            raise damaged(source, "SPZ", "a gzip file of something else" if len(start) == _LEGACY.size else "truncated")
-        _, version, count, degree, fraction, flags, _ = _LEGACY.unpack(start)
+        start = unpacker.decompress(data, LEGACY_HEADER.size)
+        if len(start) < LEGACY_HEADER.size or not start.startswith(MAGIC):
+            raise damaged(
+                source, "SPZ", "a gzip file of something else" if len(start) == LEGACY_HEADER.size else "truncated"
+            )
+        _, version, count, degree, fraction, flags, _ = LEGACY_HEADER.unpack(start)
         _require_version(version, range(1, 4), source)
         header = _checked(_Header(version, count, degree, fraction, flags), source, len(data))
         body = unpacker.decompress(unpacker.unconsumed_tail, max(sum(header.sizes), 1))
