@@ -90,6 +90,20 @@ class PanopticPalette:
         return torch.nn.functional.embedding(index, colors)
 
 
+def segment_colors(segment_ids: Iterable[int]) -> dict[int, tuple[int, int, int]]:
+    """The colour of each segment of a scene, 0 … 255, wherever it is drawn: viewer, report, pages, pictures, exports.
+
+    Scenes of more segments than an eye can part (:data:`MAX_SEGMENTS`) repeat the first ones' colours.
+
+    Raises:
+        InputError: a negative id.
+    """
+    ids = sorted({int(value) for value in segment_ids} - {0})
+    palette = PanopticPalette(ids[:MAX_SEGMENTS])
+    rows = (palette.colors.numpy() * 255).round().astype(int).tolist()
+    return {one: (r, g, b) for one, (r, g, b) in zip(ids, (rows[i % len(rows)] for i in range(len(ids))))}
+
+
 def _table_size(num_segments: int) -> int:
     return max(_MIN_TABLE, 1 << (num_segments - 1).bit_length()) if num_segments else _MIN_TABLE
 

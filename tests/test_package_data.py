@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = {
-    "panoptic_gs": ("py.typed", "report/page.css", "report/page.js", "viewer/page_additions.html"),
+    "panoptic_gs": (
+        "py.typed",
+        "report/page.css",
+        "report/page.js",
+        "viewer/page_additions.html",
+        "share/page.css",
+        "share/page.html",
+        "share/page.js",
+        "share/ray.js",
+        "share/view.js",
+        "share/vendor/README.md",
+        "share/vendor/entry.js",
+        "share/vendor/splat_renderer.js",
+    ),
     "nerfstudio_plugin": ("py.typed",),
 }
 
@@ -45,7 +58,7 @@ def test_a_wheel_takes_every_file():
 def test_licences_and_commands_are_installed():
     distribution = metadata.distribution("panoptic-gs")
     licences = {Path(name).name for name in distribution.metadata.get_all("License-File", [])}
-    assert licences == {"LICENSE", "nanobind.txt", "robin-map.txt"}
+    assert licences == {"LICENSE", *(file.name for file in (ROOT / "licenses").iterdir())}
     commands = {entry.name: entry for entry in distribution.entry_points}
     assert set(commands) == {"panoptic-gs", "panst3r-ludvig", "panoptic-splatting", "panopticrecon", "panoptic-scene"}
     assert callable(commands["panoptic-gs"].load())

@@ -84,6 +84,12 @@ COMMANDS = {
         "Look at a labelled scene in the browser: click its objects, filter, recolour, and mend its labels.",
     ),
     "export": Command("export", "Export", "Take a labelled scene to other programs."),
+    "share": Command(
+        "share",
+        "Share",
+        "Make one page of a labelled scene that opens from a disk or any web server, without Python and without a "
+        "network.",
+    ),
     "report": Command(
         "report",
         "Report",

@@ -46,10 +46,21 @@ def write_spz_objects(
 
 
 def write_spz(path: Path, splats: Splats, rasterize_mode: RasterizeMode | None = None) -> None:
-    """Write Gaussians as SPZ 3: quantised, and turned from the usual PLY's axes to SPZ's, as its own tools do.
+    """Write Gaussians as SPZ 3, see :func:`encode_spz`.
 
     Raises:
         InputError: positions beyond what 24 bits hold at a sixteenth of a unit.
+    """
+    content = encode_spz(splats, rasterize_mode, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def encode_spz(splats: Splats, rasterize_mode: RasterizeMode | None = None, what: Path | str = "splats") -> bytes:
+    """Gaussians as SPZ 3: quantised, and turned from the usual PLY's axes to SPZ's, as its own tools do.
+
+    Raises:
+        InputError: positions beyond what 24 bits hold at a sixteenth of a unit; it names ``what``.
     """
     means, quats = (values.detach().cpu().double().numpy().copy() for values in (splats.means, splats.quats))
     means[:, 1:] *= -1
@@ -59,7 +70,7 @@ def write_spz(path: Path, splats: Splats, rasterize_mode: RasterizeMode | None =
     farthest = float(np.abs(means).max(initial=0))
     fraction = int(min(_FRACTION, np.floor(np.log2((2**23 - 1) / max(farthest, 1e-9)))))
     if fraction < 4:
-        raise InputError(path, f"positions up to {farthest:g}", f"at most {2**19:,} units, as SPZ holds",
+        raise InputError(what, f"positions up to {farthest:g}", f"at most {2**19:,} units, as SPZ holds",
                          "Move the scene to the origin, or export PLY.")  # fmt: skip
     whole = np.rint(means * 2**fraction).astype("<i4")
     positions = np.ascontiguousarray(whole).view(np.uint8).reshape(-1, 3, 4)[..., :3]
@@ -74,9 +85,7 @@ def write_spz(path: Path, splats: Splats, rasterize_mode: RasterizeMode | None =
     )
     flags = spz.ANTIALIASED if rasterize_mode == "antialiased" else 0
     header = spz.LEGACY_HEADER.pack(spz.MAGIC, VERSION, len(splats), splats.sh_degree, fraction, flags, 0)
-    content = gzip.compress(header + b"".join(np.ascontiguousarray(s).tobytes() for s in streams), mtime=0)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    return gzip.compress(header + b"".join(np.ascontiguousarray(s).tobytes() for s in streams), mtime=0)
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

@@ -69,6 +69,30 @@ def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScen
     return OpenedScene(scene, folder, count, rasterize_mode_of(folder / "splats.ply") or "classic")
 
 
+_UNTELLING = ("run", "labelled", "edited", "splats", "training", "nerfstudio_models", "out", "output")
+
+
+def scene_name(opened: OpenedScene, data: Path | None = None) -> str:
+    """What a scene is called: as the folder of its photos, else as the folder that it lies in.
+
+    Args:
+        opened: the scene.
+        data: the folder of its photos where that is known; a training knows it by itself.
+    """
+    if data is None:
+        for place in (opened.folder, opened.folder.absolute().parent):
+            if (place / "training.json").is_file():
+                document = read_json(place / "training.json")
+                if isinstance(document, dict) and isinstance(document.get("data"), str):
+                    data = Path(document["data"])
+                    break
+    if data is not None:
+        return data.resolve().name
+    parts = opened.folder.resolve().parts[:0:-1]
+    telling = (part for part in parts if part.rstrip("-0123456789").casefold() not in _UNTELLING)
+    return next(telling, parts[0] if parts else "scene")
+
+
 def _mode_of_run(folder: Path) -> RasterizeMode:
     """What ``training.json`` of a run, or of the run above its checkpoint folder, says."""
     for place in (folder, folder.absolute().parent):

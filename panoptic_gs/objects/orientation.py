@@ -24,6 +24,11 @@ class Standpoint(NamedTuple):
     target: np.ndarray
 
 
+def axis_named(name: str) -> np.ndarray | None:
+    """The direction ``[3]`` that an option like ``z`` or ``-y`` names, None for ``auto``."""
+    return None if name == "auto" else (-1.0 if name.startswith("-") else 1.0) * np.eye(3)["xyz".index(name[-1])]
+
+
 def up_direction(table: ObjectTable, means: np.ndarray, cameras: list[Camera]) -> np.ndarray:
     """The world's up ``[3]``, a unit vector.
 

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.opening import open_scene
+from panoptic_gs.objects.orientation import axis_named
 from panoptic_gs.scene import Scene
 from panoptic_gs.uplift.placement import place
 from panoptic_gs.viewer.session import Session
@@ -68,9 +67,8 @@ def start_viewer(
     for note in session.restore():
         say(note)
     server = guarded_server(host, port)
-    axis = None if up == "auto" else (-1.0 if up.startswith("-") else 1.0) * np.eye(3)["xyz".index(up[-1])]
     try:
-        page = Page(server, session, photos, axis)
+        page = Page(server, session, photos, axis_named(up))
     except BaseException:
         server.stop()
         raise
