@@ -15,7 +15,7 @@ SOURCES := pyproject.toml constraints.txt overrides.txt CMakeLists.txt $(shell f
 # torch's threads spin after each operation otherwise, on cores that the kernels could use.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-core install lint cuda-check gpu-check speed clean
+.PHONY: demo demo-photos test test-core install lint cuda-check gpu-check speed clean
 
 install: $(INSTALLED)
 
@@ -44,6 +44,10 @@ $(CORE_INSTALLED): $(SOURCES)
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks.demo --out demo
 
+# From nothing but photos; ends with an error below PQ 85.
+demo-photos: $(INSTALLED)
+	$(BIN)/python -m benchmarks.demo_photos --out demo-photos
+
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
@@ -71,4 +75,4 @@ speed: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed --out benchmarks/results/speed.json
 
 clean:
-	rm -rf build demo $(VENV) $(CORE_VENV)
+	rm -rf build demo demo-photos $(VENV) $(CORE_VENV)

@@ -67,7 +67,12 @@ class Demo:
         after = {name: s.as_dict() for name, s in evaluate_scenes(rendered, truth, test).items()}
         sheet = out / "contact_sheet.png"
         draw_sheet(sheet, run, scene, rendered, truth, test)
-        console.print(score_table(before, after, results))
+        caption = (
+            f"predictions: training views · novel views: uplifted, held out, PSNR {results['psnr']:.2f} dB, "
+            f"SSIM {results['ssim']:.3f}"
+        )
+        rows = {"predictions": before, "novel views": after}
+        console.print(score_table(rows, "Procedural room, in percent", caption))
         minutes = (time.monotonic() - start) / 60
         write_json(
             out / "demo.json", {"predictions": before, "novel views": after, "ns-eval": results, "minutes": minutes}
@@ -79,20 +84,15 @@ class Demo:
         console.print(f"All scores      {out / 'demo.json'}", soft_wrap=True)
 
 
-def score_table(before: Mapping[str, Any], after: Mapping[str, Any], results: Mapping[str, Any]) -> Table:
-    """The scores of the predictions (training views) and of the uplifted novel views (held out), in percent."""
-    table = Table(
-        title="Procedural room, in percent",
-        caption=f"predictions: training views · novel views: uplifted, held out, PSNR {results['psnr']:.2f} dB, "
-        f"SSIM {results['ssim']:.3f}",
-        box=box.SIMPLE_HEAD,
-    )
+def score_table(rows: Mapping[str, Mapping[str, Any]], title: str, caption: str) -> Table:
+    """The scores of some views by every protocol, in percent: row → protocol → scores."""
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD)
     for heading in ("", "protocol"):
         table.add_column(heading, no_wrap=True)
     keys = {"PQ": "pq", "SQ": "sq", "RQ": "rq", "PQ things": "pq_things", "PQ stuff": "pq_stuff", "mIoU": "miou"}
     for heading in keys:
         table.add_column(heading, justify="right")
-    for name, scores in (("predictions", before), ("novel views", after)):
+    for name, scores in rows.items():
         for protocol in PROTOCOLS:
             cells = [f"{100 * scores[protocol.name][key]:.1f}" for key in keys.values()]
             table.add_row(name if protocol is PROTOCOLS[0] else "", protocol.name, *cells)

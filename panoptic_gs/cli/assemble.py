@@ -38,12 +38,15 @@ class Assembly:
     device: str = "cpu"
     seed_points: int = 50_000
     merge: str = PER_IMAGE_METHOD
+    source: str | None = None
+    """The photos, in words that differ where files do; None where that does not matter."""
 
     @property
     def record(self) -> dict[str, Any]:
         """What decides what is found."""
-        return {"geometry": self.geometry, "geometry_checkpoint": self.geometry_checkpoint, "masks": self.masks,
-                "classes": self.classes}  # fmt: skip
+        photos = {} if self.source is None else {"photos": self.source}
+        return {**photos, "geometry": self.geometry, "geometry_checkpoint": self.geometry_checkpoint,
+                "masks": self.masks, "classes": self.classes}  # fmt: skip
 
     def require_installed(self) -> None:
         """Say what is missing before anything heavy is loaded.
@@ -105,6 +108,25 @@ class Assembly:
         from panoptic_gs.predict.class_names import read_classes
 
         return None if self.classes is None else read_classes(self.classes)
+
+
+def chosen_photos(
+    photos: Sequence[Photo], console: Console, progress: Progress, *, keep_all: bool
+) -> tuple[tuple[Photo, ...], dict[str, str]]:
+    """The photos without copies and blurred ones, which are named; and file name → why it is left out.
+
+    Raises:
+        InputError: two photos have one name and are no copies of each other.
+    """
+    from panoptic_gs.predict.photos import unique_names
+    from panoptic_gs.predict.selection import select_photos
+
+    left_out: dict[str, str] = {}
+    if not keep_all:
+        photos, left_out = select_photos(photos, progress)
+    for name, why in left_out.items():
+        console.print(f"  [yellow]left out      {escape(name)}: {escape(why)}[/]")
+    return unique_names(photos), left_out
 
 
 def print_geometry(console: Console, photos: Sequence[Photo], placed: Sequence[Photo], found: Geometry) -> None:

@@ -82,6 +82,8 @@ class Predict(Output):
     merge: MethodOrAuto = AUTO
     """How query masks become one labelling; auto: as the network's authors recommend for it, else qubo. 'panoptic-gs
     merge' does it anew from predictions/."""
+    keep_all: bool = False
+    """With --geometry: take blurred photos and duplicates, too."""
     overwrite: bool = False
     """Replace an earlier output."""
 
@@ -145,7 +147,7 @@ class Predict(Output):
 
     def _assemble(self) -> None:
         """Cameras by one network, masks of single photos by another."""
-        from panoptic_gs.cli.assemble import Assembly, print_geometry, print_masks
+        from panoptic_gs.cli.assemble import Assembly, chosen_photos, print_geometry, print_masks
         from panoptic_gs.predict.assembled import MASKS, RECORD
         from panoptic_gs.scene import Scene
 
@@ -163,7 +165,11 @@ class Predict(Output):
         require_replaceable(self.out, overwrite=self.overwrite, known_by=RECORD)
         console = self.console()
         known = Scene.load(self.cameras) if self.cameras else None
-        photos = self._photos(known)
+        photos, alike = self._photos(known, unique=known is not None), {}
+        if known is None:
+            with progress_bars(console) as progress:
+                photos, alike = chosen_photos(photos, console, progress, keep_all=self.keep_all)
+            self._require_two(self.images, photos)
         with progress_bars(console) as progress, self._network_prints():
             placed, found = assembly.find_cameras(
                 photos, console.print, progress, overwrite=self.overwrite, known=known if geometry == "known" else None
@@ -180,7 +186,7 @@ class Predict(Output):
             console.print(
                 f"Then: panoptic-gs associate RUN {self.out}/{MASKS} --data {self.out} --out {self.out}/panoptic"
             )
-        self.finish([self.out], images=len(placed), left_out=dict(found.left_out), metric=found.metric,
+        self.finish([self.out], images=len(placed), left_out=alike | dict(found.left_out), metric=found.metric,
                     masks=None if masks is None else masks[0])  # fmt: skip
 
     def _network_prints(self) -> AbstractContextManager[Any]:
@@ -217,7 +223,7 @@ class Predict(Output):
         if self.seed_points < 0:
             raise InputError("--seed-points", str(self.seed_points), "0 or more", "Choose a larger number.")
 
-    def _photos(self, known: Scene | None) -> tuple[Photo, ...]:
+    def _photos(self, known: Scene | None, *, unique: bool = True) -> tuple[Photo, ...]:
         from panoptic_gs.predict.photos import Photo, find_photos, find_renders
 
         if self.views is not None:
@@ -228,20 +234,24 @@ class Predict(Output):
             frames = known.split(self.split)
             source, photos = self.cameras, tuple(Photo.open(frame.image_path, upright=False) for frame in frames)
         else:
-            source, photos = self.images, find_photos(self.images)
+            source, photos = self.images, find_photos(self.images, unique=unique)
             if known is not None:
                 for photo in photos:
                     known.frame(photo.stem)
                 chosen = {frame.stem for frame in known.split(self.split)}
                 photos = tuple(photo for photo in photos if photo.stem in chosen)
-        if len(photos) < 2:
-            raise InputError(source, f"{len(photos)} image", "at least two images of one scene", "Add more.")
+        self._require_two(source, photos)
         for path in [photo.path for photo in photos] + [frame.image_path for frame in (known.frames if known else ())]:
             if self.out.resolve() in path.resolve().parents:
                 raise InputError(
                     self.out, f"{path.name}, which is read", "another folder than the input's", "Choose another --out."
                 )
         return photos
+
+    @staticmethod
+    def _require_two(source: Path | None, photos: Sequence[Photo]) -> None:
+        if len(photos) < 2:
+            raise InputError(source or "", f"{len(photos)} image", "at least two images of one scene", "Add more.")
 
     def _device(self) -> str:
         import torch

@@ -72,7 +72,9 @@ class SceneFromPhotos(Output):
         if self.iterations < 1:
             raise InputError("--iterations", str(self.iterations), "1 or more", "Choose a larger number.")
         device = self._device()
-        assembly = Assembly(self.out, self.geometry, self.masks, self.classes, device=device, merge="auto")
+        assembly = Assembly(
+            self.out, self.geometry, self.masks, self.classes, device=device, merge="auto", source=self._source()
+        )  # fmt: skip
         assembly.require_installed()
         assembly.wanted()
         find_program("ns-train")
@@ -123,7 +125,7 @@ class SceneFromPhotos(Output):
         notes: dict[str, object] = {}
         with progress.stage(1, CAMERAS, done=(self.out / RECORD).is_file()) as needed:
             if needed:
-                photos = self._photos(console)
+                photos = self._photos(console, progress)
                 placed, found = assembly.find_cameras(photos, console.print, progress, overwrite=False)
                 print_geometry(console, photos, placed, found)
                 notes["left_out"] = dict(found.left_out)
@@ -147,24 +149,30 @@ class SceneFromPhotos(Output):
 
         return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
 
-    def _photos(self, console: Console) -> Sequence[Photo]:
+    def _source(self) -> str | None:
+        """What the scene is made of, in a few words that differ where files do; None where there is nothing."""
+        from panoptic_gs.predict.photos import fingerprint, photo_files
+
+        if self.video is not None:
+            return f"{self.frames} frames of {fingerprint([self.video])}" if self.video.is_file() else None
+        assert self.photos is not None
+        files = photo_files(self.photos)
+        return fingerprint(files) if files else None
+
+    def _photos(self, console: Console, progress: Progress) -> Sequence[Photo]:
+        from panoptic_gs.cli.assemble import chosen_photos
         from panoptic_gs.predict.photos import find_photos
-        from panoptic_gs.predict.selection import select_photos
-        from panoptic_gs.predict.video import sharp_frames
+        from panoptic_gs.predict.video import frames_of
 
         if self.video is not None:
             folder = self.out.with_name(f"{self.out.name}-frames")
-            if not folder.is_dir():
-                sharp_frames(self.video, folder, self.frames)
+            count = frames_of(self.video, folder, self.frames, progress)
+            console.print(f"  {count} sharp frames in {escape(str(folder))}")
             photos = find_photos(folder)
         else:
             assert self.photos is not None
-            photos = find_photos(self.photos)
-        left_out: dict[str, str] = {}
-        if not self.keep_all:
-            photos, left_out = select_photos(photos)
-        for name, why in left_out.items():
-            console.print(f"  [yellow]left out      {escape(name)}: {escape(why)}[/]")
+            photos = find_photos(self.photos, unique=False)
+        photos, _ = chosen_photos(photos, console, progress, keep_all=self.keep_all)
         if len(photos) < 3:
             raise InputError(
                 self.photos or self.video or "", f"{len(photos)} usable photos", "at least three of one scene",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import re
@@ -76,8 +77,12 @@ class Photo:
         return cls(path, width, height, orientation)
 
 
-def find_photos(folder: Path) -> tuple[Photo, ...]:
+def find_photos(folder: Path, *, unique: bool = True) -> tuple[Photo, ...]:
     """The photos of a folder, or of its ``images/``, in the order of the numbers in their names.
+
+    Args:
+        folder: the folder.
+        unique: whether two of one name, apart from their endings, are refused; see `unique_names`.
 
     Raises:
         InputError: there is no such folder, it holds no image, an image is unreadable or two have one name.
@@ -85,7 +90,7 @@ def find_photos(folder: Path) -> tuple[Photo, ...]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "a folder of photos", "Check the path.")
-    files = _images(folder) or _images(folder / "images")
+    files = photo_files(folder)
     if not files:
         others = Counter(path.suffix.lower() for path in folder.iterdir() if path.is_file() and path.suffix)
         found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(4)) or "no files"
@@ -95,7 +100,8 @@ def find_photos(folder: Path) -> tuple[Photo, ...]:
             f"photos ending in {', '.join(ENDINGS)}",
             "Check the path; convert other formats to JPEG or PNG first, and cut videos into frames.",
         )
-    return unique_names([Photo.open(path) for path in files])
+    photos = tuple(Photo.open(path) for path in files)
+    return unique_names(photos) if unique else photos
 
 
 def find_renders(folder: Path) -> tuple[Photo, ...]:
@@ -123,6 +129,19 @@ def find_renders(folder: Path) -> tuple[Photo, ...]:
             else "Render first; with ns-render, --rendered-output-names has to include rgb.",
         )
     return find_renders(splits[0].parent)
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """The image files of a folder, or of its ``images/``; none where there is no such folder."""
+    return _images(folder) or _images(folder / "images")
+
+
+def fingerprint(files: Sequence[Path]) -> str:
+    """Files in a few words that differ where their names or sizes do; they may have been moved."""
+    sizes = [path.stat().st_size for path in files]
+    digest = hashlib.sha256(repr([(path.name, size) for path, size in zip(files, sizes, strict=True)]).encode())
+    named = files[0].name if len(files) == 1 else f"{len(files)} files"
+    return f"{named} ({sum(sizes):,} bytes, {digest.hexdigest()[:8]})"
 
 
 def unique_names(photos: Sequence[Photo]) -> tuple[Photo, ...]:

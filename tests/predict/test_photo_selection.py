@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from panoptic_gs import InputError
 from panoptic_gs.predict.photos import find_photos
 from panoptic_gs.predict.selection import select_photos, sharpness
-from panoptic_gs.predict.video import sharp_frames
+from panoptic_gs.predict.video import frames_of, sharp_frames
 
 
 def picture(seed: int, width: int = 320, height: int = 240) -> Image.Image:
@@ -39,6 +39,19 @@ def test_photos_of_bare_walls_among_their_like_are_kept(tmp_path):
     for index in range(8):
         picture(index).filter(ImageFilter.GaussianBlur(4)).save(tmp_path / f"{index}.png")
     assert len(select_photos(find_photos(tmp_path))[0]) == 8
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.6, 1.57])
+def test_a_photo_of_a_moved_camera_is_left_out_whichever_way_it_went(tmp_path, angle):
+    for index in range(8):
+        picture(index).save(tmp_path / f"{index}.png")
+    steps = np.linspace(-4, 4, 17)
+    shifts = [(round(s * np.sin(angle)), round(s * np.cos(angle))) for s in steps]
+    smeared = np.mean([np.roll(np.asarray(picture(3)), shift, (0, 1)) for shift in shifts], axis=0)
+    Image.fromarray(smeared.astype(np.uint8)).save(tmp_path / "3b.png")
+    kept, left_out = select_photos(find_photos(tmp_path))
+    assert left_out == {"3b.png": "blurred beside its neighbours"}
+    assert len(kept) == 8
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is None, reason="pillow-heif is not installed")
@@ -89,6 +102,37 @@ def test_the_sharpest_frames_of_a_video_are_taken(clip, tmp_path):
     blurred = sharpness(np.asarray(picture(0, 160, 120).filter(ImageFilter.GaussianBlur(3)).convert("L")))
     assert min(details) > 3 * blurred
     assert sharp_frames(clip, tmp_path / "all", 100) == 30
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_frames_are_turned_as_the_video_is_to_be_seen(clip, tmp_path, degrees):
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(clip)) as source, av.open(str(turned), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this version of PyAV writes no rotation")
+        stream.set_display_rotation(degrees)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    assert sharp_frames(clip, tmp_path / "lying", 3) == sharp_frames(turned, tmp_path / "seen", 3) == 3
+    lying, seen = (np.asarray(Image.open(tmp_path / name / "00002.jpg")) for name in ("lying", "seen"))
+    expected = np.rot90(lying, degrees // 90)  # the display matrix turns counterclockwise
+    assert seen.shape == expected.shape
+    assert np.abs(seen.astype(int) - expected).mean() < 4
+
+
+def test_frames_of_the_same_video_are_kept_and_of_another_made_anew(clip, tmp_path):
+    folder = tmp_path / "frames"
+    assert frames_of(clip, folder, 10) == 10
+    made = (folder / "00001.jpg").stat().st_mtime_ns
+    assert frames_of(clip, folder, 10) == 10
+    assert (folder / "00001.jpg").stat().st_mtime_ns == made
+    assert frames_of(clip, folder, 5) == 5
+    assert len(list(folder.glob("*.jpg"))) == 5
+    with pytest.raises(InputError):  # a folder that it did not make
+        frames_of(clip, clip.parent, 5)
 
 
 def test_what_is_no_video_is_named(tmp_path):

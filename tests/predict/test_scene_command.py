@@ -140,6 +140,34 @@ def test_a_scene_goes_on_where_it_was_stopped(photos, calls, tmp_path, capsys):
     assert json.loads((out / "assembled.json").read_text())["left_out"] == {"3": "no overlap"}
 
 
+def test_other_photos_are_another_scene_wherever_they_lie(photos, calls, tmp_path, capsys):
+    checkpoint, out = small_transformers.write("eomt", tmp_path / "eomt"), tmp_path / "scene"
+    command = ["--out", str(out), "--masks", str(checkpoint), "--no-view"]
+    main(["scene", str(photos), *command])
+    calls.clear()
+    main(["scene", str(photos.rename(tmp_path / "moved")), *command])
+    assert calls == []
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(tmp_path / "moved" / "4.png")
+    with pytest.raises(SystemExit) as stopped:
+        main(["scene", str(tmp_path / "moved"), *command])
+    assert stopped.value.code == 2
+    assert "made with photos 5 files" in capsys.readouterr().err
+    assert calls == []
+
+
+def test_one_photo_in_two_formats_is_taken_once_and_two_of_one_name_are_refused(photos, calls, tmp_path, capsys):
+    checkpoint = small_transformers.write("eomt", tmp_path / "eomt")
+    Image.open(photos / "1.png").save(photos / "1.jpg", quality=97, subsampling=0)
+    command = ["scene", str(photos), "--out", str(tmp_path / "scene"), "--masks", str(checkpoint), "--no-view"]
+    main(command)
+    assert "1.png: a duplicate of 1.jpg" in capsys.readouterr().out
+    Image.open(photos / "0.png").rotate(90, expand=True).save(photos / "1.jpg", quality=97)
+    with pytest.raises(SystemExit) as stopped:
+        main([*command[:3], str(tmp_path / "other"), *command[4:]])
+    assert stopped.value.code == 2
+    assert "1.jpg and 1.png" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [(["--masks", "nobody/has-this"], "hf download nobody/has-this"), (["--masks", "BERT"], "of the kind 'bert'"),
