@@ -156,6 +156,14 @@ void bind(nb::module_& m) {
         nb::arg("view"), nb::arg("threads"));
 
     m.def(
+        "find_crossings",
+        [](const View& view, float share, int threads, IntArray out) {
+            const nb::gil_scoped_release unlocked;
+            find_crossings(view, share, threads, out.data());
+        },
+        nb::arg("view"), nb::arg("share"), nb::arg("threads"), nb::arg("out"));
+
+    m.def(
         "paint_gradient",
         [](const View& view, const PixelState& state, const Floats& colors,
            const std::optional<ConstFloatArray>& background,

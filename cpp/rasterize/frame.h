@@ -33,6 +33,9 @@ void paint(const View& view, const std::vector<ColorSource>& sources, const floa
 
 PairCounts count_pairs(const View& view, int threads);
 
+// The Gaussian of each pixel with which its sum of weights reaches `share`, -1 where it does not: out [H, W].
+void find_crossings(const View& view, float share, int threads, int32_t* out);
+
 // Writes `out` (its accumulate, channels and colors are set here) and the colours' gradients. `v_images` have the sources'
 // channels between them, in their order.
 void paint_gradient(const View& view, const std::vector<ColorSource>& sources, const float* background,

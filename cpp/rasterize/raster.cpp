@@ -84,6 +84,11 @@ PairCounts count_pairs(const View& view, int threads) {
     return total;
 }
 
+void find_crossings(const View& view, float share, int threads, int32_t* out) {
+    parallel_for(view.tiles(), threads,
+                 [&](int64_t tile, int) { PGS_DISPATCH(find_crossing, view, share, out, static_cast<int>(tile)); });
+}
+
 void paint_gradient(const View& view, const std::vector<ColorSource>& sources, const float* background,
                     const PixelState& state, const std::vector<ImageGradient>& v_images, const float* v_alpha,
                     int threads, GaussianGradients out, const std::vector<ColorGradient>& v_sources) {

@@ -86,6 +86,8 @@ struct ProjectionGradientJob {
     void paint_tile(const PaintJob& job, int tile);                                                              \
     /* (Gaussian, pixel) pairs of a tile: blended, and all of the blocks that were looked at. */                 \
     PairCounts count_tile_pairs(const View& view, int tile);                                                     \
+    /* Of a tile's pixels, the Gaussian with which the sum of weights reaches `share`, -1 for none: out [H, W]. */  \
+    void find_crossing(const View& view, float share, int32_t* out, int tile);                                   \
     void paint_tile_gradient(const PaintGradientJob& job, int tile);                                             \
     /* Sums the pairs of ranks [begin, end), each over its tiles in order. */                                    \
     void sum_pair_gradients(const View& view, const float* pair_gradients, const uint8_t* touched,               \

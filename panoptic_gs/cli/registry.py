@@ -90,6 +90,11 @@ COMMANDS = {
         "Make one page of a labelled scene that opens from a disk or any web server, without Python and without a "
         "network.",
     ),
+    "mesh": Command(
+        "mesh",
+        "Mesh",
+        "Make a panoptic mesh of a labelled scene: its surface, a closed mesh an object, the room without them.",
+    ),
     "report": Command(
         "report",
         "Report",

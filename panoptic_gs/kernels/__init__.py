@@ -11,9 +11,11 @@ from panoptic_gs._kernels import PixelState, View  # pyright: ignore[reportMissi
 from panoptic_gs.kernels.core import active_isa, checked, multiply_add, num_threads, one_torch_thread, require_cuda
 from panoptic_gs.kernels.image import ssim
 from panoptic_gs.kernels.merge import add_overlaps
+from panoptic_gs.kernels.mesh import VoxelVolume, count_free
 from panoptic_gs.kernels.rasterize import (
     PaintGradient,
     count_pairs,
+    find_crossings,
     harmonics,
     harmonics_gradient,
     paint,
@@ -32,13 +34,16 @@ __all__ = [
     "Projection",
     "View",
     "VoteStore",
+    "VoxelVolume",
     "_kernels",
     "active_isa",
     "add_feature_votes",
     "add_overlaps",
     "blending_weights",
     "checked",
+    "count_free",
     "count_pairs",
+    "find_crossings",
     "harmonics",
     "harmonics_gradient",
     "multiply_add",

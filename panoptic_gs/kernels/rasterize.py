@@ -71,6 +71,13 @@ def count_pairs(view: View) -> tuple[int, int]:
     return _kernels.count_pairs(view, num_threads())
 
 
+def find_crossings(view: View, share: float = 0.5) -> Tensor:
+    """The Gaussian ``[H, W]`` int32 of each pixel with which its sum of weights reaches ``share``, else -1."""
+    out = torch.empty(view.height, view.width, dtype=torch.int32)
+    _kernels.find_crossings(view, share, num_threads(), out)
+    return out
+
+
 class PaintGradient(NamedTuple):
     """Gradients through :func:`paint`, zero where culled."""
 

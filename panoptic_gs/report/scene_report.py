@@ -125,6 +125,24 @@ def make_report(
     )
 
 
+def trained_data(source: Path, data: Path | None) -> Scene:
+    """The scene folder with the photos of a training, or of a labelled scene.
+
+    Args:
+        source: the training's folder or ``config.yml``, or a labelled scene.
+        data: the scene folder, by default the one that was trained on.
+
+    Raises:
+        InputError: it is not known, not there, or the training moved the cameras.
+    """
+    run = _run_folder(source)
+    training = None if run is None else TrainingLog.load(run)
+    scene = Scene.load(_data_folder(source, data, training, is_maps=False))
+    if run is not None:
+        _require_unmoved(run, scene)
+    return scene
+
+
 def _frames(data: Scene, split: str | None, training: TrainingLog | None) -> dict[str, Frame]:
     """The views to render by name: a split, or those that the training held out."""
     held_out = [] if training is None else training.origin.get("held_out", [])

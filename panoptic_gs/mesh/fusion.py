@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendered views fused into a volume of signed distances and votes for labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from panoptic_gs import kernels
+from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.mesh.cameras import cubes_between
+from panoptic_gs.mesh.rendered_views import QUANTILE, DepthKind, RenderedView, SurfaceRenderer, pixel_rays
+from panoptic_gs.progress import Progress, silent
+from panoptic_gs.splats.gaussians import RasterizeMode
+from panoptic_gs.uplift import LabelledScene
+
+_ADDED_WEIGHT = 0.05  # of a pixel of a view that no photo took
+_NEW = 0.1  # share of an added view's pixels that have to show what no photo did
+_TRUNCATION = 3.0  # voxels
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How views are fused.
+
+    Args:
+        voxel: edge of a voxel in world units.
+        depth: which depth is rendered.
+        quantile: of a pixel's coverage that lies before its median depth.
+        added_places: places from which six views each look where no photo did.
+        most_bytes: memory that the volume may take.
+    """
+
+    voxel: float = 0.02
+    depth: DepthKind = "median"
+    quantile: float = QUANTILE
+    added_places: int = 6
+    most_bytes: float = 2.5 * 2**30
+
+
+@dataclass(eq=False)
+class Fusion:
+    """A fused volume, and the depth maps that say what is free."""
+
+    volume: kernels.VoxelVolume
+    views: int = 0
+    """Photos' cameras that were rendered."""
+    added: int = 0
+    """Views beside them that showed something new."""
+    cameras: list[Camera] = field(default_factory=list)
+    depths: list[torch.Tensor] = field(default_factory=list)
+
+    @property
+    def voxel(self) -> float:
+        """Edge of a voxel in world units."""
+        return self.volume.voxel
+
+    def free(self, points: np.ndarray, margin: float) -> np.ndarray:
+        """In how many views, at most 255, points ``[P, 3]`` lie before the surface by more than ``margin``."""
+        viewmats, Ks = [c.viewmat for c in self.cameras], [c.K for c in self.cameras]
+        return kernels.count_free(torch.from_numpy(points).float(), viewmats, Ks, self.depths, margin).numpy()
+
+
+def fuse(
+    scene: LabelledScene,
+    cameras: Sequence[Camera],
+    up: np.ndarray,
+    options: FusionOptions,
+    rasterize_mode: RasterizeMode = "classic",
+    progress: Progress = silent,
+) -> Fusion:
+    """Render and fuse the photos' views, then those that show what no photo did, at a twentieth of the weight.
+
+    Args:
+        scene: Gaussians and labels on the CPU.
+        cameras: of the photos.
+        up: ``[3]`` direction away from the ground.
+        options: see :class:`FusionOptions`.
+        rasterize_mode: how the Gaussians were trained.
+        progress: told after each view.
+
+    Raises:
+        InputError: no camera; nothing to see; more voxels than the memory holds.
+    """
+    if not cameras:
+        raise InputError("cameras", "none", "at least one", "Pass a scene folder with photos' cameras.")
+    renderer = SurfaceRenderer(scene, rasterize_mode, options.depth, options.quantile)
+    fusion = Fusion(kernels.VoxelVolume(options.voxel, _TRUNCATION * options.voxel, options.most_bytes))
+    for number, camera in enumerate(cameras):
+        _add(fusion, renderer.render(camera), 1.0)
+        fusion.views += 1
+        progress("Fusing views", number + 1, len(cameras))
+    if not fusion.volume.num_blocks:
+        raise InputError("cameras", "views that show no surface", "views of the Gaussians",
+                         "Pass the scene folder that the splats were trained on.")  # fmt: skip
+    added = cubes_between(cameras, up, options.added_places)
+    for number, camera in enumerate(added):
+        rendered = renderer.render(camera)
+        if _share_new(fusion.volume, rendered) >= _NEW:
+            _add(fusion, rendered, _ADDED_WEIGHT)
+            fusion.added += 1
+        progress("Looking where no photo did", number + 1, len(added))
+    return fusion
+
+
+def _add(fusion: Fusion, rendered: RenderedView, weight: float) -> None:
+    camera = rendered.camera
+    fusion.volume.add(camera.viewmat, camera.K, rendered.depth, rendered.weight * weight, rendered.label,
+                      rendered.confidence, rendered.color)  # fmt: skip
+    fusion.cameras.append(camera)
+    fusion.depths.append(torch.where(rendered.weight > 0, rendered.depth, 0.0))
+
+
+def _share_new(volume: kernels.VoxelVolume, rendered: RenderedView) -> float:
+    """The share of a view's pixels whose surface no view has seen."""
+    camera = rendered.camera
+    shown = rendered.weight[::4, ::4] > 0
+    if not shown.any():
+        return 0.0
+    local = (pixel_rays(camera) * rendered.depth[..., None])[::4, ::4][shown]
+    points = (local - camera.viewmat[:3, 3]) @ camera.viewmat[:3, :3]
+    _, _, _, weight = volume.sample(points.contiguous())
+    return float((weight <= 0).float().mean() * shown.float().mean())
