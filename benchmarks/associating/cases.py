@@ -13,6 +13,7 @@ import torch
 from scipy.spatial import KDTree
 
 from panoptic_gs.associate import MaskEvidence, ViewMasks, associate_evidence
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.metrics import evaluate_scenes
 from panoptic_gs.metrics.points import back_project
@@ -33,6 +34,7 @@ class Case:
         masks: masks of the training views.
         truth: exact maps.
         test: the held-out views.
+        rasterize_mode: how the Gaussians are drawn.
     """
 
     splats: Splats
@@ -40,6 +42,7 @@ class Case:
     masks: Mapping[str, ViewMasks]
     truth: PanopticScene
     test: Sequence[str]
+    rasterize_mode: RasterizeMode = "classic"
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -48,7 +51,7 @@ class Case:
 
     def evidence(self) -> MaskEvidence:
         """What each mask saw."""
-        evidence = MaskEvidence(self.splats)
+        evidence = MaskEvidence(self.splats, rasterize_mode=self.rasterize_mode)
         for stem, masks in self.masks.items():
             evidence.add(stem, self.cameras[stem], masks)
         return evidence
@@ -76,7 +79,7 @@ class Case:
     def closed_form(self, evidence: MaskEvidence) -> tuple[dict[str, np.ndarray], PanopticScene]:
         """The objects ``[M]`` of each view's masks, −1 where they abstain or are fused, and the scene-wide maps."""
         found = associate_evidence(evidence, self.categories)
-        maps = found.scene(self.masks, lambda stem: found.shown(self.splats, self.cameras[stem]))
+        maps = found.scene(self.masks, lambda stem: found.shown(self.splats, self.cameras[stem], self.rasterize_mode))
         stuff = {entry.id for entry in found.objects if not entry.isthing}
         objects = {
             stem: np.array([o if o > 0 and o not in stuff else -1 for o in view.objects.tolist()], np.int64)
@@ -108,7 +111,8 @@ class Case:
 
     def scores(self, maps: PanopticScene, objects: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
         """PQ in percent of the held-out views, rendered from the uplifted maps, and of pairs of masks."""
-        labels = uplift_labels(self.splats, [(self.cameras[stem], np.asarray(maps.maps[stem])) for stem in maps.stems])
+        views = [(self.cameras[stem], np.asarray(maps.maps[stem])) for stem in maps.stems]
+        labels = uplift_labels(self.splats, views, rasterize_mode=self.rasterize_mode)
         result = self.scores_of_labels(labels, maps)
         if objects is not None:
             result["precision"], result["recall"] = pairs(self.true_objects(), objects)
@@ -116,10 +120,10 @@ class Case:
 
     def scores_of_labels(self, labels: GaussianLabels, meaning: Labelling | PanopticScene) -> dict[str, Any]:
         """PQ in percent of the held-out views, rendered from labelled Gaussians."""
-        rendered = {
-            stem: render_panoptic(self.splats, labels, self.cameras[stem]).ids.numpy().astype(np.int32)
-            for stem in self.test
-        }
+        rendered = {}
+        for stem in self.test:
+            shown = render_panoptic(self.splats, labels, self.cameras[stem], rasterize_mode=self.rasterize_mode)
+            rendered[stem] = shown.ids.numpy().astype(np.int32)
         predicted = PanopticScene(meaning.categories, meaning.segments, rendered)
         found = evaluate_scenes(predicted, self.truth, list(self.test), PROTOCOLS)
         return {name: 100 * (found[name].panoptic.pq or 0.0) for name in PROTOCOLS}

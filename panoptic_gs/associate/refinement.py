@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.optimize import linear_sum_assignment
 
 from panoptic_gs.associate.evidence import ViewEvidence
 from panoptic_gs.progress import Progress, silent
@@ -18,10 +19,14 @@ CONTAINED = 0.5
 """A mask shows an object that fills at least this share of it."""
 ACCEPT = 0.25
 """So it does where the overlap of the two is at least this."""
-BLURRED = 0.1
-"""Or at least this where neither overlaps another one nearly as much: Gaussians blur what is small in a view."""
+BLURRED = 0.05
+"""Or at least this where the two are partners, one to one: Gaussians blur what is small in a view."""
 DISTINCT = 1.5
-"""How many times the overlap with the second object that with the first one is there."""
+"""How many times the overlap with any object that is no other mask's partner that with the partner is there."""
+LEAST_CLEAR = 2
+"""Views that have to show an object clearly before it is the partner of a mask that merely overlaps it."""
+RIVAL = 0.5
+"""A mask shows its partner in place of the object that fills most of it where it shows at least this share as much."""
 COVERED = 0.5
 """A mask that covers at least this share of what a view sees of each of several objects is fused of them."""
 FUSED_SHARE = 0.12
@@ -43,6 +48,11 @@ class Assignment:
     objects: tuple[tuple[int, ...], ...]
     contained: np.ndarray  # [M], the share of the mask that its objects fill
     overlap: np.ndarray  # [M], intersection over union with them
+
+    def known(self, count: int) -> np.ndarray:
+        """Which of ``count`` objects some mask shows clearly, and alone."""
+        clear = (self.contained >= CONTAINED) | (self.overlap >= ACCEPT)
+        return np.bincount(self.single[clear & (self.single >= 0)], minlength=count) > 0
 
     @property
     def single(self) -> np.ndarray:
@@ -90,19 +100,30 @@ class ObjectVotes:
         return share, seen
 
 
-def assign(view: ViewEvidence, thing: np.ndarray, share: sparse.csr_matrix, seen: np.ndarray) -> Assignment:
+def assign(
+    view: ViewEvidence,
+    thing: np.ndarray,
+    share: sparse.csr_matrix,
+    seen: np.ndarray,
+    known: np.ndarray | None = None,
+) -> Assignment:
     """What each mask of a view shows, by objects as they would be rendered, without rendering them.
 
     I(m, o) = Σ_i v_i(n, m) p_i(o) is what mask m and object o have in common, |m| = Σ_i v_i(n, m) over the Gaussians
     that ``seen`` tells, R(o) = Σ_i V_i(n) p_i(o) what the view shows of the object. Several masks may show one object:
-    networks cut things to pieces.
+    networks cut things to pieces. But where many small things stand before each other, most of a mask may be blurred
+    outlines of its neighbours, which have masks of their own: masks and objects are matched one to one, too, and a mask
+    goes to its partner unless another object clearly fills more of it.
 
     Args:
         view: the evidence.
         thing: ``[M]``, whether the mask is of a thing; others are left out.
         share: p ``[K, O]``.
         seen: ``[K]``.
+        known: ``[O]``, the objects that some mask shows clearly, by default all; the others are not given masks that
+            merely overlap them.
     """
+    known = np.ones(share.shape[1], bool) if known is None else known
     both = (view.votes.T @ share).toarray()
     mask = view.votes.T @ seen.astype(np.float32)
     shown = np.asarray(share.T @ view.labelled).ravel()
@@ -111,7 +132,8 @@ def assign(view: ViewEvidence, thing: np.ndarray, share: sparse.csr_matrix, seen
     iou = both / np.maximum(mask[:, None] + shown[None] - both, 1e-9)
     objects: list[tuple[int, ...]] = []
     quality, overlap = np.zeros(len(thing)), np.zeros(len(thing))
-    alone = _each_others_best(iou * thing[:, None])
+    partner = _partners(iou * thing[:, None])
+    free = np.setdiff1d(np.arange(iou.shape[1]), partner)
     for m in range(len(thing)):
         if not both.shape[1]:
             objects.append(())
@@ -127,27 +149,25 @@ def assign(view: ViewEvidence, thing: np.ndarray, share: sparse.csr_matrix, seen
             quality[m] = together / mask[m]
             overlap[m] = together / (mask[m] + shown[several].sum() - together)
             objects.append(tuple(several.tolist()) if quality[m] >= CONTAINED else ())
-        elif contained[m, best] >= CONTAINED or iou[m, best] >= ACCEPT:
-            objects.append((best,))
-        elif alone[m] >= 0:
-            best = int(alone[m])
-            quality[m], overlap[m] = contained[m, best], iou[m, best]
-            objects.append((best,))
         else:
-            objects.append(())
+            other = int(partner[m])
+            shows = contained[m, best] >= CONTAINED or iou[m, best] >= ACCEPT
+            if other >= 0 and shows:
+                if min(iou[m, other] / iou[m, best], contained[m, other] / contained[m, best]) >= RIVAL:
+                    best = other
+            elif other >= 0 and known[other]:
+                best, shows = other, iou[m, other] >= DISTINCT * iou[m, free].max(initial=0)
+            quality[m], overlap[m] = contained[m, best], iou[m, best]
+            objects.append((best,) if shows else ())
     return Assignment(tuple(objects), quality, overlap)
 
 
-def _each_others_best(iou: np.ndarray) -> np.ndarray:
-    """The object ``[M]`` that each mask overlaps most by far and that overlaps no mask more, −1 for none."""
+def _partners(iou: np.ndarray) -> np.ndarray:
+    """The object ``[M]`` of each mask, one to one and of the largest overlaps in all, −1 below :data:`BLURRED`."""
     result = np.full(len(iou), -1)
-    if not iou.size:
-        return result
-    best, rows = iou.argmax(axis=1), np.arange(len(iou))
-    first = iou[rows, best]
-    second = np.partition(iou, -2, axis=1)[:, -2] if iou.shape[1] > 1 else np.zeros(len(iou))
-    chosen = (first >= BLURRED) & (first >= DISTINCT * second) & (iou.argmax(axis=0)[best] == rows)
-    result[chosen] = best[chosen]
+    rows, columns = linear_sum_assignment(iou, maximize=True)
+    kept = iou[rows, columns] >= BLURRED
+    result[rows[kept]] = columns[kept]
     return result
 
 
@@ -197,10 +217,11 @@ def refine(
     votes = ObjectVotes(views, own, num_gaussians)
     for done in range(rounds):
         progress("Refining objects", done, rounds)
+        known = np.sum([of.known(count) for of in assignments], axis=0) >= LEAST_CLEAR
         assignments, own = [], []
         for number, (view, thing) in enumerate(zip(views, things)):
             share, seen = votes.elsewhere(number)
-            assignments.append(assign(view, thing, share, seen))
+            assignments.append(assign(view, thing, share, seen, known))
             own.append(votes_of(view, assignments[-1], share))
         votes = ObjectVotes(views, own, num_gaussians)
     progress("Refining objects", rounds, rounds)

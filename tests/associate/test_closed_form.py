@@ -177,8 +177,28 @@ def test_a_mask_that_blur_leaves_little_overlap_goes_to_the_object_that_is_its_b
         np.full(2, 30.0), everything,
     )  # fmt: skip
     seen = np.ones(count, bool)
-    found = assign(view, np.ones(2, bool), sparse.csr_matrix(share), seen)
+    both = np.ones(2, bool)
+    found = assign(view, both, sparse.csr_matrix(share), seen)
     assert found.objects == ((0,), (1,))
-    share[10:30, 1] = 0.3  # mask 0 now overlaps object 1 more than two thirds as much
-    found = assign(view, np.ones(2, bool), sparse.csr_matrix(share), seen)
-    assert found.objects == ((), (1,))
+    known = np.array([False, True])  # that object 0 exists at all is not clear from any mask
+    assert assign(view, both, sparse.csr_matrix(share), seen, known).objects == ((), (1,))
+    share[10:30, 1] = 0.3  # mask 0 now overlaps object 1 more than two thirds as much, but that has a mask of its own
+    assert assign(view, both, sparse.csr_matrix(share), seen).objects == ((0,), (1,))
+    found = assign(view, np.array([True, False]), sparse.csr_matrix(share), seen)  # without it
+    assert found.objects == ((), ())
+
+
+def test_a_mask_mostly_under_the_outlines_of_a_neighbour_that_has_a_mask_goes_to_its_own_object():
+    # Object 0 is drawn over 60 % of mask 1, and over all of mask 0; object 1 is drawn on the rest of mask 1 alone.
+    votes = np.zeros((100, 2), np.float32)
+    votes[:80, 0] = votes[80:, 1] = 1
+    share = np.zeros((100, 2), np.float32)
+    share[:92, 0] = share[92:, 1] = 1
+    everything = np.ones(100, np.float32)
+    sparse_votes = sparse.csr_matrix(votes)
+    view = ViewEvidence(
+        np.arange(100), everything, sparse_votes, sparse_votes, np.array([1, 2]), np.array([2, 2]), np.ones(2),
+        np.array([80.0, 20.0]), everything,
+    )  # fmt: skip
+    found = assign(view, np.ones(2, bool), sparse.csr_matrix(share), np.ones(100, bool))
+    assert found.objects == ((0,), (1,))
