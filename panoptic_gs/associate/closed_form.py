@@ -17,6 +17,7 @@ from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import Category
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.splats import Splats
 
@@ -28,6 +29,7 @@ def associate(
     categories: Collection[Category] | None = None,
     *,
     rasterize_mode: RasterizeMode = "classic",
+    processes: Processes = ALONE,
     progress: Progress = silent,
 ) -> Association:
     """Give masks that are numbered image by image scene-wide objects, by the Gaussians that they saw.
@@ -38,6 +40,7 @@ def associate(
         masks: image stem → masks, on their camera's pixels. See :func:`~panoptic_gs.associate.read_masks`.
         categories: what the masks' category ids mean; known of :class:`~panoptic_gs.associate.ImageMasks`.
         rasterize_mode: how the splats were trained.
+        processes: that weigh these views' masks together; each gets the association.
         progress: called while it works.
 
     Raises:
@@ -48,14 +51,15 @@ def associate(
             raise InputError("categories", "none", "the classes of the masks", "Pass categories=…")
         categories = masks.categories
     evidence = MaskEvidence(splats, rasterize_mode=rasterize_mode)
-    for number, stem in enumerate(masks):
+    own = processes.share(list(masks))
+    for number, stem in enumerate(own):
         if stem not in views:
             raise InputError(
                 "masks", f"masks of '{stem}'", "masks of the views that are given", "Pass its camera, or leave it out."
             )
         evidence.add(stem, views[stem], masks[stem])
-        progress("Weighing masks", number + 1, len(masks))
-    return associate_evidence(evidence, categories, getattr(masks, "source", ""), progress=progress)
+        progress("Weighing masks", number + 1, len(own))
+    return associate_evidence(processes.reduced(evidence), categories, getattr(masks, "source", ""), progress=progress)
 
 
 def associate_evidence(

@@ -15,6 +15,7 @@ from tyro.conf import Positional
 
 from panoptic_gs.cli.placed_splats import PlacedSplats, read_trained_splats
 from panoptic_gs.errors import InputError
+from panoptic_gs.processes import ALONE, Processes, joined_processes
 from panoptic_gs.progress import Progress, progress_bars
 from panoptic_gs.replacing import require_replaceable
 
@@ -57,12 +58,17 @@ class Associate(PlacedSplats):
 
     def run(self) -> None:
         console = self.console()
-        with progress_bars(console) as show:
-            written, result = self.label(console, show)
-        self.finish(written, **result)
+        with joined_processes() as processes, progress_bars(console) as show:
+            written, result = self.label(console, show, processes)
+            self.finish(written, **result)
 
-    def label(self, console: Console, progress: Progress) -> tuple[list[Path], dict[str, Any]]:
-        """Associate, write and print what was found; what was written, and the rest for scripts."""
+    def label(
+        self, console: Console, progress: Progress, processes: Processes = ALONE
+    ) -> tuple[list[Path], dict[str, Any]]:
+        """Associate, write and print what was found; what was written, and the rest for scripts.
+
+        The masks are weighed by all processes; what comes after is done by the one that leads.
+        """
         from panoptic_gs.associate import associate, read_masks
         from panoptic_gs.refine import label_gaussians
         from panoptic_gs.scene import Scene
@@ -74,7 +80,10 @@ class Associate(PlacedSplats):
         masks = _on_cameras(masks_of_photos, scene, self.split)
         splats, said = self._splats(scene, console)
         cameras = {frame.stem: frame.camera for frame in scene.frames}
-        association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, progress=progress)
+        association = associate(splats, cameras, masks, rasterize_mode=self.rasterize_mode, processes=processes,
+                                progress=progress)  # fmt: skip
+        if not processes.leads:
+            return [], {}
         maps = association.scene(masks, lambda stem: association.shown(splats, cameras[stem], self.rasterize_mode))
         labels = label_gaussians(
             "average", splats, ((cameras[stem], maps.maps[stem]) for stem in maps.stems), None, maps.labelling,

@@ -17,6 +17,7 @@ from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.processes import Processes, joined_processes
 
 if TYPE_CHECKING:
     from panoptic_gs.metrics import SceneScores
@@ -48,6 +49,10 @@ class Evaluate(Output):
     """Print the classes too."""
 
     def run(self) -> None:
+        with joined_processes() as processes:
+            self._run(processes)
+
+    def _run(self, processes: Processes) -> None:
         from panoptic_gs.metrics import Protocol, evaluate_scenes
         from panoptic_gs.metrics.scenes import view_order
 
@@ -62,7 +67,8 @@ class Evaluate(Output):
             views = sorted(stems, key=view_order)
             missing = [stem for stem in views if stem not in pred.maps]
             with console.status(f"Scoring {len(views)} views"):
-                scores = evaluate_scenes(pred, gt, views, rules, allow_missing=self.allow_missing)
+                scores = evaluate_scenes(pred, gt, views, rules, allow_missing=self.allow_missing,
+                                         processes=processes)  # fmt: skip
             console.print(_summary(split, len(views), scores))
             for line in _notes(missing, scores):
                 console.print(f"[dim]{escape(line)}[/]", highlight=False)

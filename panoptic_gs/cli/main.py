@@ -17,6 +17,7 @@ from rich.table import Table
 from panoptic_gs.cli.output import complete_json
 from panoptic_gs.cli.registry import COMMANDS
 from panoptic_gs.errors import InputError, print_input_error
+from panoptic_gs.processes import started_processes, tell_torchrun
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         _run(sys.argv[1:] if arguments is None else arguments)
     except InputError as error:
         print_input_error(error)
+        tell_torchrun(error)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -35,6 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str]) -> None:
     name = arguments[0] if arguments else ""
+    count = started_processes().count
+    if count > 1 and name in COMMANDS and not COMMANDS[name].on_processes:
+        able = ", ".join(known for known, command in COMMANDS.items() if command.on_processes)
+        raise InputError("torchrun", f"'{name}' on {count} processes", f"one process, or one of {able}",
+                         f"Run `panoptic-gs {name} …`.")  # fmt: skip
     if name in COMMANDS:
         # One command is parsed by itself, so that the modules of the others are not imported.
         _parse(COMMANDS[name].load(), f"panoptic-gs {name}", arguments[1:]).run()

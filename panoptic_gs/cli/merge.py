@@ -14,6 +14,7 @@ from tyro.conf import Positional
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge.registry import AUTO, MethodOrAuto
+from panoptic_gs.processes import Processes, joined_processes
 from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import require_replaceable
 
@@ -52,11 +53,16 @@ class Merge(Output):
     """Replace the output folder if it has content."""
 
     def run(self) -> None:
+        with joined_processes() as processes:
+            self._run(processes)
+
+    def _run(self, processes: Processes) -> None:
         from panoptic_gs.merge import merge_predictions
         from panoptic_gs.raw_predictions import RawPredictions
 
         if (per_photo := _image_predictions(self.predictions)) is not None:
-            self._merge_photos(per_photo)
+            if processes.leads:  # a photo at a time is no sum over views
+                self._merge_photos(per_photo)
             return
         console = self.console()
         require_replaceable(self.out, overwrite=self.overwrite, known_by="panoptic.json")
@@ -68,7 +74,10 @@ class Merge(Output):
             merged = merge_predictions(
                 predictions, self.method, penalty=self.penalty, seed=self.seed, bound=self.bound,
                 void_threshold=self.void_threshold, min_confidence=self.min_confidence, progress=show,
+                processes=processes,
             )  # fmt: skip
+            if not processes.leads:
+                return
             merged.save(self.out, overwrite=self.overwrite, resolution=self.resolution, progress=show)
         for line in _summary(merged):
             console.print(line)

@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from panoptic_gs.files import write_json
+from panoptic_gs.processes import started_processes
 
 _STDOUT = "-"
 
@@ -30,7 +31,8 @@ class Output:
 
     def console(self) -> Console:
         """Where people read what happens: progress, tables, notes."""
-        return Console(quiet=self.quiet, stderr=self._prints_json, soft_wrap=True, highlight=False)
+        quiet = self.quiet or not started_processes().leads
+        return Console(quiet=quiet, stderr=self._prints_json, soft_wrap=True, highlight=False)
 
     def finish(self, written: Sequence[Path | str] = (), **result: Any) -> None:
         """Say what was done to scripts.
@@ -39,6 +41,8 @@ class Output:
             written: what was written, the most telling first.
             result: the rest, ready for JSON.
         """
+        if not started_processes().leads:
+            return
         paths = [str(path) for path in written]
         document = _without_nan({"command": _name(self), "written": paths, **result})
         if self._prints_json:

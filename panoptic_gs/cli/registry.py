@@ -25,6 +25,8 @@ class Command:
     module: str
     class_name: str
     summary: str
+    on_processes: bool = False
+    """Whether the processes of torchrun share its work."""
 
     def load(self) -> type[Runnable]:
         """Import what runs it."""
@@ -57,11 +59,13 @@ COMMANDS = {
         "merge",
         "Merge",
         "Merge the query masks of a multi-view network into panoptic maps with one id an object.",
+        on_processes=True,
     ),
     "associate": Command(
         "associate",
         "Associate",
         "Give masks that are numbered image by image one id an object, by the Gaussians that they saw.",
+        on_processes=True,
     ),
     "clean": Command(
         "clean",
@@ -72,6 +76,7 @@ COMMANDS = {
         "uplift",
         "Uplift",
         "Label trained 3D Gaussians (PLY, SPZ, SOG, .splat, glTF, USD) from a scene folder's panoptic maps.",
+        on_processes=True,
     ),
     "render": Command(
         "render",
@@ -104,6 +109,7 @@ COMMANDS = {
         "evaluate",
         "Evaluate",
         "Score panoptic maps against the truth, over all views of a scene together.",
+        on_processes=True,
     ),
     "evaluate-points": Command(
         "evaluate_points",

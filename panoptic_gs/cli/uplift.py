@@ -15,6 +15,7 @@ from tyro.conf import Positional
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.errors import InputError
+from panoptic_gs.processes import Processes, joined_processes
 from panoptic_gs.replacing import require_replaceable
 from panoptic_gs.scene import Frame, Scene
 from panoptic_gs.scene.confidence import ConfidenceMaps
@@ -55,6 +56,10 @@ class Uplift(PlacedSplats):
     """Replace the output folder if it has content."""
 
     def run(self) -> None:
+        with joined_processes() as processes:
+            self._run(processes)
+
+    def _run(self, processes: Processes) -> None:
         from panoptic_gs.refine import label_gaussians
         from panoptic_gs.uplift import save_labelled_scene
         from panoptic_gs.uplift.maps import Repeated
@@ -76,6 +81,7 @@ class Uplift(PlacedSplats):
                 "at least one labelled image",
                 "Choose another --split or another --panoptic folder.",
             )
+        frames = processes.share(frames)
 
         def views() -> Iterator[tuple[Camera, np.ndarray]]:
             for frame in track(frames, description="Uplifting", console=console):
@@ -89,8 +95,10 @@ class Uplift(PlacedSplats):
         if confidences is not None or any(frame.mask_path or frame.has_alpha for frame in frames):
             weights = Repeated(factors)
         labels = label_gaussians(
-            self.labels, splats, Repeated(views), weights, labelling.labelling, rasterize_mode=mode
+            self.labels, splats, Repeated(views), weights, labelling.labelling, processes, rasterize_mode=mode
         )
+        if not processes.leads:
+            return
         segment_ids, confidence = labels.best()
         if not (segment_ids > 0).any():
             raise InputError(

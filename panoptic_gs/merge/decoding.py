@@ -17,6 +17,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_png
 from panoptic_gs.merge.sampling import CropSampler, sample
 from panoptic_gs.panoptic import Category, PanopticScene, Segment
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.progress import Progress
 from panoptic_gs.raw_predictions import RawPredictions, mask_shapes
 from panoptic_gs.replacing import replacing_folder
@@ -227,16 +228,21 @@ def count_pixels(
     progress: Callable[[int, int], None] | None = None,
     *,
     at_input_size: bool = False,
+    processes: Processes = ALONE,
 ) -> PixelCounts:
     """Let queries compete for the pixels of all views, one view in memory at a time.
+
+    Each process takes its share of the views. Probabilities are summed view after view whoever has them, so that every
+    number of processes gives the same bits.
 
     The pixels are those of the masks, or with ``at_input_size`` those of the network's input, for which mask
     probabilities are interpolated.
     """
     size = len(contestants)
     counts = [torch.zeros(size, dtype=torch.int64) for _ in range(3)]
-    total = torch.zeros(size, dtype=torch.float64)
-    for index in range(len(predictions.images)):
+    totals = torch.zeros(len(predictions.images), size, dtype=torch.float64)
+    own = processes.share(range(len(predictions.images)))
+    for number, index in enumerate(own):
         logits = predictions.mask_logits[index]
         masks = logits[contestants.to(logits.device)].float().sigmoid()
         if at_input_size:
@@ -247,10 +253,14 @@ def count_pixels(
         counts[0] += winner.flatten().bincount(minlength=size).cpu()
         counts[1] += winner[kept].bincount(minlength=size).cpu()
         counts[2] += (masks >= 0.5).sum((1, 2)).cpu()
-        total += winner[kept].bincount(probability[kept].double(), minlength=size).cpu()
+        totals[index] = winner[kept].bincount(probability[kept].double(), minlength=size).cpu()
         if progress is not None:
-            progress(index + 1, len(predictions.images))
-    return PixelCounts(counts[0], counts[1], total, counts[2])
+            progress(number + 1, len(own))
+    won, kept, masks_own = processes.summed(torch.stack(counts))
+    total = torch.zeros(size, dtype=torch.float64)
+    for of_view in processes.summed(totals):  # the others' rows are 0, so their sum is exact
+        total += of_view
+    return PixelCounts(won, kept, total, masks_own)
 
 
 def segments_from(

@@ -15,6 +15,7 @@ from panoptic_gs.merge.decoding import Merge, PixelCounts, count_pixels, segment
 from panoptic_gs.merge.overlap import Overlaps
 from panoptic_gs.merge.registry import DEFAULT, MergeOptions, merge_method
 from panoptic_gs.merge.selection import qubo_objective, solve_qubo
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.progress import Progress
 from panoptic_gs.raw_predictions import RawPredictions
 
@@ -51,6 +52,7 @@ def qubo(
     min_confidence: float = 0.01,
     bound: bool = False,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> Merge:
     """Merge by choosing the queries that cover most and overlap least (PanSt3R, Sec. 3.2).
 
@@ -68,6 +70,7 @@ def qubo(
         bound: whether to compute how far the choice can be from the optimum, `Merge.bound` and `Merge.gap`; it takes up
             to 20 s.
         progress: called with each stage and how much of it is done.
+        processes: that look at these views together; each gets the merge.
 
     Raises:
         InputError: NaN, nothing chosen, nothing left, options out of range.
@@ -75,11 +78,12 @@ def qubo(
     _require_share("void_threshold", void_threshold)
     _require_share("min_confidence", min_confidence)
     table = Overlaps(predictions.num_queries)
-    for index in range(len(predictions.images)):
+    own = processes.share(range(len(predictions.images)))
+    for number, index in enumerate(own):
         table.add(predictions.mask_logits[index])
         if progress is not None:
-            progress("Comparing masks", index + 1, len(predictions.images))
-    areas, overlaps = table.means()
+            progress("Comparing masks", number + 1, len(own))
+    areas, overlaps = processes.reduced(table).means()
     selected = solve_qubo(areas, overlaps, penalty, seed)
     if not selected.any():
         raise InputError(
@@ -90,7 +94,8 @@ def qubo(
         )
     contestants = selected.nonzero()[:, 0]
     weights = torch.ones(len(contestants))
-    counts = count_pixels(predictions, contestants, weights, void_threshold, _stage(progress, "Deciding pixels"))
+    counts = count_pixels(predictions, contestants, weights, void_threshold, _stage(progress, "Deciding pixels"),
+                          processes=processes)  # fmt: skip
     certainty = predictions.best_classes()[1][contestants]
     confidence = certainty * counts.kept_probability / counts.kept.clamp(min=1)
     empty = counts.kept == 0
@@ -112,6 +117,7 @@ def maskformer(
     rules: str | MaskFormerRules = "standard",
     *,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> Merge:
     """Merge by MaskFormer's panoptic inference (Cheng et al. 2021), over all views together.
 
@@ -125,6 +131,7 @@ def maskformer(
         rules: ``standard`` (class above 0.1, mask 0.5, share 0.8, one pass), ``standard-v2`` (class above 0.1, mask
             0.25, share 0.5, two passes: survivors compete anew), or numbers of your own.
         progress: called with each stage and how much of it is done.
+        processes: that look at these views together; each gets the merge.
 
     Raises:
         InputError: no class above the threshold, nothing left, unknown rules.
@@ -151,7 +158,7 @@ def maskformer(
         stage = "Deciding pixels" + (f", pass {passes}" if rules.passes > 1 else "")
         weights = certainty[contestants].float()
         counts = count_pixels(predictions, contestants, weights, rules.mask_threshold, _stage(progress, stage),
-                              at_input_size=True)  # fmt: skip
+                              at_input_size=True, processes=processes)  # fmt: skip
         kept = counts.won if rules.void_counts else counts.kept
         alive = (counts.kept > 0) & (counts.own > 0) & (kept >= rules.kept_share * counts.own)
         dropped[why] += _queries(contestants, ~alive)
@@ -167,6 +174,7 @@ def merge_predictions(
     *,
     options: MergeOptions | None = None,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
     **settings: Any,
 ) -> Merge:
     """Merge by the method of this name.
@@ -176,28 +184,35 @@ def merge_predictions(
         method: of :data:`panoptic_gs.merge.METHODS`, or ``auto``: what the predictions recommend, else QUBO.
         options: what can be set, by default `MergeOptions()`.
         progress: called with the stage and its completed share.
+        processes: that look at these views together; each gets the merge.
         settings: fields of the options that differ, such as ``void_threshold=0``.
 
     Raises:
         InputError: see :func:`qubo` and :func:`maskformer`; an unknown method.
     """
     merge = merge_method(method, predictions.recommended_merge)[1].load()
-    return merge(predictions, replace(options or MergeOptions(), **settings), progress)
+    return merge(predictions, replace(options or MergeOptions(), **settings), progress, processes)
 
 
-def merge_by_qubo(predictions: RawPredictions, options: MergeOptions, progress: Progress | None) -> Merge:
+def merge_by_qubo(
+    predictions: RawPredictions, options: MergeOptions, progress: Progress | None, processes: Processes = ALONE
+) -> Merge:
     """:func:`qubo` with options."""
-    return qubo(predictions, **asdict(options), progress=progress)
+    return qubo(predictions, **asdict(options), progress=progress, processes=processes)
 
 
-def merge_by_standard(predictions: RawPredictions, options: MergeOptions, progress: Progress | None) -> Merge:
+def merge_by_standard(
+    predictions: RawPredictions, options: MergeOptions, progress: Progress | None, processes: Processes = ALONE
+) -> Merge:
     """:func:`maskformer` by the rules of PanSt3R's first release."""
-    return maskformer(predictions, "standard", progress=progress)
+    return maskformer(predictions, "standard", progress=progress, processes=processes)
 
 
-def merge_by_standard_v2(predictions: RawPredictions, options: MergeOptions, progress: Progress | None) -> Merge:
+def merge_by_standard_v2(
+    predictions: RawPredictions, options: MergeOptions, progress: Progress | None, processes: Processes = ALONE
+) -> Merge:
     """:func:`maskformer` by the rules of PanSt3R's second release."""
-    return maskformer(predictions, "standard-v2", progress=progress)
+    return maskformer(predictions, "standard-v2", progress=progress, processes=processes)
 
 
 def _finish(

@@ -16,6 +16,7 @@ from panoptic_gs.errors import InputError
 
 if TYPE_CHECKING:
     from panoptic_gs.merge.decoding import Merge, Progress
+    from panoptic_gs.processes import Processes
     from panoptic_gs.raw_predictions import RawPredictions
 
 DEFAULT = "qubo"
@@ -39,14 +40,14 @@ class MergeMethod:
     """One way to merge.
 
     Args:
-        home: the function, as ``package.module:function``; called with predictions, options and a progress.
+        home: the function, as ``package.module:function``; called with predictions, options, a progress and processes.
         summary: what it does, to complete a sentence.
     """
 
     home: str
     summary: str
 
-    def load(self) -> Callable[[RawPredictions, MergeOptions, Progress | None], Merge]:
+    def load(self) -> Callable[[RawPredictions, MergeOptions, Progress | None, Processes], Merge]:
         """The function."""
         module, _, function = self.home.partition(":")
         return getattr(importlib.import_module(module), function)

@@ -9,6 +9,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.metrics.protocol import PROTOCOLS, Protocol
 from panoptic_gs.metrics.scorer import SceneScores, Scorer
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.processes import ALONE, Processes
 
 
 def evaluate_scenes(
@@ -18,6 +19,7 @@ def evaluate_scenes(
     protocols: Sequence[str | Protocol] = PROTOCOLS,
     *,
     allow_missing: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, SceneScores]:
     """Score the predicted maps of a scene against the true ones, over all views together.
 
@@ -27,6 +29,7 @@ def evaluate_scenes(
         stems: the views to score; by default all that have a true map.
         protocols: names or rules.
         allow_missing: a view without a prediction counts as entirely unpredicted, instead of being an error.
+        processes: that score these views together; each gets the scores.
 
     Returns:
         Protocol name → scores.
@@ -55,9 +58,9 @@ def evaluate_scenes(
             "--allow-missing (allow_missing=True) to count these views as unpredicted.",
         )
     scorer = Scorer(pred, gt, protocols)
-    for stem in views:
+    for stem in processes.share(views):
         scorer.add(pred.maps.get(stem), gt.maps[stem])
-    return scorer.scores()
+    return processes.reduced(scorer).scores()
 
 
 def view_order(stem: str) -> tuple[int, int, str]:

@@ -6,7 +6,7 @@ from panoptic_gs.refine.doubts import Doubt, find_doubts
 from panoptic_gs.refine.graph import diffuse, neighbour_graph
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
 from panoptic_gs.refine.refining import CleanedMap, LabelRule, RefineOptions, label_gaussians, refine_labels, sharpened
-from panoptic_gs.refine.weighing import uplift_weighed
+from panoptic_gs.refine.weighing import WeighedVotes, uplift_weighed
 
 __all__ = [
     "Change",
@@ -15,6 +15,7 @@ __all__ = [
     "LabelRule",
     "LeaveOneOut",
     "RefineOptions",
+    "WeighedVotes",
     "changes_between",
     "diffuse",
     "find_doubts",

@@ -15,6 +15,7 @@ from panoptic_gs.backends import BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Labelling
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
 from panoptic_gs.refine.weighing import uplift_weighed
 from panoptic_gs.splats import Splats
@@ -176,6 +177,7 @@ def label_gaussians(
     views: Iterable[tuple[Camera, Map]],
     weights: Weights = None,
     meaning: Labelling | None = None,
+    processes: Processes = ALONE,
     **blending: Unpack[BlendingKeywords],
 ) -> GaussianLabels:
     """Uplift label maps in one of the ways that commands and methods offer.
@@ -191,17 +193,21 @@ def label_gaussians(
             with void as a label of its own, the paper's literal normalisation).
         splats, views, weights, blending: as for :func:`refine_labels`.
         meaning: what the labels are.
+        processes: that have the other views; each gets the labels of all.
 
     Raises:
-        InputError: as :func:`~panoptic_gs.uplift_labels`.
+        InputError: as :func:`~panoptic_gs.uplift_labels`; ``"refined"`` on more than one process.
     """
     if how == "refined":
+        if processes.count > 1:
+            raise InputError("labels", f"'refined' on {processes.count} processes", "one process, or another way",
+                             "Each map is held against all others there: run it without torchrun.")  # fmt: skip
         return refine_labels(splats, views, weights, **blending)
     things_alone = meaning is not None and all(meaning.is_thing[entry.category_id] for entry in meaning.segments)
     if how == "weighed":
-        return uplift_weighed(splats, views, weights, VOID_AMONG_THINGS if things_alone else 0.0, **blending)
+        return uplift_weighed(splats, views, weights, VOID_AMONG_THINGS if things_alone else 0.0, processes, **blending)
     void = "label" if how == "literal" or things_alone else "abstain"
-    labels = uplift_labels(splats, views, weights, void, **blending)
+    labels = uplift_labels(splats, views, weights, void, processes, **blending)
     if things_alone and how != "literal":
         labels = _with_less_void(labels, VOID_AMONG_THINGS)
     return sharpened(labels) if how == "sharpened" else labels

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,11 @@ from typing_extensions import Unpack
 from panoptic_gs import kernels
 from panoptic_gs.backends import BlendingKeywords
 from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_pairs
 from panoptic_gs.splats import Splats
+from panoptic_gs.sums import ViewSum, rows_of_others, sum_over_processes
 from panoptic_gs.uplift import GaussianLabels, LabelVotes
 from panoptic_gs.uplift.maps import Map, Weights, weighted_views
 
@@ -52,11 +56,86 @@ def weigh(view: VotePairs, count: int, void: float = 0.0) -> VotePairs:
     return VotePairs(key[units > 0], units[units > 0])
 
 
+class WeighedVotes(ViewSum):
+    """What views say of Gaussians, each view one witness (:func:`weigh`): a sum over views.
+
+    Args:
+        num_gaussians: N.
+        void: what void counts as a label of its own; 0: it takes no part.
+        blending: as for :class:`~panoptic_gs.LabelVotes`.
+    """
+
+    def __init__(self, num_gaussians: int, void: float = 0.0, **blending: Unpack[BlendingKeywords]) -> None:
+        self.num_gaussians, self.void = num_gaussians, void
+        self._blending = blending
+        self._said = kernels.VoteStore(num_gaussians)
+        self._total = np.zeros(num_gaussians, dtype=np.int64)
+        self._unlabelled = np.zeros(num_gaussians, dtype=np.int64)
+
+    def add(self, splats: Splats, camera: Camera, label_map: Map, weights: Map | None = None) -> None:
+        """Add one view; arguments and errors as of :meth:`panoptic_gs.LabelVotes.add`."""
+        votes = LabelVotes(self.num_gaussians, **self._blending)
+        votes.add(splats, camera, label_map, weights)
+        pairs = VotePairs.of(votes)
+        np.add.at(self._total, pairs.gaussian, pairs.units)
+        unnamed = pairs.label == 0
+        np.add.at(self._unlabelled, pairs.gaussian[unnamed], pairs.units[unnamed])
+        self._said.add_sums(*weigh(pairs, self.num_gaussians, self.void).tensors())
+
+    def merge(self, other: WeighedVotes) -> WeighedVotes:
+        """Add what other views say of the same Gaussians.
+
+        Returns:
+            This object.
+
+        Raises:
+            InputError: the numbers of Gaussians or what void counts differ.
+        """
+        if (other.num_gaussians, other.void) != (self.num_gaussians, self.void):
+            raise InputError("votes", f"votes for {other.num_gaussians} Gaussians, void counting {other.void:g}",
+                             f"votes for {self.num_gaussians} Gaussians, void counting {self.void:g}",
+                             "Merge votes for the same splats, weighed alike.")  # fmt: skip
+        self._said.add_sums(*VotePairs.of_rows(*other._said.sums()).tensors())
+        self._total += other._total
+        self._unlabelled += other._unlabelled
+        return self
+
+    def all_reduce(self, group: Any = None) -> WeighedVotes:
+        """Give every process of a ``torch.distributed`` group what the views of all say; every process calls this.
+
+        Returns:
+            This object.
+        """
+        own = VotePairs.of_rows(*self._said.sums())
+
+        def packed(first: int, last: int) -> torch.Tensor:
+            return torch.from_numpy(np.stack([own.key[first:last], own.units[first:last]], axis=1))
+
+        for rows in rows_of_others(len(own.key), packed, torch.empty(0, 2, dtype=torch.int64), group):
+            self._said.add_sums(*VotePairs(rows[:, 0].numpy().copy(), rows[:, 1].numpy().copy()).tensors())
+        for sums in (self._total, self._unlabelled):
+            sums[:] = sum_over_processes(torch.from_numpy(sums), group).numpy()
+        return self
+
+    def empty(self) -> WeighedVotes:
+        """The same of no views."""
+        return WeighedVotes(self.num_gaussians, self.void, **self._blending)
+
+    def finish(self) -> GaussianLabels:
+        """The label distribution of each Gaussian, on the CPU, its shares squared; ``total`` and ``void`` are plain
+        blending weights."""
+        pairs = VotePairs.of_rows(*self._said.sums())
+        labels = labels_of_pairs(pairs, self.num_gaussians, SHARPNESS, void_too=self.void > 0)
+        seen = (torch.from_numpy((units / _UNITS).astype(np.float32)) for units in (self._total, self._unlabelled))
+        return GaussianLabels.from_kernel(labels.indptr, labels.label, labels.weight, *seen)
+
+
 def uplift_weighed(
     splats: Splats,
     views: Iterable[tuple[Camera, Map]],
     weights: Weights = None,
     void: float = 0.0,
+    processes: Processes = ALONE,
     **blending: Unpack[BlendingKeywords],
 ) -> GaussianLabels:
     """Uplift label maps with the votes of each view weighed (:func:`weigh`), and their shares squared.
@@ -64,6 +143,7 @@ def uplift_weighed(
     Args:
         splats, views, weights, blending: as for :func:`~panoptic_gs.uplift_labels`. One view at a time is in memory.
         void: what void counts as a label of its own; 0: it takes no part.
+        processes: that have the other views; each gets the labels of all.
 
     Returns:
         The label distribution of each Gaussian, on the splats' device; ``total`` and ``void`` are plain blending
@@ -72,17 +152,7 @@ def uplift_weighed(
     Raises:
         InputError: as :func:`~panoptic_gs.uplift_labels`.
     """
-    count = len(splats)
-    said = kernels.VoteStore(count)
-    total, unlabelled = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    votes = WeighedVotes(len(splats), void, **blending)
     for camera, label_map, factors in weighted_views(views, weights):
-        votes = LabelVotes(count, **blending)
         votes.add(splats, camera, label_map, factors)
-        pairs = VotePairs.of(votes)
-        np.add.at(total, pairs.gaussian, pairs.units)
-        unnamed = pairs.label == 0
-        np.add.at(unlabelled, pairs.gaussian[unnamed], pairs.units[unnamed])
-        said.add_sums(*weigh(pairs, count, void).tensors())
-    labels = labels_of_pairs(VotePairs.of_rows(*said.sums()), count, SHARPNESS, void_too=void > 0)
-    seen = (torch.from_numpy((units / _UNITS).astype(np.float32)) for units in (total, unlabelled))
-    return GaussianLabels.from_kernel(labels.indptr, labels.label, labels.weight, *seen).to(splats.means.device)
+    return processes.reduced(votes).finish().to(splats.means.device)

@@ -15,6 +15,7 @@ from panoptic_gs import kernels
 from panoptic_gs.backends import Blending, BlendingKeywords, LabelSums, as_on, backend_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.splats import Splats
 from panoptic_gs.sums import ViewSum, rows_of_others
 from panoptic_gs.uplift.labels import GaussianLabels
@@ -183,6 +184,7 @@ def uplift_labels(
     views: Iterable[tuple[Camera, Map]],
     weights: Weights = None,
     void: Void = "abstain",
+    processes: Processes = ALONE,
     **blending: Unpack[BlendingKeywords],
 ) -> GaussianLabels:
     r"""Uplift label maps to Gaussians (LUDVIG, Eq. 7).
@@ -199,6 +201,7 @@ def uplift_labels(
         weights: factors ``[H, W]`` for the votes of each view's pixels: one map (or None) for each view, in order, or a
             mapping from the view's position.
         void: ``"abstain"`` (void pixels take no part) or ``"label"`` (the literal Z).
+        processes: that have the other views; each gets the labels of all.
         blending: as for :class:`LabelVotes`.
 
     Raises:
@@ -208,4 +211,4 @@ def uplift_labels(
     votes = LabelVotes(len(splats), **blending)
     for camera, label_map, factors in weighted_views(views, weights):
         votes.add(splats, camera, label_map, factors)
-    return votes.finish(void).to(splats.means.device)
+    return processes.reduced(votes).finish(void).to(splats.means.device)
