@@ -31,6 +31,7 @@ from nerfstudio_plugin.ssim import SSIM
 from nerfstudio_plugin.trained_labels import TrainedLabels, UpliftedLabels, no_labels
 from panoptic_gs import kernels
 from panoptic_gs.backends.densification import default_strategy
+from panoptic_gs.backends.mcmc import MarkovChainStrategy
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.losses import panoptic_color_loss
@@ -58,6 +59,15 @@ class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
     than its pixels. average: all pixels count the same, void ones take no part. sharpened: as average, with the shares
     of each Gaussian's labels squared. refined: each map is held against all others first. literal: as average, but
     void is a label of its own, as in the paper."""
+    densification: Literal["gradients", "markov-chain"] = "gradients"
+    """How Gaussians come and go. gradients: split and copied where the image asks for it, as in 3DGS. markov-chain:
+    transparent ones move to where others are, and the number grows to most_gaussians (3DGS-MCMC)."""
+    most_gaussians: int = 1_000_000
+    """Gaussians at the end of a markov-chain."""
+    opacity_regularization: float = 0.0
+    """Weight of the mean opacity in the loss."""
+    scale_regularization: float = 0.0
+    """Weight of the mean scale, in units of the cameras' extent, in the loss."""
     verbose_densification: bool = False
     """Print each densification step."""
 
@@ -119,7 +129,20 @@ class PanopticSplatfactoModel(SplatfactoModel):
         """Called with the outputs and the batch of each evaluated view."""
         self.click_to_identify = ClickToIdentify(self._labelled, config.rasterize_mode)
 
-        self.strategy = default_strategy(
+        self.strategy = self._strategy()
+        self.strategy_state = self.strategy.initialize_state(scene_scale=float(metadata.get("extent", 1.0)))
+
+    def _strategy(self) -> Any:
+        config = self.config
+        if config.densification == "markov-chain":
+            return MarkovChainStrategy(
+                most=config.most_gaussians,
+                refine_start=config.warmup_length,
+                refine_stop=config.stop_split_at,
+                refine_every=config.refine_every,
+                least_opacity=0.005,
+            )
+        return default_strategy(
             prune_opa=config.cull_alpha_thresh,
             grow_grad2d=config.densify_grad_thresh,
             grow_scale3d=config.densify_size_thresh,
@@ -137,7 +160,6 @@ class PanopticSplatfactoModel(SplatfactoModel):
             revised_opacity=False,
             verbose=config.verbose_densification,
         )
-        self.strategy_state = self.strategy.initialize_state(scene_scale=float(metadata.get("extent", 1.0)))
 
     # Parameters and checkpoints
 
@@ -340,6 +362,11 @@ class PanopticSplatfactoModel(SplatfactoModel):
     ) -> dict[str, Tensor]:
         """Splatfacto's losses and the panoptic colour loss (PanSt3R, Eq. 5)."""
         losses = super().get_loss_dict(outputs, batch, metrics_dict)
+        if self.training and self.config.opacity_regularization > 0:
+            losses["opacity_regularization"] = self.config.opacity_regularization * self.opacities.sigmoid().mean()
+        if self.training and self.config.scale_regularization > 0:
+            extent = self.strategy_state["scene_scale"]
+            losses["scale_regularization"] = self.config.scale_regularization * self.scales.exp().mean() / extent
         if self.training and "panoptic" in outputs and "panoptic" in batch:
             assert self.palette is not None
             height, width = outputs["panoptic"].shape[:2]
