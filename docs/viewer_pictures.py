@@ -121,12 +121,12 @@ def _nearest_chair(viewer: Page) -> int:
 
 
 PICTURES: dict[str, tuple[Callable[[Page], None], str]] = {
-    "colour": (_mode("colour"), "Objects"),
-    "panoptic": (_mode("panoptic"), "Objects"),
+    "colour": (_mode("colour"), "Look"),
+    "panoptic": (_mode("panoptic"), "Look"),
     "category": (_mode("category"), "Look"),
     "confidence": (_mode("confidence"), "Look"),
-    "selected": (_selected, "Objects"),
-    "isolated": (_isolated, "Objects"),
+    "selected": (_selected, "Look"),
+    "isolated": (_isolated, "Look"),
     "edit": (_edited, "Edit"),
     "cameras": (_cameras, "Cameras"),
 }

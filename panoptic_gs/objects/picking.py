@@ -11,6 +11,7 @@ import torch
 
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
+from panoptic_gs.rasterize import rasterization
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, render_panoptic
 
@@ -54,6 +55,33 @@ def pick(
     middle = WINDOW // 2
     nearest = int(((rows - middle) ** 2 + (columns - middle) ** 2).argmin())
     return int(shown[rows[nearest], columns[nearest]])
+
+
+def pick_point(
+    splats: Splats,
+    origin: Sequence[float] | np.ndarray,
+    direction: Sequence[float] | np.ndarray,
+    fov_y: float,
+    height: int = 800,
+    rasterize_mode: RasterizeMode = "classic",
+) -> np.ndarray | None:
+    """The point ``[3]`` of the world that a ray meets first, by the depth that is rendered along it; None for none.
+
+    Args: as :func:`pick`.
+    """
+    if len(splats) == 0:
+        return None
+    camera = _camera_along(origin, direction, fov_y, height).to(splats.means.device)
+    depth, alphas, _ = rasterization(
+        splats.means, splats.quats, splats.scales, splats.opacities, splats.sh[:, :1], camera.viewmat[None],
+        camera.K[None], camera.width, camera.height, sh_degree=0, render_mode="ED", rasterize_mode=rasterize_mode,
+    )  # fmt: skip
+    middle = WINDOW // 2
+    if float(alphas[0, middle, middle, 0]) < _LEAST_ACCUMULATION:
+        return None
+    forward = np.asarray(direction, dtype=np.float64)
+    along = forward / np.linalg.norm(forward)
+    return np.asarray(origin, dtype=np.float64) + along * float(depth[0, middle, middle, 0])
 
 
 def _camera_along(

@@ -105,6 +105,7 @@ class ObjectTable:
         rows.sort(key=lambda row: (not row.category.isthing, row.name.casefold(), row.id))
         self._by_id = {row.id: row for row in rows}
         self.unlabelled = int(counts[0])
+        self._boxes: dict[tuple[float, ...], Box | None] = {}
 
     def __iter__(self):
         return iter(self._by_id.values())
@@ -140,8 +141,15 @@ class ObjectTable:
 
     def box(self, segment_id: int, up: np.ndarray) -> Box | None:
         """The upright box around an object's Gaussians, or None where it has none."""
-        members = self.members(segment_id)
-        return self._fit(members, up) if len(members) else None
+        key = segment_id, *map(float, up)
+        if key not in self._boxes:
+            members = self.members(segment_id)
+            self._boxes[key] = self._fit(members, up) if len(members) else None
+        return self._boxes[key]
+
+    def fitted_box(self, segment_id: int, up: np.ndarray) -> Box | None:
+        """What :meth:`box` gave for this object before; None also where it was not asked yet."""
+        return self._boxes.get((segment_id, *map(float, up)))
 
     def pieces(self, segment_id: int, up: np.ndarray, gap: float) -> list[tuple[np.ndarray, Box]]:
         """The connected pieces of an object, the largest first: the Gaussians ``[M]`` of each and the box around it.

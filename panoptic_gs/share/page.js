@@ -1,76 +1,28 @@
 "use strict";
-// The page around the view: list, search, selection, keyboard. Names come from files and are only ever set as text.
+// The page around the view: list, selection, keyboard. Names come from files and are only ever set as text.
 
 const byId = (id) => document.getElementById(id);
 const scene = JSON.parse(byId("scene").textContent);
 const objects = scene.objects;
 const look = { hidden: new Set(), unlabelled: true, selected: -1 };
-const GROUPS = { thing: "Things", stuff: "Stuff", uncertain: "Uncertain" };
-const count = (value) => value.toLocaleString("en");
-const size = (object) => (object.size ? `${object.size.map((side) => side.toFixed(2)).join(" × ")} m` : "–");
+const { make, swatch, count, size } = ObjectList;
+const numberOf = new Map(objects.map((object, number) => [object.id, number]));
+const numbers = (ids) => ids.map((id) => numberOf.get(id));
 let view;
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children);
-  return element;
-}
-const swatch = ([r, g, b]) => make("span", { class: "swatch", style: `background:rgb(${r},${g},${b})` });
-
-// The list
-
-const rows = new Map(); // object number → its row
-function listObjects() {
-  const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean), key = byId("order").value;
-  const volume = (object) => (object.size ? object.size.reduce((product, side) => product * side, 1) : -1);
-  const compare = {
-    name: (a, b) => a.name.localeCompare(b.name) || a.id - b.id,
-    gaussians: (a, b) => b.gaussians - a.gaussians,
-    size: (a, b) => volume(b) - volume(a),
-    confidence: (a, b) => b.confidence - a.confidence,
-  }[key];
-  const fits = (object) => words.every((word) =>
-    `${object.name} ${object.category}`.toLowerCase().includes(word) || word === String(object.id));
-  rows.clear();
-  const closed = new Set([...byId("list").querySelectorAll("details:not([open])")].map((group) => group.dataset.group));
-  const groups = Object.entries(GROUPS).map(([group, title]) => {
-    const found = objects.map((object, number) => ({ object, number })).filter(({ object }) => object.group === group && fits(object));
-    found.sort((a, b) => compare(a.object, b.object));
-    if (!found.length) return null;
-    const open = words.length > 0 || !closed.has(group);
-    return make("details", { open, "data-group": group }, make("summary", {}, `${title} · ${found.length}`),
-      ...found.map(({ object, number }) => listRow(object, number)));
-  }).filter(Boolean);
-  byId("list").replaceChildren(...(groups.length ? groups : [make("p", { class: "none" }, "Nothing of that name.")]));
-  mark();
-}
-
-function listRow(object, number) {
-  const share = Math.round(100 * object.confidence);
-  const meter = make("span", { class: "meter" }, make("i", { style: `width:${share}%` }));
-  const pick = make("button", { type: "button", class: "pick", onclick: () => select(look.selected === number ? -1 : number), ondblclick: () => goTo(number) },
-    swatch(object.color), make("span", { class: "name" }, `${object.name} · ${object.id}`),
-    make("span", { class: "count" }, count(object.gaussians)),
-    make("span", { class: "more" }, make("span", {}, size(object)), make("span", { title: "Mean share of its label" }, meter, object.confidence.toFixed(2))));
-  const eye = make("button", { type: "button", class: "eye", onclick: () => toggle(number) });
-  const row = make("div", { class: "row", "data-id": object.id }, pick, eye);
-  rows.set(number, { row, eye });
-  return row;
-}
+const list = new ObjectList({
+  select: (id) => select(id ? numberOf.get(id) : -1),
+  goTo: (id) => goTo(numberOf.get(id)),
+  hide: (ids, hidden) => {
+    for (const number of numbers(ids)) hidden ? look.hidden.add(number) : look.hidden.delete(number);
+    update();
+  },
+  only: (ids) => showOnly(numbers(ids)),
+});
+byId("panel").append(list.finder, list.groups);
 
 function mark() {
-  for (const [number, { row, eye }] of rows) {
-    const off = look.hidden.has(number);
-    row.classList.toggle("off", off);
-    row.setAttribute("aria-current", String(number === look.selected));
-    eye.textContent = off ? "○" : "●";
-    eye.setAttribute("aria-label", `${off ? "Show" : "Hide"} ${objects[number].name} ${objects[number].id}`);
-    eye.setAttribute("aria-pressed", String(!off));
-  }
+  list.set(objects, [...look.hidden].map((number) => objects[number].id), objects[look.selected]?.id ?? 0);
   byId("all").disabled = !look.hidden.size && look.unlabelled;
 }
 
@@ -97,19 +49,18 @@ function update() {
 function select(number) {
   look.selected = number;
   update();
-  rows.get(number)?.row.scrollIntoView({ block: "nearest" });
 }
 function toggle(number) {
   look.hidden.has(number) ? look.hidden.delete(number) : look.hidden.add(number);
   update();
 }
-function isolate() {
-  if (look.selected < 0) return;
+function showOnly(shown) {
   look.hidden = new Set(objects.keys());
-  look.hidden.delete(look.selected);
+  for (const number of shown) look.hidden.delete(number);
   look.unlabelled = false;
   update();
 }
+const isolate = () => look.selected >= 0 && showOnly([look.selected]);
 function showAll() {
   look.hidden = new Set();
   look.unlabelled = true;
@@ -136,8 +87,6 @@ function showLabel() {
 }
 
 function listen() {
-  byId("search").addEventListener("input", listObjects);
-  byId("order").addEventListener("change", listObjects);
   byId("all").addEventListener("click", showAll);
   byId("photo").addEventListener("click", () => color(false));
   byId("objects").addEventListener("click", () => color(true));
@@ -155,7 +104,7 @@ function listen() {
   const keys = {
     g: () => goTo(look.selected), i: isolate, h: () => look.selected >= 0 && toggle(look.selected), a: showAll,
     c: () => color(byId("objects").getAttribute("aria-pressed") !== "true"), r: () => view.home(),
-    "/": () => byId("search").focus(), "?": () => byId("help").showModal(), escape: () => select(-1),
+    "/": () => list.search.focus(), "?": () => byId("help").showModal(), escape: () => select(-1),
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
@@ -188,7 +137,7 @@ async function start() {
   const sample = scene.splats < scene.gaussians ? ` of ${count(scene.gaussians)}` : "";
   const doubted = of("uncertain") ? `, ${of("uncertain")} uncertain` : "";
   byId("counts").textContent = `${of("thing")} objects, ${of("stuff")} stuff classes${doubted} · ${count(scene.splats)}${sample} Gaussians`;
-  listObjects();
+  mark();
   tellSelected();
   try {
     view = new View(byId("stage"), scene, showLabel);

@@ -9,6 +9,7 @@ import json
 from html import escape
 from pathlib import Path
 
+from panoptic_gs.objects.web import object_list_files
 from panoptic_gs.replacing import replacing
 from panoptic_gs.share.content import SharedScene
 
@@ -35,6 +36,7 @@ def render_page(shared: SharedScene) -> str:
     template, style = (_text(_FOLDER / f"page.{kind}") for kind in ("html", "css"))
     scripts = {name: _text(_FOLDER / f"{name}.js") for name in ("ray", "view", "page")}
     scripts["renderer"] = _text(RENDERER)
+    scripts["list"] = "\n".join(map(_text, object_list_files("js")))
     allowed = " ".join(_hash(script) for script in scripts.values())
     # Whatever a file's names hold: nothing is fetched from elsewhere, and no other script runs. Spark sorts in a worker
     # that it makes of itself, and unpacks with WebAssembly that it holds as a data: address.
@@ -48,6 +50,7 @@ def render_page(shared: SharedScene) -> str:
         "title": escape(shared.title),
         "policy": escape(policy),
         "style": style,
+        "list_style": "\n".join(map(_text, object_list_files("css"))),
         "scene": document,
         "splats": base64.b64encode(shared.spz).decode("ascii"),
         **scripts,

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import math
 import time
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import viser
 import viser.transforms
 
 from panoptic_gs.errors import InputError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 MOST_CAMERAS = 60
 """Cameras that are shown, evenly chosen; each carries a picture."""
 
+_THIN = {"line_width": 1.0} if "line_width" in signature(viser.SceneApi.add_camera_frustum).parameters else {}
+"""viser 1 draws frusta with thick lines unless it is told; viser 0.2 knows thin ones alone."""
 _WIDTH = 256  # of the pictures, in pixels
 
 
@@ -75,6 +79,7 @@ class CameraPanel:
             aspect=camera.width / camera.height,
             scale=float(self._scale.value),
             color=(200, 200, 205),
+            **_THIN,
             image=self._image(frame),
             wxyz=tuple(map(float, viser.transforms.SO3.from_matrix(pose[:3, :3]).wxyz)),
             position=tuple(map(float, pose[:3, 3])),
@@ -109,9 +114,17 @@ class CameraPanel:
         return self._labelling
 
 
-def look_through(client: Any, pose: np.ndarray, fov_y: float) -> None:
-    """Put a client's camera where a camera with this pose ``[4, 4]`` (to the world, OpenCV axes) is."""
+def look_through(client: Any, pose: np.ndarray, fov_y: float, distance: float | None = None) -> None:
+    """Put a client's camera where a camera with this pose ``[4, 4]`` (to the world, OpenCV axes) is.
+
+    Args:
+        client: viser's handle of it.
+        pose: of the camera.
+        fov_y: its vertical field of view in radians.
+        distance: of the point that the visitor will turn about; 1 by default.
+    """
+    ahead = 1.0 if distance is None else max(distance, 1e-3)
     with client.atomic():
         client.camera.position = tuple(map(float, pose[:3, 3]))
-        client.camera.look_at = tuple(map(float, pose[:3, 3] + pose[:3, 2]))
+        client.camera.look_at = tuple(map(float, pose[:3, 3] + ahead * pose[:3, 2]))
         client.camera.fov = fov_y

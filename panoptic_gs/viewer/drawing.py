@@ -85,8 +85,8 @@ class SplatNode:
                     del sent.id_from_redundancy_key[message.redundancy_key()]
 
 
-class BoxNode:
-    """The edges of a box, or of none.
+class LineNode:
+    """Straight lines, or none.
 
     Args:
         server: the viewer.
@@ -99,22 +99,43 @@ class BoxNode:
         self._name, self._color = name, color
         self._shown: list[Any] = []
 
-    def draw(self, box: Box | None) -> None:
-        """Draw this box instead of the last one."""
+    def draw(self, lines: np.ndarray | None) -> None:
+        """Draw these lines ``[L, 2, 3]``, from end to end, instead of the last ones."""
         for handle in self._shown:
             handle.remove()
         self._shown = []
-        if box is None:
+        if lines is None:
             return
-        edges = box.corners()[_EDGES].astype(np.float32)  # [12, 2, 3]
+        lines = lines.astype(np.float32)
         if hasattr(self._scene, "add_line_segments"):
-            self._shown = [self._scene.add_line_segments(self._name, edges, self._color)]
+            self._shown = [self._scene.add_line_segments(self._name, lines, self._color)]
             return
-        for number, (start, end) in enumerate(edges):
-            points = np.stack([start, end])
+        for number, points in enumerate(lines):
             self._shown.append(self._scene.add_spline_catmull_rom(
                 f"{self._name}/{number}", points, color=self._color, line_width=2.0, segments=1,
             ))  # fmt: skip
+
+
+class BoxNode:
+    """The edges of a box, or of none.
+
+    Args: as of :class:`LineNode`.
+    """
+
+    def __init__(self, server: viser.ViserServer, name: str, color: tuple[int, int, int]) -> None:
+        self._lines = LineNode(server, name, color)
+
+    def draw(self, box: Box | None) -> None:
+        """Draw this box instead of the last one."""
+        self._lines.draw(None if box is None else box.corners()[_EDGES])
+
+
+def introduce(client: Any) -> None:
+    """Tell a page by which number viser knows it, for the list of objects beside the scene."""
+    from viser._messages import RunJavascriptMessage  # has no public door
+
+    message = RunJavascriptMessage(source=f"globalThis.panopticClient = {int(client.client_id)};")
+    client.gui._websock_interface.queue_message(message)
 
 
 def on_click(server: viser.ViserServer, callback: Callable[[Any], None]) -> None:

@@ -119,7 +119,7 @@ class EditPanel:
 
     def _on_rename(self, event: Any) -> None:
         with self._page.change(event.client) as session:
-            if row := self._selected():
+            if (row := self._selected()) and self._name.value.strip() not in (row.segment.name or "", row.name):
                 session.edit(f"rename {row.title}", Rename(row.id, self._name.value))
 
     def _on_recategorise(self, event: Any) -> None:

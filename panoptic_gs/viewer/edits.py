@@ -16,9 +16,16 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import MAX_SEGMENT_ID, Segment
-from panoptic_gs.objects.boxes import Box
+from panoptic_gs.objects.boxes import Box, clusters
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 
+PIECE = 0.1
+"""Share of the largest place's weight from which on a place where an object lies is worth an object of its own."""
+FLOATER = 0.2
+"""Share of it below which a place holds floaters."""
+PART = 0.2
+"""Share of a Gaussian's votes by which it may belong to another object."""
+_GAP = 0.1  # of an object's radius that parts it into places, at least
 LONGEST_NAME = 80
 """Letters of an object's name."""
 
@@ -95,12 +102,99 @@ def split_box(scene: LabelledScene, segment_id: int, box: Box) -> tuple[Labelled
             "a part of the object",
             "Move the box or change its size.",
         )
-    new = max(other.id for other in scene.segments) + 1
-    if new > MAX_SEGMENT_ID:
-        raise InputError("segments", f"id {new - 1}", f"ids below {MAX_SEGMENT_ID}", "Number the segments anew.")
+    new = _next_id(scene)
     labels = _relabel(scene.labels, inside, segment_id, new)
     part = Segment(new, segment.category_id, segment.score)
     return scene._replace(labels=labels).with_segments((*scene.segments, part)), new
+
+
+def split_pieces(scene: LabelledScene, segment_id: int) -> tuple[LabelledScene, list[int]]:
+    """Make each place where an object lies, apart from its largest, a new object of the same category.
+
+    Places with less than a tenth of the largest one's weight are floaters and stay with it.
+
+    Returns:
+        The new scene and the ids of the new objects.
+
+    Raises:
+        InputError: no such object, it lies in one place, or no id is left.
+    """
+    segment = segment_of(scene, segment_id)
+    members, cluster, mass = _clusters(scene, segment_id)
+    large = [number for number in np.argsort(-mass) if mass[number] >= PIECE * mass.max()][1:]
+    if not large:
+        raise InputError("split", f"object {segment_id}, which lies in one place", "an object in several places",
+                         "Split it with a box.")  # fmt: skip
+    ids = []
+    for number in large:
+        new = _next_id(scene)
+        rows = torch.zeros(len(scene.labels), dtype=torch.bool)
+        rows[torch.from_numpy(members[cluster == number])] = True
+        part = Segment(new, segment.category_id, segment.score)
+        labels = _relabel(scene.labels, rows, segment_id, new)
+        scene = scene._replace(labels=labels).with_segments((*scene.segments, part))
+        ids.append(new)
+    return scene, ids
+
+
+def split_votes(scene: LabelledScene, segment_id: int, other: int) -> tuple[LabelledScene, int]:
+    """Make the part of an object that some views gave to another one a new object of the same category.
+
+    It is the Gaussians with at least a fifth of their votes for the other one.
+
+    Returns:
+        The new scene and the id of the new object.
+
+    Raises:
+        InputError: no such objects, no such part, or no id is left.
+    """
+    segment = segment_of(scene, segment_id)
+    segment_of(scene, other)
+    best, _ = scene.labels.best()
+    says = (scene.labels.label == other) & (scene.labels.weight >= PART)
+    rows = torch.zeros(len(scene.labels), dtype=torch.bool)
+    rows[scene.labels.rows()[says]] = True
+    rows &= best == segment_id
+    count, own = int(rows.sum()), int((best == segment_id).sum())
+    if count in (0, own):
+        raise InputError("split", f"{count} of the object's {own:,} Gaussians with votes for object {other}",
+                         "a part of it", "Split it with a box.")  # fmt: skip
+    new = _next_id(scene)
+    part = Segment(new, segment.category_id, segment.score)
+    labels = _relabel(scene.labels, rows, segment_id, new)
+    return scene._replace(labels=labels).with_segments((*scene.segments, part)), new
+
+
+def clean(scene: LabelledScene, segment_id: int) -> tuple[LabelledScene, int]:
+    """Take an object's label from its floaters: Gaussians apart from where it is, which get their next strongest label.
+
+    They are found as boxes leave them out (:func:`~panoptic_gs.objects.boxes.clusters`): of the places where the object
+    lies, those with less than a fifth of the largest one's weight.
+
+    Returns:
+        The new scene and the number of Gaussians.
+
+    Raises:
+        InputError: no such object, or it has no floaters.
+    """
+    segment_of(scene, segment_id)
+    members, cluster, mass = _clusters(scene, segment_id)
+    stray = members[mass[cluster] < FLOATER * mass.max()]
+    if not len(stray):
+        raise InputError("clean", f"object {segment_id}, all of whose Gaussians are in one place", "one with floaters",
+                         "There is nothing to clean.")  # fmt: skip
+    rows = torch.zeros(len(scene.labels), dtype=torch.bool)
+    rows[torch.from_numpy(stray)] = True
+    return scene._replace(labels=_without_label(scene.labels, segment_id, rows)), len(stray)
+
+
+def places(scene: LabelledScene, segment_id: int) -> np.ndarray:
+    """The weight ``[C]`` of each place where an object lies; places do not touch.
+
+    Raises:
+        InputError: the object has no Gaussians.
+    """
+    return _clusters(scene, segment_id)[2]
 
 
 def delete(scene: LabelledScene, segment_id: int) -> LabelledScene:
@@ -206,6 +300,28 @@ class History:
         return self._redo[-1][0] if self._redo else None
 
 
+def _next_id(scene: LabelledScene) -> int:
+    new = max(other.id for other in scene.segments) + 1
+    if new > MAX_SEGMENT_ID:
+        raise InputError("segments", f"id {new - 1}", f"ids below {MAX_SEGMENT_ID}", "Number the segments anew.")
+    return new
+
+
+def _clusters(scene: LabelledScene, segment_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The Gaussians ``[M]`` of an object, the place ``[M]`` that each lies in, and the weight ``[C]`` of each place."""
+    best, share = scene.labels.best()
+    members = np.flatnonzero((best == segment_id).numpy())
+    if not len(members):
+        raise InputError(f"object {segment_id}", "no Gaussians", "an object with some", "Choose another one.")
+    weights = (scene.splats.opacities * share).numpy()[members].astype(np.float64)
+    points = scene.splats.means.numpy()[members].astype(np.float64)
+    radius = float(np.quantile(np.linalg.norm(points - np.median(points, axis=0), axis=1), 0.8))
+    # Gaussians touch where their centres are apart by what they reach, two standard deviations from either side.
+    reach = 4 * float(np.median(scene.splats.scales.numpy()[members].max(axis=1)))
+    cluster, mass = clusters(points, weights, max(_GAP * radius, reach, 1e-9))
+    return members, cluster, mass
+
+
 def _with_segment(scene: LabelledScene, segment: Segment) -> LabelledScene:
     return scene.with_segments([segment if old.id == segment.id else old for old in scene.segments])
 
@@ -220,10 +336,13 @@ def _relabel(labels: GaussianLabels, rows: Tensor, old: int, new: int) -> Gaussi
     return _rebuilt(labels, keys >> 32, keys & 0xFFFFFFFF, weight, labels.void)
 
 
-def _without_label(labels: GaussianLabels, gone: int) -> GaussianLabels:
-    """Drop a label: its votes become void ones, and the other labels of a row sum to one again."""
+def _without_label(labels: GaussianLabels, gone: int, rows: Tensor | None = None) -> GaussianLabels:
+    """Drop a label, in the rows ``[N]`` bool or in all: its votes become void ones, and the other labels of a row sum
+    to one again."""
     row_of = labels.rows()
     kept = labels.label != gone
+    if rows is not None:
+        kept |= ~rows[row_of]
     lost = torch.zeros(len(labels)).index_add_(0, row_of[~kept], labels.weight[~kept]).clamp_max(1.0)
     left = torch.zeros(len(labels)).index_add_(0, row_of[kept], labels.weight[kept])
     weight = labels.weight[kept] / left[row_of[kept]].clamp_min(1e-12)

@@ -29,6 +29,8 @@ import viser.infra
 from websockets.datastructures import Headers
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.web import object_list_files
+from panoptic_gs.viewer.list_socket import PATH, ListSocket
 from panoptic_gs.viewer.messages import LONGEST, refusal
 
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_\-.,~/]*")
@@ -44,7 +46,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_PAGE_ADDITIONS = Path(__file__).with_name("page_additions.html")
+_FOLDER = Path(__file__).parent
 _patching = threading.Lock()
 
 
@@ -82,12 +84,13 @@ class RequestGuard:
         return name in self._names or (self._any_address and _is_address(name))
 
 
-def guarded_server(host: str, port: int) -> viser.ViserServer:
+def guarded_server(host: str, port: int, objects: ListSocket | None = None) -> viser.ViserServer:
     """A viser server behind a :class:`RequestGuard`.
 
     Args:
         host: address to listen on.
         port: port to listen on, exactly this one; 0 for any that is free.
+        objects: the connection of the list of objects, which has a path of its own.
 
     Raises:
         InputError: the port is in use, or the address is not this machine's.
@@ -96,7 +99,7 @@ def guarded_server(host: str, port: int) -> viser.ViserServer:
     guard = RequestGuard(host)
     try:
         # viser prints a banner that names 0.0.0.0 and the like; the command prints an address of its own.
-        with _serving(listener, guard), redirect_stdout(StringIO()):
+        with _serving(listener, guard, objects), redirect_stdout(StringIO()):
             server = viser.ViserServer(host=host, port=listener.getsockname()[1], verbose=False)
     except BaseException:
         listener.close()
@@ -130,7 +133,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _serving(listener: socket.socket, guard: RequestGuard) -> Iterator[None]:
+def _serving(listener: socket.socket, guard: RequestGuard, objects: ListSocket | None) -> Iterator[None]:
     """While viser starts, have it serve on ``listener`` and through ``guard``.
 
     viser has no hook for either, so the function by which it starts websockets' server is wrapped meanwhile: the legacy
@@ -144,7 +147,7 @@ def _serving(listener: socket.socket, guard: RequestGuard) -> Iterator[None]:
         patched.append((alias, "serve", alias.serve))
     with _patching:
         for module, name, serve in patched:
-            setattr(module, name, _guarded(serve, listener, guard))
+            setattr(module, name, _guarded(serve, listener, guard, objects))
         try:
             yield
         finally:
@@ -152,7 +155,9 @@ def _serving(listener: socket.socket, guard: RequestGuard) -> Iterator[None]:
                 setattr(module, name, serve)
 
 
-def _guarded(serve: Callable[..., Any], listener: socket.socket, guard: RequestGuard) -> Callable[..., Any]:
+def _guarded(
+    serve: Callable[..., Any], listener: socket.socket, guard: RequestGuard, objects: ListSocket | None
+) -> Callable[..., Any]:
     def guarded(handler: Any, host: str, port: int, *, process_request: Callable[..., Any], **options: Any) -> Any:
         # Without compression: it is most of the time that a large scene takes, and gains nothing on one machine.
         options["compression"] = None
@@ -160,7 +165,7 @@ def _guarded(serve: Callable[..., Any], listener: socket.socket, guard: RequestG
         wrap = _legacy_check if legacy else _check
         options["max_size"] = LONGEST
         return serve(
-            _with_checked_messages(handler),
+            _with_list_of_objects(_with_checked_messages(handler), objects),
             None,
             None,
             sock=listener,
@@ -169,6 +174,19 @@ def _guarded(serve: Callable[..., Any], listener: socket.socket, guard: RequestG
         )
 
     return guarded
+
+
+def _with_list_of_objects(handler: Callable[..., Any], objects: ListSocket | None) -> Callable[..., Any]:
+    """Connections to the path of the list of objects are none of viser's."""
+
+    async def divided(websocket: Any, *arguments: Any) -> None:
+        path = websocket.path if hasattr(websocket, "path") else websocket.request.path
+        if objects is not None and path.partition("?")[0] == PATH:
+            await objects.serve(websocket)
+        else:
+            await handler(websocket, *arguments)
+
+    return divided
 
 
 def _with_checked_messages(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -246,8 +264,18 @@ def _page(path: str, headers: Headers, body: bytes) -> bytes:
     page = body.decode("utf-8")
     page = re.sub(r"<!-- Google tag.*?</script>\s*<script>.*?</script>", "", page, count=1, flags=re.DOTALL)
     page = re.sub(r"<title>.*?</title>", "<title>panoptic-gs view</title>", page, count=1)
-    additions = _PAGE_ADDITIONS.read_text(encoding="utf-8")
+    additions = _additions()
     return page.replace("<head>", "<head>" + additions, 1).encode("utf-8")
+
+
+def _additions() -> str:
+    """What is added to viser's page: a check for WebGL, and the list of objects."""
+    styles = [*object_list_files("css"), _FOLDER / "object_panel.css"]
+    scripts = [*object_list_files("js"), _FOLDER / "object_panel.js"]
+    parts = [(_FOLDER / "page_additions.html").read_text(encoding="utf-8")]
+    parts += [f"<style>{file.read_text(encoding='utf-8')}</style>" for file in styles]
+    parts += [f"<script>{file.read_text(encoding='utf-8')}</script>" for file in scripts]
+    return "\n".join(parts)
 
 
 def _is_of(origin: str, host: str) -> bool:

@@ -75,6 +75,43 @@ class SplitBox:
 
 
 @dataclass(frozen=True)
+class SplitPieces:
+    """See :func:`~panoptic_gs.viewer.edits.split_pieces`; the new objects are the scene's last segments."""
+
+    segment_id: int
+    do: Literal["split pieces"] = "split pieces"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.split_pieces(scene, self.segment_id)[0]
+
+
+@dataclass(frozen=True)
+class SplitVotes:
+    """See :func:`~panoptic_gs.viewer.edits.split_votes`; the new object is the scene's last segment."""
+
+    segment_id: int
+    other: int
+    do: Literal["split votes"] = "split votes"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.split_votes(scene, self.segment_id, self.other)[0]
+
+
+@dataclass(frozen=True)
+class Clean:
+    """See :func:`~panoptic_gs.viewer.edits.clean`."""
+
+    segment_id: int
+    do: Literal["clean"] = "clean"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.clean(scene, self.segment_id)[0]
+
+
+@dataclass(frozen=True)
 class Delete:
     """See :func:`~panoptic_gs.viewer.edits.delete`."""
 
@@ -99,4 +136,4 @@ class Move:
         return edits.move(scene, self.segment_id, self.translation)
 
 
-Operation = Rename | Recategorise | Merge | SplitBox | Delete | Move
+Operation = Rename | Recategorise | Merge | SplitBox | SplitPieces | SplitVotes | Clean | Delete | Move

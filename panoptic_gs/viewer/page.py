@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -12,21 +13,28 @@ from typing import Any
 import numpy as np
 import viser
 
+from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.opening import scene_name
 from panoptic_gs.objects.orientation import first_standpoint, up_direction
+from panoptic_gs.objects.visibility import open_side
 from panoptic_gs.scene import Scene
 from panoptic_gs.viewer.appearance import COLOR_MODES
-from panoptic_gs.viewer.camera_panel import CameraPanel
-from panoptic_gs.viewer.drawing import BoxNode, SplatNode, on_click
+from panoptic_gs.viewer.camera_panel import CameraPanel, look_through
+from panoptic_gs.viewer.drawing import BoxNode, SplatNode, introduce, on_click
 from panoptic_gs.viewer.edit_panel import EditPanel
 from panoptic_gs.viewer.gui_events import by_visitor
+from panoptic_gs.viewer.list_socket import ListSocket
 from panoptic_gs.viewer.look_panel import LookPanel
 from panoptic_gs.viewer.markdown import plain, unmarked
-from panoptic_gs.viewer.object_panel import ObjectPanel
+from panoptic_gs.viewer.object_list import ObjectList
+from panoptic_gs.viewer.photos import Photos
+from panoptic_gs.viewer.ruler import Ruler
 from panoptic_gs.viewer.selection_panel import SelectionPanel
 from panoptic_gs.viewer.session import Session
 
 _SPOTLIGHT = (255, 214, 70)
+_WHOLE = 0.5  # of an object that a photo has in its frame that is stood at
 
 
 class Page:
@@ -40,10 +48,16 @@ class Page:
         session: the scene.
         data: the scene folder that the scene was made from, for its cameras; optional.
         up: the world's up ``[3]``; found out by default.
+        socket: the connection of the list of objects; by default one that no page reaches.
     """
 
     def __init__(
-        self, server: viser.ViserServer, session: Session, data: Scene | None = None, up: np.ndarray | None = None
+        self,
+        server: viser.ViserServer,
+        session: Session,
+        data: Scene | None = None,
+        up: np.ndarray | None = None,
+        socket: ListSocket | None = None,
     ) -> None:
         self.server: Any = server  # viser's types differ from version to version
         self.session, self.data = session, data
@@ -54,6 +68,9 @@ class Page:
         means = session.scene.splats.means.numpy()
         self.up = up if up is not None else up_direction(session.table, means, cameras)
         self.standpoint = first_standpoint(session.table, means, self.up, cameras)
+        self.title = scene_name(session.opened, None if data is None else data.root)
+        self.photos = None if data is None else Photos(data)
+        self.ruler = Ruler(server)
         self._splats = SplatNode(server, session.scene.splats)
         self._box = BoxNode(server, "/selected/box", _SPOTLIGHT)
         self._label: Any = None
@@ -70,14 +87,13 @@ class Page:
         self._add_mode()
         self.selection = SelectionPanel(self)
         tabs = self.server.gui.add_tab_group()
-        with tabs.add_tab("Objects"):
-            self.objects = ObjectPanel(self)
         with tabs.add_tab("Look"):
             self.looks = LookPanel(self)
         with tabs.add_tab("Edit"):
             self.edit = EditPanel(self)
         with tabs.add_tab("Cameras"):
             self.cameras = CameraPanel(self)
+        self.objects = ObjectList(self, ListSocket() if socket is None else socket)
         self.server.on_client_connect(self._welcome)
         on_click(self.server, self._clicked)
         self.refresh()
@@ -91,6 +107,7 @@ class Page:
         self._stale.set()
         with self.lock:
             self.session.close()
+        self.objects.close()
         self._drawing.join(timeout=10)
         self.server.stop()
 
@@ -111,7 +128,7 @@ class Page:
         with self.lock:
             session = self.session
             table, look = session.table, session.look
-            name = unmarked(session.opened.folder.resolve().name)
+            name = unmarked(self.title)
             sample = f" of {session.opened.num_gaussians:,}" if session.opened.thinned else ""
             hidden = f", {len(look.hidden)} hidden" if look.hidden else ""
             things = sum(row.category.isthing for row in table.certain)
@@ -119,8 +136,10 @@ class Page:
             counted = f"{things} objects, {len(table.certain) - things} stuff classes{doubted}"
             counts = f"{len(table.segment_of):,}{sample} Gaussians, {counted}{hidden}"
             self._header.content = f"**{plain(name)}**  \n{counts}"
-            for panel in (self.selection, self.objects, self.looks, self.edit):
+            for panel in (self.selection, self.looks, self.edit, self.objects):
                 panel.refresh()
+            if self._mode.value != look.color_by:
+                self._mode.value = look.color_by
             self._light_up()
         self._stale.set()
 
@@ -128,6 +147,45 @@ class Page:
         """Show a message for some seconds, to one client or to all."""
         for one in [client] if client is not None else self.server.get_clients().values():
             one.add_notification(unmarked(title, 120), unmarked(body, 400), color=color, auto_close=6000)
+
+    def client(self, number: Any) -> Any:
+        """viser's handle of a page by its number, the only page there is where that is not known, else None."""
+        clients = self.server.get_clients()
+        if isinstance(number, int) and number in clients:
+            return clients[number]
+        return next(iter(clients.values())) if len(clients) == 1 else None
+
+    def go_to(self, client: Any, segment_id: int) -> None:
+        """Turn a client's camera to an object: to the photo that sees it best, else to a side that hides it least.
+
+        Raises:
+            InputError: no such object.
+        """
+        with self.lock:
+            session = self.session
+            row = session.table.get(segment_id)
+            if row is None or not row.count:
+                raise InputError("object", f"id {segment_id}", "an object of the list", "Choose a listed one.")
+            box = session.table.box(segment_id, self.up)
+            session.look.hidden.discard(segment_id)
+            drawn = session.drawn()
+        if box is None or client is None:
+            return
+        seen = [] if self.photos is None else self.photos.sights(session, segment_id)
+        if self.photos is not None and seen and seen[0].inside > _WHOLE:
+            self.stand_at(client, self.photos.frames[seen[0].view].camera, box.center)
+        else:
+            eye = open_side(drawn, segment_id, box, self.up, np.asarray(client.camera.position, dtype=np.float64))
+            with client.atomic():
+                client.camera.position = tuple(map(float, eye))
+                client.camera.look_at = tuple(map(float, box.center))
+        self.refresh()
+
+    def stand_at(self, client: Any, camera: Camera, target: np.ndarray | None = None) -> None:
+        """Put a client's camera where a photo was taken, to turn about what is at ``target``'s distance from there."""
+        pose = np.linalg.inv(camera.viewmat.double().numpy())
+        depth = None if target is None else float((target - pose[:3, 3]) @ pose[:3, 2])
+        look_through(client, pose, 2 * math.atan(0.5 * camera.height / float(camera.K[1, 1])), depth)
 
     # Content
 
@@ -171,6 +229,7 @@ class Page:
     # Events
 
     def _welcome(self, client: Any) -> None:
+        introduce(client)
         eye, target = self.standpoint
         with client.atomic():
             client.camera.up_direction = tuple(map(float, self.up))
@@ -186,6 +245,13 @@ class Page:
             time.sleep(0.1)
             if time.monotonic() - self.clicked_camera < 0.5:
                 return
+        if self.ruler.on:
+            with self.change(event.client) as session:
+                ray = np.array(event.ray_origin), np.array(event.ray_direction)
+                point = session.pick_point(*ray, event.client.camera.fov)
+                if point is not None:
+                    self.ruler.add(point)
+            return
         with self.change(event.client) as session:
             found = session.pick(np.array(event.ray_origin), np.array(event.ray_direction), event.client.camera.fov)
             session.select(0 if found == session.look.selected else found)

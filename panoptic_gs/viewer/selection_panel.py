@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from panoptic_gs.viewer.gui_events import button_row, by_visitor
 from panoptic_gs.viewer.markdown import plain, unmarked
 
@@ -76,6 +74,11 @@ class SelectionPanel:
 
     def _act(self, action: str, client: Any) -> None:
         page = self._page
+        if action == "Go to":
+            if selected := page.session.look.selected:
+                with page.change(client):
+                    page.go_to(client, selected)
+            return
         with page.change(client) as session:
             selected = session.look.selected
             if not selected:
@@ -86,19 +89,3 @@ class SelectionPanel:
                 session.show_only({selected})
             elif action == "Clear":
                 session.select(0)
-            elif action == "Go to":
-                box = session.table.box(selected, page.up)
-                if box is not None and client is not None:
-                    go_to(client, box.center, float(np.linalg.norm(box.size)))
-
-
-def go_to(client: Any, target: np.ndarray, diameter: float) -> None:
-    """Turn a client's camera to a point and come closer where it is far away; never through what lies behind."""
-    eye = np.asarray(client.camera.position, dtype=np.float64)
-    offset = eye - target
-    distance = float(np.linalg.norm(offset))
-    wanted = min(distance, max(1.6 * diameter, 1e-3))
-    eye = target + offset * (wanted / max(distance, 1e-9))
-    with client.atomic():
-        client.camera.position = tuple(map(float, eye))
-        client.camera.look_at = tuple(map(float, target))

@@ -12,10 +12,10 @@ import torch
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.opening import OpenedScene
-from panoptic_gs.objects.picking import pick
+from panoptic_gs.objects.picking import pick, pick_point
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.splats import Splats
-from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
+from panoptic_gs.uplift import LabelledScene, save_labelled_scene
 from panoptic_gs.viewer import appearance, edits
 from panoptic_gs.viewer.appearance import ColorBy, PaletteName
 from panoptic_gs.viewer.journal import Done, Journal, Step
@@ -93,7 +93,7 @@ class Session:
         """The edits that were not saved, on the disk."""
         self._saved_here = False
         self._derived = Derived(opened.scene)
-        self._drawn: tuple[tuple[object, ...], Splats, GaussianLabels] | None = None
+        self._drawn: tuple[tuple[object, ...], LabelledScene] | None = None
 
     @property
     def scene(self) -> LabelledScene:
@@ -146,16 +146,43 @@ class Session:
             colors = appearance.spotlit(colors, derived.table.segment_of == look.selected)
         return colors
 
-    def pick(self, origin: np.ndarray, direction: np.ndarray, fov_y: float, height: int = 800) -> int:
-        """The object that a click's ray meets among the drawn Gaussians, 0 for none."""
+    def object_colors(self, ids: np.ndarray) -> np.ndarray:
+        """The colours ``[..., 3]`` uint8 of a map of segment ids, by the palette that is chosen; 0 is dark grey."""
+        known = [segment.id for segment in self.scene.segments]
+        return appearance.label_colors(ids.ravel(), known, self.look.palette, self.look.shuffle).reshape(*ids.shape, 3)
+
+    def swatches(self) -> dict[int, tuple[int, int, int]]:
+        """The colour by which each object is told in the list: as it is drawn where labels are coloured."""
+        rows, look = list(self.table), self.look
+        if look.color_by == "category":
+            ids = np.array([row.category.id for row in rows], dtype=np.int64)
+            colors = appearance.category_colors(ids, self.scene.categories, look.palette, look.shuffle)
+        elif look.color_by == "confidence":
+            colors = appearance.confidence_colors(np.array([row.confidence for row in rows]))
+        else:
+            colors = self.object_colors(np.array([row.id for row in rows], dtype=np.int64))
+        return {row.id: (int(r), int(g), int(b)) for row, (r, g, b) in zip(rows, colors.tolist())}
+
+    def drawn(self) -> LabelledScene:
+        """The Gaussians that are drawn, without their dependence on the view, and their labels."""
         look = self.look
         state = (self.scene, look.min_confidence, look.unlabelled, frozenset(look.hidden))
         if self._drawn is None or self._drawn[0][0] is not state[0] or self._drawn[0][1:] != state[1:]:
             shown = torch.from_numpy(self.visible())
             splats, labels = self.derived.plain_splats, self.scene.labels
-            whole = bool(shown.all())
-            self._drawn = state, splats if whole else splats.subset(shown), labels if whole else labels.subset(shown)
-        return pick(self._drawn[1], self._drawn[2], origin, direction, fov_y, height)
+            if not bool(shown.all()):
+                splats, labels = splats.subset(shown), labels.subset(shown)
+            self._drawn = state, LabelledScene(splats, labels, self.scene.labelling)
+        return self._drawn[1]
+
+    def pick(self, origin: np.ndarray, direction: np.ndarray, fov_y: float, height: int = 800) -> int:
+        """The object that a click's ray meets among the drawn Gaussians, 0 for none."""
+        drawn = self.drawn()
+        return pick(drawn.splats, drawn.labels, origin, direction, fov_y, height)
+
+    def pick_point(self, origin: np.ndarray, direction: np.ndarray, fov_y: float) -> np.ndarray | None:
+        """The point ``[3]`` that a click's ray meets among the drawn Gaussians, None for none."""
+        return pick_point(self.drawn().splats, origin, direction, fov_y)
 
     def select(self, segment_id: int) -> None:
         """Light an object up; 0, or an id that there is not, for none."""

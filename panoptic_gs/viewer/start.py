@@ -17,6 +17,7 @@ from panoptic_gs.viewer.session import Session
 
 try:
     from panoptic_gs.viewer.guard import guarded_server
+    from panoptic_gs.viewer.list_socket import ListSocket
     from panoptic_gs.viewer.page import Page
 except ImportError as error:
     if error.name is None or error.name.partition(".")[0] not in ("viser", "websockets"):
@@ -66,9 +67,10 @@ def start_viewer(
     session = Session(opened, out)
     for note in session.restore():
         say(note)
-    server = guarded_server(host, port)
+    socket = ListSocket()
+    server = guarded_server(host, port, socket)
     try:
-        page = Page(server, session, photos, axis_named(up))
+        page = Page(server, session, photos, axis_named(up), socket)
     except BaseException:
         server.stop()
         raise

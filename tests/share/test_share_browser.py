@@ -81,7 +81,7 @@ def color(page, point):
 
 
 def row(page, segment_id):
-    return page.locator(f'.row[data-id="{segment_id}"]')
+    return page.locator(f'.ol-row[data-id="{segment_id}"]')
 
 
 def settle(page):
@@ -98,27 +98,27 @@ def test_it_draws_a_click_selects_and_isolate_hides_the_rest(page):
     for number, center in enumerate(CENTERS.values()):
         assert color(page, center).argmax() == number  # the cubes are red, green and blue
     page.mouse.click(*at(page, CENTERS[NEAR]))
-    page.wait_for_selector(f'.row[data-id="{NEAR}"][aria-current="true"]')
+    page.wait_for_selector(f'.ol-row[data-id="{NEAR}"][aria-current="true"]')
     assert "600 Gaussians" in page.locator("#selected").inner_text()
     assert page.locator("#label").inner_text() == f"chair · {NEAR}"
     page.keyboard.press("i")
     settle(page)
     assert color(page, CENTERS[NEAR])[0] > 120
     assert color(page, CENTERS[FAR]).max() < 60
-    assert row(page, FAR).get_attribute("class") == "row off"
+    assert row(page, FAR).get_attribute("class") == "ol-row ol-off"
     page.locator("#all").click()
     page.keyboard.press("Escape")
     settle(page)
     assert color(page, CENTERS[FAR]).argmax() == 1
-    row(page, NASTY).locator(".pick").click()
+    row(page, NASTY).locator(".ol-pick").click()
     assert NASTY_NAME in page.locator("#selected").inner_text()
-    row(page, NASTY).locator(".eye").click()
+    row(page, NASTY).locator(".ol-eye").click()
     settle(page)
     assert color(page, CENTERS[NASTY])[2] < 130  # the floor behind it
-    page.locator("#search").fill("chair 9")
-    assert page.locator(".row").count() == 1
-    page.locator("#search").fill("no such thing")
-    assert page.locator("#list").inner_text() == "Nothing of that name."
+    page.locator("input[type=search]").fill("chair 9")
+    assert page.locator(".ol-row").count() == 1
+    page.locator("input[type=search]").fill("no such thing")
+    assert page.locator(".ol-list").inner_text() == "Nothing fits."
     assert page.evaluate("globalThis.hacked") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -151,7 +151,7 @@ def test_rays_meet_what_the_viewer_picks(page):
 
 
 def test_go_to_finds_a_side_from_which_it_is_seen(page):
-    row(page, FAR).locator(".pick").click()
+    row(page, FAR).locator(".ol-pick").click()
     page.get_by_role("button", name="Go to").click()
     page.wait_for_timeout(600)
     settle(page)

@@ -11,9 +11,11 @@ import pytest
 pytest.importorskip("viser")
 
 from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.viewer.guard import RequestGuard, guarded_server
+from panoptic_gs.viewer.list_socket import PATH, ListSocket
 from panoptic_gs.viewer.markdown import plain, unmarked
 
 
@@ -71,6 +73,40 @@ def test_websockets_of_foreign_pages_are_refused(port, origin):
 
 def test_websockets_of_the_own_page_are_served(port):
     assert ask(port, **websocket(f"http://127.0.0.1:{port}"))[0] == 101
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+def test_the_list_of_objects_is_not_told_to_foreign_pages(port, origin):
+    assert ask(port, PATH, **websocket(origin))[0] == 403
+    assert ask(port, PATH, host="evil.example", **websocket(f"http://127.0.0.1:{port}"))[0] == 403
+
+
+def test_the_list_of_objects_closes_on_what_no_page_sends():
+    from websockets.sync.client import connect
+
+    objects = ListSocket()
+    heard = []
+    objects.state = lambda: {"show": "state"}
+    objects.heard = heard.append
+    server = guarded_server("127.0.0.1", 0, objects)
+    try:
+        url = f"ws://127.0.0.1:{server.get_port()}{PATH}"
+        for raw in (b"\x00bytes", "no json", "[" * 40_000, "x" * 70_000, "[" + "1," * 40_000 + "1]"):
+            with connect(url, open_timeout=10) as page:
+                assert page.recv(timeout=10) == '{"show": "state"}'
+                page.send(raw)
+                with pytest.raises(ConnectionClosed):
+                    page.recv(timeout=10)
+        assert heard == []
+        with connect(url, open_timeout=10) as page:
+            page.recv(timeout=10)
+            page.send('{"do": "undo"}')
+            objects.refresh()
+            assert page.recv(timeout=10) == '{"show": "state"}'
+        assert heard == [{"do": "undo"}]
+    finally:
+        server.stop()
+        objects.close()
 
 
 def test_foreign_pages_cannot_read_the_page(port):

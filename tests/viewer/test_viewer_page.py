@@ -110,16 +110,93 @@ def test_deleting_forgets_the_selection(page, visitor):
     assert len(page.session.scene.splats) == 2800
 
 
-def test_search_and_show_what_was_found(page, visitor):
-    page.objects._search.value = "chair"
-    page.refresh()
-    assert list(page.objects._boxes) == [NEAR, FAR]
-    press(page.objects._actions, "Only", visitor)
+def ids(page, document=None) -> list[int]:
+    return [entry["id"] for entry in (document or page.objects.state())["objects"]]
+
+
+def test_what_was_found_is_shown_and_hidden(page):
+    assert ids(page) == [NEAR, FAR, NASTY, FLOOR]
+    assert page.objects.heard({"do": "only", "ids": [NEAR, FAR]}) is None
     assert page.session.look.hidden == {FLOOR, NASTY}
-    assert page.objects._boxes[NEAR].value
-    press(page.objects._actions, "Hide", visitor)
-    assert not page.objects._boxes[NEAR].value
+    assert page.objects.state()["hidden"] == [FLOOR, NASTY]
+    page.objects.heard({"do": "hide", "ids": [NEAR, FAR, 4711], "hidden": True})
+    assert page.session.look.hidden == {FLOOR, NASTY, NEAR, FAR}
     assert not page.session.visible().any()
+    page.objects.heard({"do": "show all"})
+    assert page.session.visible().all()
+
+
+def test_the_list_tells_each_object_and_boxes_follow(page):
+    deadline = time.monotonic() + 20
+    while (near := page.objects.state()["objects"][0])["size"] is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert near["size"] == pytest.approx([0.6, 0.6, 0.6], abs=0.06)
+    assert (near["gaussians"], near["group"], near["name"]) == (600, "thing", "chair")
+    assert near["confidence"] == pytest.approx(0.7)
+    assert page.objects.state()["objects"][3]["group"] == "stuff"
+    assert page.objects.state()["title"] == "room"
+    page.objects.heard({"do": "color", "by": "confidence"})
+    assert page.session.look.color_by == page._mode.value == "confidence"
+
+
+def test_edits_from_the_list(page):
+    assert page.objects.heard({"do": "rename", "id": NEAR, "name": " chair "}) is None
+    assert not page.session.history.unsaved  # as it was
+    page.objects.heard({"do": "rename", "id": NEAR, "name": "throne"})
+    assert page.session.table[NEAR].name == "throne"
+    assert page.objects.heard({"do": "undo"})["text"] == "Took back: rename chair · 7."
+    page.objects.heard({"do": "merge", "id": FAR, "into": NEAR})
+    assert page.session.look.selected == NEAR
+    assert ids(page) == [NEAR, NASTY, FLOOR]
+    page.objects.heard({"do": "undo"})
+    said = page.objects.heard({"do": "clean", "id": FAR})
+    assert said["bad"]
+    assert "nothing to clean" in said["text"]
+
+
+def test_an_untouched_rename_is_no_edit(page, visitor):
+    select(page, NEAR)
+    press(page.edit._rename, "", visitor)
+    assert not page.session.history.unsaved
+    page.edit._name.value = "chair"  # what it goes by anyway
+    press(page.edit._rename, "", visitor)
+    assert not page.session.history.unsaved
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None, 3, "select", [], {}, {"do": "select"}, {"do": "select", "id": -1}, {"do": "select", "id": "7"},
+        {"do": "hide", "ids": [1] * 6000, "hidden": True}, {"do": "color", "by": "__class__"},
+        {"do": "rename", "id": NEAR, "name": "x" * 201}, {"do": "rename", "id": NEAR, "name": "a\nb"},
+        {"do": "merge", "id": NEAR, "into": 4711}, {"do": "photo"}, {"do": "stand there", "number": 10**9},
+        {"do": "settle", "list": 0, "place": 0, "how": "merge"},
+        {"do": "settle", "list": 0, "place": -1, "how": "split"}, {"do": "rename", "id": 7},
+        {"do": "close"}, {"do": "go to", "id": 4711}, {"do": "select", "id": float("nan")},
+    ],
+)  # fmt: skip
+def test_a_message_that_no_page_sends_changes_nothing(page, message):
+    before = page.objects.state()
+    said = page.objects.heard(message)
+    assert said["show"] == "message"
+    assert said["bad"]
+    after = page.objects.state()
+    for name in ("selected", "hidden", "unsaved", "colorBy"):
+        assert after[name] == before[name]
+
+
+def test_measuring_between_two_clicks(page, visitor):
+    visitor.camera = SimpleNamespace(fov=1.0)
+    page.objects.heard({"do": "measure", "on": True})
+    for number in (NEAR, FAR):  # from above, onto the lids of both cubes
+        origin = np.add(CENTERS[number], (0, 0, 3.0))
+        page._clicked(SimpleNamespace(client=visitor, ray_origin=origin, ray_direction=np.array([0.0, 0.0, -1.0])))
+    said = page.objects.state()["measure"]
+    assert said["length"] == pytest.approx(2.0, abs=0.02)
+    assert page.ruler.points[0][2] == pytest.approx(0.6, abs=0.1)
+    assert page.session.look.selected == 0
+    page.objects.heard({"do": "measure", "on": False})
+    assert page.objects.state()["measure"] == {"on": False, "points": 0, "length": None}
 
 
 def test_cameras_show_photos_and_predicted_maps(tmp_path, visitor):
@@ -144,6 +221,11 @@ def test_cameras_show_photos_and_predicted_maps(tmp_path, visitor):
         panel._draw()
         assert panel.shown
         assert len(panel._frusta) == 1
+        said = page.objects.heard({"do": "photo", "number": 0})
+        assert (said["name"], said["count"], said["width"], said["height"]) == ("a", 1, 32, 24)
+        assert page.objects.heard({"do": "photo", "id": NEAR})["sees"].endswith("show the object")
+        assert page.objects.heard({"do": "photo"})["number"] == 0
+        assert page.objects.heard({"do": "photo", "number": 1})["bad"]
     finally:
         page.close()
 
