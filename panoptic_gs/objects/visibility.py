@@ -19,6 +19,7 @@ WIDTH = 120
 _AZIMUTHS = 12
 _LIFTS = (0.4, 0.12, 0.85)  # radians above the horizon
 _FOV = np.radians(60)
+_ENOUGH = 0.7  # of an object that is seen from a side that is good enough
 _SAMPLE = 500  # Gaussians of an object by which it is told how much of it a camera has in its frame
 
 
@@ -104,19 +105,19 @@ def open_side(
 
     def kept(way: np.ndarray) -> float:
         camera = _towards(box.center, way, distance, up)
-        whole = (render_panoptic(alone.splats, alone.labels, camera).ids == segment_id).sum()
-        seen = (render_panoptic(scene.splats, scene.labels, camera).ids == segment_id).sum()
-        return float(seen / whole) if whole else 0.0
+        solid = render_panoptic(alone.splats, alone.labels, camera).accumulation > 0.5
+        seen = solid & (render_panoptic(scene.splats, scene.labels, camera).ids == segment_id)
+        return float(seen.sum() / solid.sum()) if solid.any() else 0.0
 
     best, most = here, kept(here)
     for lift in _LIFTS:
         for turn in range(_AZIMUTHS):
-            if most > 0.8:
+            if most > _ENOUGH:
                 return box.center + best * distance
             angle = azimuth + (-1) ** turn * ((turn + 1) // 2) * 2 * np.pi / _AZIMUTHS
             way = axes @ [np.cos(angle) * np.cos(lift), np.sin(angle) * np.cos(lift), np.sin(lift)]
             share = kept(way)
-            if share > most + 0.05:
+            if share > most + 0.1:
                 best, most = way, share
     return box.center + best * distance
 
