@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 MOST_CAMERAS = 60
 """Cameras that are shown, evenly chosen; each carries a picture."""
 
-_THIN = {"line_width": 1.0} if "line_width" in signature(viser.SceneApi.add_camera_frustum).parameters else {}
-"""viser 1 draws frusta with thick lines unless it is told; viser 0.2 knows thin ones alone."""
+_PARAMETERS = signature(viser.SceneApi.add_camera_frustum).parameters
+_THIN = {"thickness": 1.0, "thickness_units": "screen"} if "thickness_units" in _PARAMETERS else {}
+"""Lines of one pixel; viser 0.2 knows no others."""
 _WIDTH = 256  # of the pictures, in pixels
 
 
@@ -114,17 +115,9 @@ class CameraPanel:
         return self._labelling
 
 
-def look_through(client: Any, pose: np.ndarray, fov_y: float, distance: float | None = None) -> None:
-    """Put a client's camera where a camera with this pose ``[4, 4]`` (to the world, OpenCV axes) is.
-
-    Args:
-        client: viser's handle of it.
-        pose: of the camera.
-        fov_y: its vertical field of view in radians.
-        distance: of the point that the visitor will turn about; 1 by default.
-    """
-    ahead = 1.0 if distance is None else max(distance, 1e-3)
+def look_through(client: Any, pose: np.ndarray, fov_y: float) -> None:
+    """Put a client's camera where a camera with this pose ``[4, 4]`` (to the world, OpenCV axes) is."""
     with client.atomic():
         client.camera.position = tuple(map(float, pose[:3, 3]))
-        client.camera.look_at = tuple(map(float, pose[:3, 3] + ahead * pose[:3, 2]))
+        client.camera.look_at = tuple(map(float, pose[:3, 3] + pose[:3, 2]))
         client.camera.fov = fov_y

@@ -156,7 +156,8 @@ class Page:
         return next(iter(clients.values())) if len(clients) == 1 else None
 
     def go_to(self, client: Any, segment_id: int) -> None:
-        """Turn a client's camera to an object: to the photo that sees it best, else to a side that hides it least.
+        """Bring a client's camera close to an object: from where the photo was taken that sees it best, or else from a
+        side on which it is hidden least.
 
         Raises:
             InputError: no such object.
@@ -173,19 +174,21 @@ class Page:
             return
         seen = [] if self.photos is None else self.photos.sights(session, segment_id)
         if self.photos is not None and seen and seen[0].inside > _WHOLE:
-            self.stand_at(client, self.photos.frames[seen[0].view].camera, box.center)
+            # Nothing stands between the photo's place and the object, so neither does on the way there.
+            offset = self.photos.frames[seen[0].view].camera.center.double().numpy() - box.center
+            distance = max(float(np.linalg.norm(offset)), 1e-9)
+            eye = box.center + offset / distance * min(distance, 1.6 * float(np.linalg.norm(box.size)))
         else:
             eye = open_side(drawn, segment_id, box, self.up, np.asarray(client.camera.position, dtype=np.float64))
-            with client.atomic():
-                client.camera.position = tuple(map(float, eye))
-                client.camera.look_at = tuple(map(float, box.center))
+        with client.atomic():
+            client.camera.position = tuple(map(float, eye))
+            client.camera.look_at = tuple(map(float, box.center))
         self.refresh()
 
-    def stand_at(self, client: Any, camera: Camera, target: np.ndarray | None = None) -> None:
-        """Put a client's camera where a photo was taken, to turn about what is at ``target``'s distance from there."""
+    def stand_at(self, client: Any, camera: Camera) -> None:
+        """Put a client's camera where a photo was taken."""
         pose = np.linalg.inv(camera.viewmat.double().numpy())
-        depth = None if target is None else float((target - pose[:3, 3]) @ pose[:3, 2])
-        look_through(client, pose, 2 * math.atan(0.5 * camera.height / float(camera.K[1, 1])), depth)
+        look_through(client, pose, 2 * math.atan(0.5 * camera.height / float(camera.K[1, 1])))
 
     # Content
 
