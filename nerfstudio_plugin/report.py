@@ -120,7 +120,7 @@ class EvaluationReport:
         scale = float(manager.train_dataparser_outputs.dataparser_scale)
         write_report(path, SceneReport(
             title or scene_title(root), self._evaluator.finish(images), labelled_objects(scene, cameras, 1 / scale),
-            training, (*started, *commands), facts=facts,
+            training, (*started, *commands), facts=facts, kind="held-out",
         ))  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from panoptic_gs.progress import Progress, progress_bars
 
 if TYPE_CHECKING:
     from panoptic_gs.report.evaluation import Evaluation
+    from panoptic_gs.report.scene_report import SceneReport
 
 _PAGE = b"<!doctype html>"
 
@@ -32,11 +33,13 @@ class Report(Output):
 
     scene: Positional[Path]
     """A training of panst3r-ludvig (its folder or config.yml), a folder made by 'panoptic-gs uplift' or 'render', or
-    COCO panoptic maps (also those in a scene folder)."""
+    COCO panoptic maps (also those in a scene folder). A training one level up or two below is found."""
+    other: Positional[Path | None] = None
+    """A second scene of the same photos: both are reported side by side, with what became better and worse."""
     data: Path | None = None
     """Scene folder with cameras, photos and truth; by default the one that was trained on."""
     out: Path | None = None
-    """HTML file; by default report.html in the folder that is reported on."""
+    """HTML file; by default report.html in the folder that is reported on, comparison.html in the second one's."""
     split: str | None = None
     """Views: a split of splits.json, or 'all'; by default 'test' for Gaussians, all that there are for maps."""
     truth: str = "panoptic_gt"
@@ -54,6 +57,9 @@ class Report(Output):
 
     def run(self) -> None:
         console = self.console()
+        if self.other is not None:
+            self._compare(console)
+            return
         with progress_bars(console) as progress:
             out, evaluation = self.write(console, progress)
         scores = {name: score.as_dict() for name, score in evaluation.scores.items()}
@@ -61,20 +67,51 @@ class Report(Output):
 
     def write(self, console: Console, progress: Progress) -> tuple[Path, Evaluation]:
         """Write the report and print its scores; the file, and what was scored."""
-        from panoptic_gs.report.environment import command_line
         from panoptic_gs.report.page import write_report
-        from panoptic_gs.report.scene_report import ReportOptions, make_report
 
-        folder = self.scene if self.scene.is_dir() else self.scene.parent
+        source = self._found(self.scene, console)
+        folder = source if source.is_dir() else source.parent
         out = self.out or folder / "report.html"
         self._check_arguments(out)
-        options = ReportOptions(self.data, self.split, self.truth, self.rasterize_mode, self.meters_per_unit,
-                                self.max_views, self.picture_width, self.training)  # fmt: skip
-        report = make_report(self.scene, options, [command_line()], progress)
+        report = self._made(source, progress)
         write_report(out, report)
         console.print(_summary(report.evaluation), markup=False)
         console.print(f"Written: [bold]{escape(str(out))}[/] ({out.stat().st_size / 1e6:.1f} MB)")
         return out, report.evaluation
+
+    def _compare(self, console: Console) -> None:
+        from panoptic_gs.report.comparison import write_comparison
+
+        assert self.other is not None
+        sources = [self._found(path, console) for path in (self.scene, self.other)]
+        folder = sources[1] if sources[1].is_dir() else sources[1].parent
+        out = self.out or folder / "comparison.html"
+        self._check_arguments(out)
+        with progress_bars(console) as progress:
+            reports = [self._made(source, progress) for source in sources]
+        write_comparison(out, *reports)
+        for side, report in zip("AB", reports):
+            console.print(f"{side}: {_summary(report.evaluation)}", markup=False)
+        console.print(f"Written: [bold]{escape(str(out))}[/] ({out.stat().st_size / 1e6:.1f} MB)")
+        scores = [{name: score.as_dict() for name, score in r.evaluation.scores.items()} for r in reports]
+        self.finish([out], views=[r.evaluation.num_views for r in reports], scores=scores,
+                    images=[dict(r.evaluation.metrics) for r in reports])  # fmt: skip
+
+    def _found(self, scene: Path, console: Console) -> Path:
+        from panoptic_gs.report.scene_report import find_source
+
+        source = find_source(scene)
+        if source != scene:
+            console.print(f"Reporting on [bold]{escape(str(source))}[/]")
+        return source
+
+    def _made(self, source: Path, progress: Progress) -> SceneReport:
+        from panoptic_gs.report.environment import command_line
+        from panoptic_gs.report.scene_report import ReportOptions, make_report
+
+        options = ReportOptions(self.data, self.split, self.truth, self.rasterize_mode, self.meters_per_unit,
+                                self.max_views, self.picture_width, self.training)  # fmt: skip
+        return make_report(source, options, [command_line()], progress)
 
     def _check_arguments(self, out: Path) -> None:
         if self.max_views < 0:

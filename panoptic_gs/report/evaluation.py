@@ -16,7 +16,7 @@ from panoptic_gs.metrics import STRICT, ContingencyTable, SceneScores, Scorer
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.report.confusion import Confusion
-from panoptic_gs.report.contact_sheet import error_map, match_segments
+from panoptic_gs.report.contact_sheet import CORRECT, NOT_SCORED, error_map, match_segments
 from panoptic_gs.report.views import SceneViews, View
 
 LAYERS = ("photo", "rendered", "panoptic", "truth", "errors")
@@ -30,6 +30,8 @@ class PicturedView:
     name: str
     pictures: Mapping[str, np.ndarray]
     psnr: float | None = None
+    wrong: float | None = None
+    """Share of its pixels with truth that have another class or object; None without truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +193,12 @@ class Evaluator:
                 view.ids, view.truth, self._meaning.category_of(), self._truth.category_of(), pairs
             )
         found = {name: picture for name, picture in pictures.items() if picture is not None}
-        return PicturedView(view.name, found, self._per_view_psnr[view.name])
+        wrong = None
+        if "errors" in found:
+            scored = (found["errors"] != NOT_SCORED).any(axis=-1)
+            right = (found["errors"] == CORRECT).all(axis=-1)
+            wrong = float((scored & ~right).sum() / scored.sum()) if scored.any() else None
+        return PicturedView(view.name, found, self._per_view_psnr[view.name], wrong)
 
 
 def evenly(names: Collection[str], most: int) -> list[str]:

@@ -63,6 +63,32 @@ views.forEach((view) => {
   stage.addEventListener("pointerleave", () => { under.textContent = ""; });
 });
 
+// A view opens large, and the arrow keys go on to the next one while no slider has them.
+const large = document.getElementById("large");
+let home = null;
+function enlarge(view) {
+  if (home) home.after(home.view);
+  home?.remove();
+  home = Object.assign(document.createElement("span"), { view });
+  view.before(home);
+  const [width, height] = view.querySelector(".stage").style.aspectRatio.split("/").map(Number);
+  view.querySelector(".stage").style.width = `min(100%, ${(84 * width) / height}vh)`;
+  large.append(view);
+  if (!large.open) large.showModal();
+}
+views.forEach((view) => view.querySelector(".enlarge").addEventListener("click", () => (large.contains(view) ? large.close() : enlarge(view))));
+large?.addEventListener("close", () => {
+  home.view.querySelector(".stage").style.width = "";
+  home.replaceWith(home.view);
+  home = null;
+});
+large?.addEventListener("click", (event) => { if (event.target === large) large.close(); });
+large?.addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!by || event.target.matches("input")) return;
+  enlarge(views[(views.indexOf(home.view) + by + views.length) % views.length]);
+});
+
 // A colour in a label map means one object.
 function nameReader(view) {
   const names = JSON.parse(document.getElementById("names").textContent);
@@ -82,11 +108,13 @@ function nameReader(view) {
     const [r, g, b] = maps[layer].getImageData(column, row, 1, 1).data;
     return `#${[r, g, b].map((part) => part.toString(16).padStart(2, "0")).join("")}`;
   };
+  const layers = Object.keys(names).filter((layer) => layer !== "truth");
   return (x, y) => {
-    const found = color("panoptic", x, y), wanted = color("truth", x, y);
-    const said = found && (names.panoptic[found] || "no label");
-    if (wanted === null) return said || "";
-    return `${said}   (truth: ${names.truth[wanted] || "void"})`;
+    const said = layers.map((layer) => {
+      const found = color(layer, x, y);
+      return found && `${layers.length > 1 ? `${layer[0]}: ` : ""}${names[layer][found] || "no label"}`;
+    }).filter(Boolean).join(", "), wanted = color("truth", x, y);
+    return wanted === null ? said : `${said}   (truth: ${names.truth[wanted] || "void"})`;
   };
 }
 

@@ -38,6 +38,7 @@ class SceneReport:
         commands: how everything was made, as typed.
         environment: name → version, of this process.
         facts: name → what else is to be told of the scene.
+        kind: what kind of views they are, as ``held-out``; empty where they are all views.
     """
 
     title: str
@@ -47,6 +48,7 @@ class SceneReport:
     commands: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=environment)
     facts: Mapping[str, str] = field(default_factory=dict)
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def make_report(
         InputError: there is no such thing, no photos, no views in the split, or the training moved the cameras.
     """
     options = options or ReportOptions()
-    source = Path(source)
+    source = find_source(source)
     run = _run_folder(source) or _training_of(options)
     training = None if run is None else TrainingLog.load(run)
     started = [] if training is None else [str(line) for line in training.origin.get("commands", [])]
@@ -102,6 +104,7 @@ def make_report(
         labelling = PanopticScene.load(maps, [*(frame.stem for frame in data.frames), *unposed(data.frames)])
         if not (source / "rgb").is_dir():
             labelling = data.of_photos(labelling, maps.name)
+        kind = kind_of_split(options.split or "all")
         views = mapped_views(labelling, maps, data, options.split or "all", source / "rgb", truth)
         objects = mapped_objects(labelling)
     else:
@@ -110,7 +113,8 @@ def make_report(
         trained_as = None if training is None else training.origin.get("rasterize_mode")
         mode = options.rasterize_mode or ("antialiased" if trained_as == "antialiased" else "classic")
         scene = open_scene(source).scene
-        views = rendered_views(scene, _frames(data, options.split, training), truth, mode)
+        frames, kind = _frames(data, options.split, training)
+        views = rendered_views(scene, frames, truth, mode)
         objects = labelled_objects(scene, [frame.camera for frame in data.frames], options.meters_per_unit)
         facts |= {"Gaussians": f"{len(scene.splats):,}"}
     if data.notes:
@@ -122,6 +126,7 @@ def make_report(
         training,
         (*started, *commands),
         facts=facts | training_facts(training),
+        kind=kind,
     )
 
 
@@ -143,13 +148,45 @@ def trained_data(source: Path, data: Path | None) -> Scene:
     return scene
 
 
-def _frames(data: Scene, split: str | None, training: TrainingLog | None) -> dict[str, Frame]:
-    """The views to render by name: a split, or those that the training held out."""
+def _frames(data: Scene, split: str | None, training: TrainingLog | None) -> tuple[dict[str, Frame], str]:
+    """The views to render by name: a split, or those that the training held out; and what kind of views they are."""
     held_out = [] if training is None else training.origin.get("held_out", [])
     known = {frame.stem: frame for frame in data.frames}
     if split is None and held_out and all(stem in known for stem in held_out):
-        return {stem: known[stem] for stem in held_out}
-    return {frame.stem: frame for frame in data.split(split or ("test" if data.splits.get("test") else "all"))}
+        return {stem: known[stem] for stem in held_out}, "held-out"
+    split = split or ("test" if data.splits.get("test") else "all")
+    return {frame.stem: frame for frame in data.split(split)}, kind_of_split(split)
+
+
+def kind_of_split(split: str) -> str:
+    """What views of a split are called in front of "views"."""
+    return {"test": "held-out", "val": "validation", "train": "training", "all": ""}.get(split, f"'{split}'")
+
+
+def find_source(source: Path | str) -> Path:
+    """What there is to report on: ``source`` itself, else the training a level above, the one training up to two levels
+    below, or the labelled scene one level below.
+
+    Raises:
+        InputError: several trainings lie below.
+    """
+    source = Path(source)
+    if not source.is_dir() or is_run(source) or _is_reported(source):
+        return source
+    if is_run(source.absolute().parent):
+        return source.absolute().parent
+    below = sorted({file.parent for depth in ("*", "*/*") for file in source.glob(f"{depth}/config.yml")})
+    runs = [folder for folder in below if is_run(folder)]
+    runs = runs or sorted(file.parent for file in source.glob("*/labels.safetensors"))
+    if len(runs) > 1:
+        names = ", ".join(str(run.relative_to(source)) for run in runs[:5])
+        raise InputError(source, f"{len(runs)} scenes: {names}{', …' if len(runs) > 5 else ''}", "one",
+                         "Give the folder of one; two are compared by 'panoptic-gs report A B'.")  # fmt: skip
+    return runs[0] if runs else source
+
+
+def _is_reported(folder: Path) -> bool:
+    return (folder / "labels.safetensors").is_file() or _maps_folder(folder) is not None
 
 
 def _run_folder(source: Path) -> Path | None:

@@ -7,13 +7,24 @@ import math
 
 from panoptic_gs.metrics import SceneScores
 from panoptic_gs.report.evaluation import Evaluation
+from panoptic_gs.report.explained import explained
 from panoptic_gs.report.markup import Markup, element
 
 _PROTOCOL_NOTES = {
-    "panoptic-lifting": "what published tables use",
+    "panoptic-lifting": "what published tables print",
     "strict": "the COCO rules: leaving pixels unlabelled costs",
 }
 _IMAGES = {"psnr": ("PSNR", "dB", 2), "ssim": ("SSIM", "", 3), "lpips": ("LPIPS", "", 3)}
+
+
+COLUMNS = ("PQ", "SQ", "RQ", "PQ things", "PQ stuff", "mIoU", "mAcc", "mCov", "mWCov")
+"""Of the table of scores."""
+
+
+def columns_of(score: SceneScores) -> tuple[float, ...]:
+    """The values of :data:`COLUMNS`, 0 … 1."""
+    q = score.panoptic
+    return q.pq, q.sq, q.rq, q.pq_things, q.pq_stuff, score.miou, score.macc, score.mcov, score.mwcov
 
 
 def tiles(evaluation: Evaluation) -> Markup:
@@ -34,14 +45,13 @@ def tiles(evaluation: Evaluation) -> Markup:
 
 def score_table(evaluation: Evaluation) -> Markup:
     """Both protocols, in percent."""
-    columns = ("PQ", "SQ", "RQ", "PQ things", "PQ stuff", "mIoU", "mAcc", "mCov", "mWCov")
-    head = [element("th", "protocol", scope="col"), *(element("th", n, scope="col", class_="number") for n in columns)]
+    head = [element("th", "protocol", scope="col")]
+    head += [element("th", n, scope="col", class_="number", data_tip=explained(n)) for n in COLUMNS]
     rows = []
     for name, score in evaluation.scores.items():
-        q = score.panoptic
-        values = (q.pq, q.sq, q.rq, q.pq_things, q.pq_stuff, score.miou, score.macc, score.mcov, score.mwcov)
+        values = columns_of(score)
         note = element("small", _PROTOCOL_NOTES[name]) if name in _PROTOCOL_NOTES else None
-        rows.append(element("tr", element("th", element("span", name), note, scope="row"),
+        rows.append(element("tr", element("th", element("span", name), note, scope="row", data_tip=explained(name)),
                             *(element("td", _percent(value), class_="number") for value in values)))  # fmt: skip
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="scores")
     return element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Scores in percent")
@@ -87,7 +97,8 @@ def _left_out(name: str, score: SceneScores) -> Markup | None:
 
 
 def _tile(name: str, value: str, note: str) -> Markup:
-    return element("div", element("span", name), element("b", value), element("small", note), class_="tile")
+    return element("div", element("span", name), element("b", value), element("small", note), class_="tile",
+                   data_tip=explained(name))  # fmt: skip
 
 
 def _bar(index: int, value: float | None, protocol: str) -> Markup:
