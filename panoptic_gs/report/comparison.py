@@ -113,6 +113,8 @@ def _row(name: str, note: str, mine: float, theirs: float, digits: int, sign: in
     known = not (math.isnan(mine) or math.isnan(theirs))
     shown = f"{change:+.{digits}f}" if known else "–"
     even = not known or float(shown) == 0
+    if known and even:
+        shown = f"{0:.{digits}f}"
     how = "number" if even else f"number {'better' if change * sign > 0 else 'worse'}"
     cells = [element("td", "–" if math.isnan(v) else f"{v:.{digits}f}", class_="number") for v in (mine, theirs)]
     return element("tr", element("th", name, scope="row", data_tip=explained(name)), element("td", note), *cells,

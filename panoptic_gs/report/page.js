@@ -75,6 +75,7 @@ function enlarge(view) {
   view.querySelector(".stage").style.width = `min(100%, ${(84 * width) / height}vh)`;
   large.append(view);
   if (!large.open) large.showModal();
+  view.querySelector(".enlarge").focus(); // not the slider, which would take the arrow keys
 }
 views.forEach((view) => view.querySelector(".enlarge").addEventListener("click", () => (large.contains(view) ? large.close() : enlarge(view))));
 large?.addEventListener("close", () => {

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from report_room import FIRST, NASTY, NASTY_NAME, SECOND
 
+from panoptic_gs.cli.main import main
 from panoptic_gs.report.page import write_report
 from panoptic_gs.report.scene_report import ReportOptions, make_report
 from panoptic_gs.report.training_log import TrainingLog
+from panoptic_gs.uplift import load_labelled_scene, save_labelled_scene
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -160,6 +162,67 @@ def test_numbers_explain_themselves(page):
     playwright.expect(tip).to_have_text(re.compile(r"^step (49|50)\b"))
     page.mouse.move(2, 2)
     playwright.expect(tip).to_be_hidden()
+
+
+def test_scores_explain_themselves(page):
+    head = page.locator("#scores thead th", has_text="SQ")
+    bring_into_view(head)
+    head.hover()
+    playwright.expect(page.locator("#tip")).to_contain_text("mean IoU of the segments that were found")
+    page.locator("#scores .glossary summary").click()
+    assert page.locator("#scores .glossary dt").all_inner_texts()[:4] == ["PQ", "SQ", "RQ", "PQ things"]
+    assert "what published tables print" in page.locator("#scores .glossary").inner_text()
+
+
+def test_a_view_opens_large_and_the_worst_are_linked(page):
+    small = page.locator(".view").first.bounding_box()
+    order = page.locator(".view strong").all_inner_texts()
+    page.locator(".enlarge").first.click()
+    large = page.locator("#large .view")
+    assert large.bounding_box()["width"] > 1.5 * small["width"]
+    assert large.locator("strong").inner_text() == order[0]
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#large .view strong").inner_text() == order[1]
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator("#large")).to_be_hidden()
+    assert page.locator(".grid .view strong").all_inner_texts() == order
+    for link in page.locator(".worst a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+
+
+def test_two_scenes_are_compared_in_one_page(browser, report_room, tmp_path):
+    """B has two objects taken for one another, A has none."""
+    labelled, scene = report_room
+    opened = load_labelled_scene(labelled)
+    segments = [replace(s, category_id=4) if s.id == FIRST else s for s in opened.segments]
+    save_labelled_scene(tmp_path / "b", opened.splats, opened.labels, opened.labelling.with_segments(segments))
+    out = tmp_path / "cmp.html"
+    main(["report", str(labelled), str(tmp_path / "b"), "--data", str(scene), "--out", str(out), "-q"])
+    context = browser.new_context(viewport={"width": 380, "height": 700})
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(out.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    a, b = (make_report(folder, ReportOptions(data=scene)) for folder in (labelled, tmp_path / "b"))
+    pq = [100 * r.evaluation.scores["strict"].panoptic.pq for r in (a, b)]
+    assert pq[0] > pq[1]
+    row = page.locator("#scores tbody tr", has_text="strict").first.locator("td, th").all_inner_texts()
+    assert row == ["PQ", "strict", f"{pq[0]:.1f}", f"{pq[1]:.1f}", f"{pq[1] - pq[0]:+.1f}"]
+    assert page.locator("#scores td.worse").count() > 0
+    assert shown(page, "left").startswith("A-errors")
+    assert shown(page, "right").startswith("B-errors")
+    page.locator("[data-side=left] button", has_text="B-panoptic").click()
+    assert shown(page, "left") == "B-panoptic none"
+    stage = page.locator(".stage").first
+    bring_into_view(stage)
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.9 * box["height"])
+    playwright.expect(page.locator(".view .under").first).to_have_text("A: floor · 1, B: floor · 1 (truth: floor · 2)")
+    assert page.evaluate("globalThis.hacked") is None
+    assert said == []
+    context.close()
 
 
 def test_light_and_dark(page):

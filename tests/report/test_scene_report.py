@@ -14,11 +14,12 @@ from panoptic_gs import Category, InputError, PanopticScene
 from panoptic_gs.cli.main import main
 from panoptic_gs.export import render_path
 from panoptic_gs.metrics import ContingencyTable, evaluate_scenes
+from panoptic_gs.report.comparison import render_comparison
 from panoptic_gs.report.confusion import OTHERS, UNLABELLED, Confusion
 from panoptic_gs.report.contact_sheet import CORRECT, WRONG_CATEGORY
 from panoptic_gs.report.evaluation import View, evenly
 from panoptic_gs.report.page import render_page
-from panoptic_gs.report.scene_report import ReportOptions, make_report
+from panoptic_gs.report.scene_report import ReportOptions, find_source, make_report
 from panoptic_gs.report.training_log import TrainingLog
 
 RENDERED = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")
@@ -200,3 +201,46 @@ def test_a_log_holds_means_and_goes_on_where_a_training_resumes(tmp_path):
 def test_a_page_without_anything_to_show_is_still_a_page(report):
     bare = replace(report, objects=(), evaluation=replace(report.evaluation, views=(), scores={}, confusion=None))
     assert "<h2>Objects" not in render_page(bare)
+
+
+def test_a_training_is_found_above_and_below(tmp_path):
+    run = tmp_path / "scene" / "panst3r-ludvig" / "2026-01-01"
+    (run / "nerfstudio_models").mkdir(parents=True)
+    (run / "config.yml").touch()
+    for source in (run, run / "nerfstudio_models", run.parent, run.parent.parent):
+        assert find_source(source) == run
+    assert find_source(run / "config.yml") == run / "config.yml"
+    assert find_source(tmp_path) == tmp_path  # three levels are not looked at
+    (run.parent / "later" / "nerfstudio_models").mkdir(parents=True)
+    (run.parent / "later" / "config.yml").touch()
+    with pytest.raises(InputError, match="2 scenes"):
+        find_source(run.parent)
+    assert find_source(run) == run
+
+
+def test_truth_beside_photos_is_not_taken_for_a_scene(report_room, tmp_path):
+    shutil.copytree(report_room[1], tmp_path / "scene")
+    shutil.rmtree(tmp_path / "scene" / "panoptic")
+    assert find_source(tmp_path / "scene") == tmp_path / "scene"
+
+
+def test_views_are_called_what_they_are(report, report_room):
+    assert "2 held-out views" in render_page(report)
+    assert "2 training views" in render_page(
+        make_report(report_room[0], ReportOptions(data=report_room[1], split="train"))
+    )
+    assert "4 views" in render_page(make_report(report_room[0], ReportOptions(data=report_room[1], split="all")))
+
+
+def test_the_wrong_share_of_a_view_is_that_of_its_errors(report):
+    for view in report.evaluation.views:
+        errors = view.pictures["errors"]
+        scored = (errors != 255).any(-1)
+        wrong = scored & (errors != CORRECT[0]).any(-1)
+        assert view.wrong == pytest.approx(wrong.sum() / scored.sum())
+
+
+def test_scenes_without_a_view_in_common_are_not_compared(report, report_room):
+    other = make_report(report_room[0], ReportOptions(data=report_room[1], split="train"))
+    with pytest.raises(InputError, match="same photos"):
+        render_comparison(report, other)
