@@ -170,6 +170,10 @@ def move_folder_into_place(temporary: Path, folder: Path) -> None:
 
 def _system_error(error: BaseException) -> OSError | None:
     """The system's error where writing failed, also when a library has wrapped it: no space, no permission, no disk."""
+    if isinstance(error, shutil.Error):  # of a copied folder: source, copy and what was said, of each file
+        for _, copy, said in error.args[0] if error.args and isinstance(error.args[0], list) else ():
+            if code := re.search(r"\[Errno (\d+)\]", str(said)):
+                return OSError(int(code[1]), os.strerror(int(code[1])), copy)
     if isinstance(error, OSError):
         return error
     if isinstance(error, SafetensorError) and (code := re.search(r"\(os error (\d+)\)", str(error))):
@@ -181,7 +185,13 @@ def _system_error(error: BaseException) -> OSError | None:
 def _raise_if_unwritable(path: Path, error: Exception) -> None:
     """Say it as a person should read it where ``path`` could not be written; other errors are left alone."""
     cause = _system_error(error)
-    if cause is None or (cause.filename is not None and not os.fsdecode(cause.filename).startswith(str(path.parent))):
+    if cause is None:
+        return
+    # Copying and moving name two files.
+    named = [
+        os.fsdecode(name) for name in (cause.filename, cause.filename2) if isinstance(name, (str, bytes, os.PathLike))
+    ]
+    if named and not any(name.startswith(str(path.parent)) for name in named):
         return
     full = cause.errno in (errno.ENOSPC, errno.EDQUOT)
     raise InputError(

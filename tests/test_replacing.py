@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -203,6 +204,20 @@ def test_a_full_disk_is_said(small_disk: Path) -> None:
             replacing_folder(small_disk / "folder", known_by="a") as folder,
         ):
             write(folder / "a")
+    assert os.listdir(small_disk) == []
+
+
+def test_a_full_disk_is_said_of_copies_too(small_disk: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    source = tmp_path_factory.mktemp("elsewhere")
+    (source / "big").write_bytes(b"x" * 100_000)
+    with pytest.raises(InputError, match="No space left"), replacing(small_disk / "file") as path:
+        shutil.copyfile(source / "big", path)  # its error names the source first
+    with (
+        pytest.raises(InputError, match="No space left") as caught,
+        replacing_folder(small_disk / "folder", known_by="a") as folder,
+    ):
+        shutil.copytree(source, folder / "copy")
+    assert len(str(caught.value)) < 500
     assert os.listdir(small_disk) == []
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PER_IMAGE_METHOD = "standard-v2"
 """How query masks of a single photo are merged where nothing else is said."""
+_MOST_NAMES = 40  # of photos that are left out for one reason; all of them are in assembled.json
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,14 @@ def chosen_photos(
 def print_geometry(console: Console, photos: Sequence[Photo], placed: Sequence[Photo], found: Geometry) -> None:
     """Say how many photos have cameras, and which have none."""
     console.print(f"  cameras       {len(placed)} of {len(photos)} photos; {escape('; '.join(found.notes))}")
-    for stem, why in list(found.left_out.items())[:10]:
-        console.print(f"  [yellow]left out      {escape(stem)}: {escape(why)}[/]")
-    if len(found.left_out) > 10:
-        console.print(f"  [yellow]left out      {len(found.left_out) - 10} more[/]")
+    reasons: dict[str, list[str]] = {}
+    for stem, why in found.left_out.items():
+        reasons.setdefault(why, []).append(stem)
+    for why, stems in reasons.items():
+        names = ", ".join(stems[:_MOST_NAMES]) + (
+            f" and {len(stems) - _MOST_NAMES} more" if stems[_MOST_NAMES:] else ""
+        )
+        console.print(f"  [yellow]left out      {escape(names)}: {escape(why)}[/]", soft_wrap=True)
     points = 0 if found.points is None else len(found.points[0])
     console.print(f"  seed points   {points:,}")
 

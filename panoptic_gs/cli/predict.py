@@ -174,7 +174,13 @@ class Predict(Output):
             placed, found = assembly.find_cameras(
                 photos, console.print, progress, overwrite=self.overwrite, known=known if geometry == "known" else None
             )
-            masks = assembly.find_masks(placed, console.print, progress) if self.masks else None
+            try:
+                masks = assembly.find_masks(placed, console.print, progress) if self.masks else None
+            except InputError as error:
+                kept = (
+                    f"The cameras are kept in {self.out}; masks alone: --geometry known --cameras {self.out} --masks …"
+                )
+                raise InputError(error.source, error.found, error.expected, f"{error.mend} {kept}") from error
         console.print(f"[bold]{self.out}[/]: {len(placed)} images")
         print_geometry(console, photos, placed, found)
         console.print(f"Written: {self.out}/transforms.json, images, points3D.ply")

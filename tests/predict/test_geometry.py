@@ -64,6 +64,14 @@ def test_colmap_places_the_offices_photos_and_says_which_do_not_belong(tmp_path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pycolmap") is None, reason="pycolmap is not installed")
+def test_no_space_for_features_is_said_before_colmap_meets_it(room, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1 << 20))
+    with pytest.raises(InputError, match="no space left for COLMAP") as refused:
+        load_geometry("colmap", GeometryOptions()).find(find_photos(room), silent)
+    assert "TMPDIR" in refused.value.mend
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pycolmap") is None, reason="pycolmap is not installed")
 def test_photos_without_overlap_are_refused(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for index in range(3):

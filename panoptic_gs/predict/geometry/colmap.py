@@ -6,6 +6,7 @@ Schönberger and Frahm, Structure-from-Motion Revisited, CVPR 2016.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -41,6 +42,7 @@ EXHAUSTIVE = 80
 
 _NEIGHBOURS = (*range(1, 11), 16, 32, 64)
 _ALIKE = 20
+_ROOM = 16 << 20  # bytes that a chunk of photos or pairs may fill; COLMAP ends the program where it cannot write
 _CHUNK = 8  # photos whose features are found between two reports
 _PAIRS = 200  # pairs that are compared between two reports
 _PEAK = 0.003  # less than COLMAP's 0.0067: faint features are what small photos and bare walls have
@@ -64,7 +66,14 @@ class Colmap:
     def find(self, photos: Sequence[Photo], progress: Progress) -> Geometry:
         with tempfile.TemporaryDirectory(prefix="colmap-") as work:
             reconstruction = _Reconstruction(photos, Path(work), self.options.seed, progress)
-            found, left_out = reconstruction.run()
+            try:
+                found, left_out = reconstruction.run()
+            except (OSError, InputError) as error:
+                if isinstance(error, InputError) and not str(error.source).startswith(work):
+                    raise
+                if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+                    raise
+                raise _no_room(len(photos)) from error
         notes = ("scale is arbitrary",)
         if reconstruction.repeated:
             notes += (
@@ -143,9 +152,14 @@ class _Reconstruction:
             )
         placed = {Path(image.name).stem for image in models[0].images.values() if image.has_pose}
         others = [[Path(image.name).stem for image in m.images.values() if image.has_pose] for m in models[1:]]
-        apart = {stem: "of another place" for group in others for stem in group}
+        apart = {
+            stem: "of another place" + (f", {number} of {len(others)} others" if others[1:] else "")
+            for number, group in enumerate(others, 1)
+            for stem in group
+        }
         left_out = {p.stem: apart.get(p.stem, "no overlap") for p in self.photos if p.stem not in placed}
-        require_most(self.photos, left_out, f"{len(self.photos)} photos", _MOVE)
+        mend = f"Give the photos of each place by themselves. {_MOVE}" if apart else _MOVE
+        require_most(self.photos, left_out, f"{len(self.photos)} photos", mend)
         return _believed(models[0]), left_out
 
     def _features(self, names: Mapping[str, str]) -> None:
@@ -158,6 +172,7 @@ class _Reconstruction:
             reader = pycolmap.ImageReaderOptions()
             reader.camera_model = "SIMPLE_RADIAL"
             for chunk in _batched(group, _CHUNK):
+                self._require_room()
                 pycolmap.extract_features(
                     self._database, self.work / "images", [names[photo.stem] for photo in chunk],
                     camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader, extraction_options=extraction,
@@ -178,6 +193,7 @@ class _Reconstruction:
         pairing.match_list_path = str(self.work / "pairs.txt")
         done = 0
         for chunk in _batched(pairs, _PAIRS):
+            self._require_room()
             lines = (f"{names[self.photos[a].stem]} {names[self.photos[b].stem]}\n" for a, b in chunk)
             (self.work / "pairs.txt").write_text("".join(lines))
             pycolmap.match_image_pairs(self._database, pairing_options=pairing, device=pycolmap.Device.cpu)
@@ -247,9 +263,21 @@ class _Reconstruction:
         with _nothing_on_stderr():
             return list(mapping(database, self.work / "images", out, options, **more).values())
 
+    def _require_room(self) -> None:
+        if shutil.disk_usage(self.work).free < _ROOM:
+            raise _no_room(len(self.photos))
+
     @property
     def _database(self) -> Path:
         return self.work / "database.db"
+
+
+def _no_room(photos: int) -> InputError:
+    return InputError(
+        tempfile.gettempdir(), f"no space left for COLMAP's features and matches of {photos} photos",
+        f"a few megabytes for each photo, and {_ROOM >> 20} besides",
+        "Make room, or set TMPDIR to a folder on another disk.",
+    )  # fmt: skip
 
 
 def photo_pairs(photos: Sequence[Photo]) -> Iterator[tuple[int, int]]:

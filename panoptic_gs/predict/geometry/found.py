@@ -107,7 +107,12 @@ def require_most(photos: Sequence[Photo], left_out: Mapping[str, str], source: s
     found = len(photos) - len(left_out)
     if found >= max(2, len(photos) / 2):
         return
-    listed = "; ".join(f"{stem} ({why})" for stem, why in list(left_out.items())[:4])
-    more = f" and {len(left_out) - 4} more" if len(left_out) > 4 else ""
-    raise InputError(source, f"cameras for {found} of {len(photos)} photos; without: {listed}{more}",
+    reasons: dict[str, list[str]] = {}
+    for stem, why in left_out.items():
+        reasons.setdefault(why, []).append(stem)
+    listed = "; ".join(
+        ", ".join(stems[:10]) + (f" and {len(stems) - 10} more" if stems[10:] else "") + f" ({why})"
+        for why, stems in reasons.items()
+    )
+    raise InputError(source, f"cameras for {found} of {len(photos)} photos; without: {listed}",
                      "cameras for most of them", mend)  # fmt: skip

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.predict.masks.found import MaskOptions
-from panoptic_gs.predict.masks.hub import announced, loaded, readable
+from panoptic_gs.predict.masks.hub import announced, loaded, readable, require_at_hand
 from panoptic_gs.predict.masks.label_sets import labels_of
 from panoptic_gs.predict.photos import Photo
 from panoptic_gs.predict.registry import MASKS
@@ -43,6 +43,7 @@ class QueryModel:
         from transformers import AutoImageProcessor, AutoModelForUniversalSegmentation, AutoProcessor  # pyright: ignore[reportMissingImports]
 
         self.checkpoint = announced(MASKS[family], options.checkpoint, CHECKPOINTS[family], options.say)
+        require_at_hand(self.checkpoint)
         self.device = options.device
         with readable(self.checkpoint):
             if family == "oneformer":

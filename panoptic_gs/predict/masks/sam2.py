@@ -15,7 +15,7 @@ from PIL import Image
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.predict.masks.found import MaskOptions
-from panoptic_gs.predict.masks.hub import announced, loaded, readable
+from panoptic_gs.predict.masks.hub import announced, loaded, readable, require_at_hand
 from panoptic_gs.predict.photos import Photo
 from panoptic_gs.predict.registry import MASKS
 
@@ -46,6 +46,7 @@ class Sam2:
         from transformers import AutoImageProcessor, Sam2Model, pipeline  # pyright: ignore[reportMissingImports]
 
         self.checkpoint = announced(MASKS[family], options.checkpoint, CHECKPOINT, options.say)
+        require_at_hand(self.checkpoint)
         with readable(self.checkpoint):
             processor = AutoImageProcessor.from_pretrained(self.checkpoint)
         self.model = loaded(Sam2Model, self.checkpoint, options.device)

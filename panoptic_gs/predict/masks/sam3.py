@@ -14,7 +14,7 @@ from torch import Tensor
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Category
 from panoptic_gs.predict.masks.found import MaskOptions
-from panoptic_gs.predict.masks.hub import announced, loaded, readable
+from panoptic_gs.predict.masks.hub import announced, loaded, readable, require_at_hand
 from panoptic_gs.predict.masks.query_models import MIN_CLASS, input_of
 from panoptic_gs.predict.photos import Photo
 from panoptic_gs.predict.registry import MASKS
@@ -40,6 +40,7 @@ class Sam3:
         from transformers import Sam3Model, Sam3Processor  # pyright: ignore[reportMissingImports]
 
         self.checkpoint = announced(MASKS[family], options.checkpoint, CHECKPOINT, options.say)
+        require_at_hand(self.checkpoint)
         self.device = options.device
         with readable(self.checkpoint):
             self.processor = Sam3Processor.from_pretrained(self.checkpoint)
