@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -185,8 +186,25 @@ def divide(tree: Tree, sums: Sums, centers: np.ndarray) -> np.ndarray:
     return result
 
 
+class _Row(NamedTuple):
+    """A sparse row: what lies under each mask that sees any of it."""
+
+    masks: np.ndarray  # ascending
+    values: np.ndarray
+
+    def at(self, masks: np.ndarray) -> np.ndarray:
+        """The values of ``masks``, which are ascending and contain all of this row's."""
+        result = np.zeros(len(masks), np.float32)
+        result[np.searchsorted(masks, self.masks)] = self.values
+        return result
+
+    def __add__(self, other: _Row) -> _Row:  # pyright: ignore[reportIncompatibleMethodOverride]
+        masks = np.union1d(self.masks, other.masks)
+        return _Row(masks, self.at(masks) + other.at(masks))
+
+
 class _Subtrees:
-    """Dense sums of the nodes of a tree."""
+    """Sums of the nodes of a tree."""
 
     def __init__(self, tree: Tree, sums: Sums, centers: np.ndarray) -> None:
         self.tree, self.view = tree, sums.view
@@ -195,20 +213,24 @@ class _Subtrees:
         self.near = np.stack([np.repeat(np.arange(len(centers)), nearest.shape[1]), nearest.ravel()], axis=1)
         size = sums.masks.shape[0]
         self.size = size
-        self.masks = np.zeros((size + len(tree.children), sums.masks.shape[1]), np.float32)
-        self.labelled = np.zeros((len(self.masks), sums.labelled.shape[1]), np.float32)
-        self.masks[:size], self.labelled[:size] = sums.masks.toarray(), sums.labelled.toarray()
-        for number, (a, b) in enumerate(tree.children, size):
-            self.masks[number] = self.masks[a] + self.masks[b]
+        masks = sums.masks.sorted_indices()
+        bounds = list(zip(masks.indptr[:-1].tolist(), masks.indptr[1:].tolist()))
+        self.masks = [_Row(masks.indices[start:end], masks.data[start:end]) for start, end in bounds]
+        self.labelled = np.zeros((size + len(tree.children), sums.labelled.shape[1]), np.float32)
+        self.labelled[:size] = sums.labelled.toarray()
+        for number, (a, b) in enumerate(tree.children.tolist(), size):
+            self.masks.append(self.masks[a] + self.masks[b])
             self.labelled[number] = self.labelled[a] + self.labelled[b]
 
     def similarity(self, first: list[int], second: list[int]) -> float:
         """Σ same / Σ both of two clusters of nodes."""
-        a, b = self.masks[first].sum(0), self.masks[second].sum(0)
+        one, two = (reduce(_Row.__add__, [self.masks[node] for node in of]) for of in (first, second))
+        masks = np.intersect1d(one.masks, two.masks)
+        both = one.values[np.isin(one.masks, masks)] * two.values[np.isin(two.masks, masks)]
         la, lb = self.labelled[first].sum(0), self.labelled[second].sum(0)
         weight = np.sqrt(np.minimum(la, SATURATION) * np.minimum(lb, SATURATION))
         share = weight / np.maximum(la * lb, 1e-9)
-        return float((a * b * share[self.view]).sum() / max(weight.sum(), 1e-9))
+        return float((both * share[self.view[masks]]).sum() / max(weight.sum(), 1e-9))
 
     def leaves(self, node: int) -> list[int]:
         result, stack = [], [node]
@@ -222,20 +244,23 @@ class _Subtrees:
 
     def verdict(self, first: int, second: int) -> Verdict:
         """What views say about two nodes."""
-        a, b = self.masks[first], self.masks[second]
+        masks = np.union1d(self.masks[first].masks, self.masks[second].masks)
+        a, b = self.masks[first].at(masks), self.masks[second].at(masks)
+        view, category = self.view[masks], self.category[masks]
         la, lb = self.labelled[first], self.labelled[second]
         views = len(la)
         sees_a, sees_b = (of > max(SEEN, 0.25 * of.max()) for of in (la, lb))
         ok = sees_a & sees_b
-        sa, sb = a / np.maximum(la, 1e-9)[self.view], b / np.maximum(lb, 1e-9)[self.view]
-        joint = np.bincount(self.view, np.minimum(sa, sb), views)
-        top_a, top_b, both = np.zeros(views), np.zeros(views), np.zeros(views)
-        np.maximum.at(top_a, self.view, sa)
-        np.maximum.at(top_b, self.view, sb)
-        np.maximum.at(both, self.view, np.minimum(sa, sb))
+        sa, sb = a / np.maximum(la, 1e-9)[view], b / np.maximum(lb, 1e-9)[view]
+        joint = np.bincount(view, np.minimum(sa, sb), views)
+        starts = np.flatnonzero(np.diff(view, prepend=-1))  # masks are in the order of views
+        top_a, top_b, both = np.zeros((3, views))
+        if len(starts):
+            for top, share in ((top_a, sa), (top_b, sb), (both, np.minimum(sa, sb))):
+                top[view[starts]] = np.maximum.reduceat(share, starts)
         clean = ok & (joint < 0.15) & (top_a > 0.65) & (top_b > 0.65)
         joined = ok & ~clean & (both > 0.6)
-        inside, outside = clean[self.view], ~joined[self.view]
+        inside, outside = clean[view], ~joined[view]
         alone = min(int((seen & ~joined).sum()) for seen in (sees_a, sees_b))
         return Verdict(
             min(len(self.leaves(first)), len(self.leaves(second))),
@@ -244,14 +269,14 @@ class _Subtrees:
             int(clean.sum()),
             int(joined.sum()),
             float(joint[ok].mean()) if ok.any() else 1.0,
-            self._one_class(a * inside, b * inside),
-            alone < LEAST_ALONE or self._one_class(a * outside, b * outside),
+            self._one_class(category, a * inside, b * inside),
+            alone < LEAST_ALONE or self._one_class(category, a * outside, b * outside),
             self._contact(first, second),
         )
 
-    def _one_class(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Whether weights ``[M]`` under masks agree about the class."""
-        classes = [np.bincount(self.category, side, len(self.classes)) for side in (a, b)]
+    def _one_class(self, category: np.ndarray, a: np.ndarray, b: np.ndarray) -> bool:
+        """Whether weights under masks of these categories agree about the class."""
+        classes = [np.bincount(category, side, len(self.classes)) for side in (a, b)]
         shares = [of / max(of.sum(), 1e-9) for of in classes]
         return float(np.minimum(*shares).sum()) >= 0.5
 

@@ -17,7 +17,8 @@ SATURATION = 8.0
 LEAST_SHARE = 0.4
 """Gaussians of which a smaller share of the labelled weight lies under things belong to no object."""
 LARGE = 60.0
-"""A patch covers at most this many pixels of a view on average, in pixels of the reference image."""
+"""A patch covers at most this many pixels of a view on average, in pixels of the reference image; more in a scene that
+would fall into more than half of :data:`MOST` of these."""
 SMALL = 4.0
 """A patch that covers fewer is not divided further."""
 AGREEMENT = 0.9
@@ -25,8 +26,11 @@ AGREEMENT = 0.9
 VOID = 0.1
 """Void says this share of what masks say: networks miss objects, but what is mostly void where a mask overhangs it is
 not that mask's object."""
-MOST = 2000
-"""Patches in all; a scene with more than this many of size :data:`SMALL` gets larger ones."""
+MOST = 2000, 5000
+"""Patches in all: the first number, in a large scene one for every :data:`PIXELS`, up to the second. Where there would
+be more, those are divided about which views disagree most."""
+PIXELS = 30.0
+"""Pixels for each patch of a large scene, in pixels of the reference image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,18 +118,23 @@ def superpoints(means: np.ndarray, sums: Sums) -> np.ndarray:
     rows = Sums(sums.masks[inside], sums.labelled[inside], sums.total[inside], sums.view, sums.category)
     points = means[inside]
     size = labelled[inside] / np.maximum(np.diff(rows.labelled.indptr), 1)
-    small = max(SMALL, float(size.sum()) / MOST)
+    most = int(np.clip(float(size.sum()) / PIXELS, *MOST))
+    large = max(LARGE, 2 * float(size.sum()) / most)
     node = np.zeros(len(inside), np.int64)
     open_ = np.ones(1, bool)
     while open_.any():
         count = len(open_)
         weight, members = np.bincount(node, size, count), np.bincount(node, minlength=count)
-        split = open_ & (members > 1) & (weight > small)
-        unsure = np.flatnonzero(split & (weight <= max(LARGE, 2 * small)))
+        split = open_ & (members > 1) & (weight > SMALL)
+        doubt = np.where(split, weight, 0)
+        unsure = np.flatnonzero(split & (weight <= large))
         if len(unsure):
             number = np.full(count, -1)
             number[unsure] = np.arange(len(unsure))
-            split[unsure] = rows.grouped(number[node], len(unsure)).agreement() < AGREEMENT
+            agreement = rows.grouped(number[node], len(unsure)).agreement()
+            split[unsure] = agreement < AGREEMENT
+            doubt[unsure] *= 1 - agreement
+        split[np.argsort(-np.where(split, doubt, -1), kind="stable")[max(most - count, 0) :]] = False
         _halve(points, size, node, np.flatnonzero(split), count)
         open_ = np.concatenate([split, np.ones(int(split.sum()), bool)])
     patch[inside] = np.unique(node, return_inverse=True)[1]
