@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 from rich import box
 from rich.console import Console
@@ -22,7 +21,7 @@ from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from panoptic_gs.errors import InputError, print_input_error
 from panoptic_gs.files import read_rgb, write_json
 from panoptic_gs.metrics import PROTOCOLS, evaluate_scenes
-from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.palette import colorized, paired_colors
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.report import contact_sheet, error_map, match_objects
 from panoptic_gs.scene import Scene
@@ -104,25 +103,18 @@ def draw_sheet(
 ) -> None:
     """A contact sheet of up to four held-out views: photo, rendered colour, panoptic, truth, errors."""
     pairs = match_objects([rendered.maps[stem] for stem in stems], [truth.maps[stem] for stem in stems])
-    palette = PanopticPalette([segment.id for segment in truth.segments])
-    table = np.zeros(int(max((s.id for s in rendered.segments), default=0)) + 1, np.int64)
-    for predicted, true in pairs.items():
-        table[predicted] = true
+    colors, true_colors = paired_colors(rendered, truth, pairs)
     rows = {}
     for stem in stems[:: max(1, len(stems) // 4)][:4]:
         ids, true_ids = rendered.maps[stem], truth.maps[stem]
         rows[stem] = [
             scene.frame(stem).read_image(),
             read_rgb(run.renders / "rgb" / f"{stem}.png"),
-            _bytes(palette.colorize(table[ids])),
-            _bytes(palette.colorize(true_ids)),
+            colorized(ids, colors),
+            colorized(true_ids, true_colors),
             error_map(ids, true_ids, rendered.category_of(), truth.category_of(), pairs),
         ]
     contact_sheet(path, rows, ("photo", "rendered", "panoptic", "truth", "errors"), legend=_LEGEND)
-
-
-def _bytes(colors: np.ndarray) -> np.ndarray:
-    return (np.asarray(colors) * 255).round().astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ of a segment is lost on the way from one to the next. An entry of a segment is w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +62,9 @@ class Labelling:
         categories: the classes; ids positive and unique.
         segments: the segments; ids in 1 … 2²⁴−1 and unique, each of a listed category.
         source: what made the labels, free text.
+        colors: segment id → red, green, blue by which it is told in pictures; segments without one get one of
+            :func:`~panoptic_gs.palette.colors_of`. Neither these nor the name make two labellings different.
+        scene: what the scene is called; empty where nobody said.
 
     Raises:
         InputError: an id listed twice or out of range, a segment without a category.
@@ -70,6 +73,8 @@ class Labelling:
     categories: tuple[Category, ...]
     segments: tuple[Segment, ...]
     source: str = ""
+    colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict, compare=False, repr=False)
+    scene: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "categories", tuple(self.categories))
@@ -109,12 +114,20 @@ class Labelling:
         return table
 
     def with_segments(self, segments: Collection[Segment]) -> Labelling:
-        """Other segments of the same categories."""
-        return Labelling(self.categories, tuple(segments), self.source)
+        """Other segments of the same categories; those that stay keep their colours."""
+        return Labelling(self.categories, tuple(segments), self.source, self.colors, self.scene)
 
     def with_source(self, source: str) -> Labelling:
         """The same with another source."""
-        return Labelling(self.categories, self.segments, source)
+        return Labelling(self.categories, self.segments, source, self.colors, self.scene)
+
+    def with_colors(self, colors: Mapping[int, tuple[int, int, int]]) -> Labelling:
+        """The same with these colours of segments."""
+        return Labelling(self.categories, self.segments, self.source, dict(colors), self.scene)
+
+    def with_scene(self, scene: str) -> Labelling:
+        """The same of a scene that is called so."""
+        return Labelling(self.categories, self.segments, self.source, self.colors, scene)
 
     def require_known(self, ids: np.ndarray, what: str | Path, mend: str) -> None:
         """Check that ids (any shape) are 0 or segments of this labelling.
@@ -135,12 +148,15 @@ class Labelling:
             )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for JSON, or for a checkpoint: ``info``, ``segments`` and ``categories``."""
+        """Plain values for JSON, or for a checkpoint: ``info``, ``segments``, ``categories``, and ``palette`` where
+        segments have colours of their own."""
+        known = set(self.segment_ids)
+        palette = {str(one): list(color) for one, color in self.colors.items() if one in known}
         return {
-            "info": {"source": self.source},
+            "info": {"source": self.source} | ({"scene": self.scene} if self.scene else {}),
             "segments": [segment_to_json(segment) for segment in self.segments],
             "categories": categories_to_json(self.categories),
-        }
+        } | ({"palette": palette} if palette else {})
 
     @classmethod
     def from_json(cls, document: Any, file: Path | str) -> Labelling:
@@ -155,8 +171,10 @@ class Labelling:
         """
         parsed = parse_record(document, _LabellingEntry, file, mend="Write the labels again.")
         segments = tuple(entry.segment() for entry in parsed.segments)
+        known = {str(segment.id): segment.id for segment in segments}
+        colors = {known[one]: color for one, color in parsed.palette.items() if one in known}
         try:
-            return cls(parsed.categories, segments, parsed.info.source)
+            return Labelling(parsed.categories, segments, parsed.info.source, colors, parsed.info.scene)
         except InputError as error:
             raise error.inside(file) from error
 
@@ -222,6 +240,7 @@ def require_unique(what: str, ids: Collection[int], highest: int) -> None:
 @dataclass(frozen=True)
 class _Info:
     source: str = ""
+    scene: str = ""
 
 
 @dataclass(frozen=True)
@@ -229,3 +248,4 @@ class _LabellingEntry:
     segments: tuple[SegmentEntry, ...]
     categories: tuple[Category, ...]
     info: _Info = _Info()
+    palette: dict[str, tuple[_Byte, _Byte, _Byte]] = field(default_factory=dict)

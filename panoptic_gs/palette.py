@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import overload
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.labelling import MAX_SEGMENT_ID, Labelling
 
 MAX_SEGMENTS = 4096
 """The largest number of segments that still get colours an eye can part."""
@@ -90,18 +92,78 @@ class PanopticPalette:
         return torch.nn.functional.embedding(index, colors)
 
 
-def segment_colors(segment_ids: Iterable[int]) -> dict[int, tuple[int, int, int]]:
+def colors_of(labelling: Labelling) -> dict[int, tuple[int, int, int]]:
     """The colour of each segment of a scene, 0 … 255, wherever it is drawn: viewer, report, pages, pictures, exports.
 
-    Scenes of more segments than an eye can part (:data:`MAX_SEGMENTS`) repeat the first ones' colours.
+    It is the one that was stored with the labels, so that a segment keeps it whatever becomes of the others; segments
+    without one take that of :class:`PanopticPalette`, or where another has it the next of the sequence that none has.
+    Scenes of more segments than an eye can part (:data:`MAX_SEGMENTS`) repeat colours.
+    """
+    ids = sorted(labelling.segment_ids)
+    colors = {one: labelling.colors[one] for one in ids if one in labelling.colors}
+    taken = set(colors.values())
+    new = [one for one in ids if one not in colors]
+    if not new:
+        return colors
+    sequence = [_bytes(color) for color in _color_sequence(_table_size(min(len(ids), MAX_SEGMENTS)))]
+    palette = PanopticPalette(ids[:MAX_SEGMENTS])
+    usual = dict(zip(palette.segment_ids.tolist(), map(_bytes, palette.colors.numpy())))
+    free = (color for color in sequence if color not in taken and color not in usual.values())
+    for one in new:
+        color = usual.get(one, sequence[one % len(sequence)])
+        colors[one] = color if color not in taken or one not in usual else next(free, color)
+        taken.add(colors[one])
+    return colors
+
+
+def palette_of(labelling: Labelling) -> PanopticPalette:
+    """The palette with the colours of :func:`colors_of`.
 
     Raises:
-        InputError: a negative id.
+        InputError: more than 4,096 segments.
     """
-    ids = sorted({int(value) for value in segment_ids} - {0})
-    palette = PanopticPalette(ids[:MAX_SEGMENTS])
-    rows = (palette.colors.numpy() * 255).round().astype(int).tolist()
-    return {one: (r, g, b) for one, (r, g, b) in zip(ids, (rows[i % len(rows)] for i in range(len(ids))))}
+    palette, colors = PanopticPalette(labelling.segment_ids), colors_of(labelling)
+    rows = [colors[one] for one in palette.segment_ids.tolist()]
+    palette.colors = torch.tensor(rows, dtype=torch.float32).reshape(-1, 3) / 255
+    return palette
+
+
+def paired_colors(
+    one: Labelling, other: Labelling, pairs: Mapping[int, int]
+) -> tuple[dict[int, tuple[int, int, int]], dict[int, tuple[int, int, int]]]:
+    """Colours of two labellings in which an object has one colour: that of ``one``.
+
+    Args:
+        one: its segments keep their colours.
+        other: segments of it without a partner get colours that ``one`` has not.
+        pairs: id in ``one`` → id in ``other`` of the same object.
+    """
+    colors = colors_of(one)
+    theirs = {other_id: colors[own] for own, other_id in pairs.items() if own in colors}
+    rest = [segment for segment in other.segments if segment.id not in theirs]
+    free = max(one.segment_ids, default=0)
+    alone = [replace(segment, id=free + 1 + number) for number, segment in enumerate(rest)]
+    if free + len(alone) <= MAX_SEGMENT_ID:
+        categories = {c.id: c for c in (*one.categories, *other.categories)}
+        both = Labelling(tuple(categories.values()), (*one.segments, *alone), colors=colors)
+        found = colors_of(both)
+        theirs |= {segment.id: found[stand_in.id] for segment, stand_in in zip(rest, alone)}
+    else:
+        theirs |= {segment.id: (128, 128, 128) for segment in rest}
+    return colors, theirs
+
+
+def colorized(ids: np.ndarray, colors: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
+    """A map ``[H, W]`` of ids as a picture ``[H, W, 3]`` uint8; ids without a colour are black."""
+    table = np.zeros((max(int(ids.max(initial=0)), max(colors, default=0)) + 1, 3), dtype=np.uint8)
+    for segment_id, color in colors.items():
+        table[segment_id] = color
+    return table[ids]
+
+
+def _bytes(color: np.ndarray) -> tuple[int, int, int]:
+    red, green, blue = (np.asarray(color, dtype=np.float64) * 255).round().astype(int).tolist()
+    return red, green, blue
 
 
 def _table_size(num_segments: int) -> int:

@@ -80,7 +80,7 @@ class PanopticScene(Labelling):
     @property
     def labelling(self) -> Labelling:
         """What the ids mean, without the maps."""
-        return Labelling(self.categories, self.segments, self.source)
+        return Labelling(self.categories, self.segments, self.source, self.colors, self.scene)
 
     @property
     def stems(self) -> list[str]:

@@ -153,9 +153,9 @@ def _counting(frame: Frame) -> np.ndarray | None:
 
 def _picture(frame: Frame, predicted: np.ndarray, cleaned: np.ndarray, labelling: Labelling) -> np.ndarray:
     """The map before, after, and the photo with what changed in colour, side by side ``[H, 3 W, 3]`` uint8."""
-    from panoptic_gs.palette import PanopticPalette
+    from panoptic_gs.palette import palette_of
 
-    palette = PanopticPalette(labelling.segment_ids)
+    palette = palette_of(labelling)
     before = frame.fit_labels(predicted)
     colors = [np.rint(255 * palette.colorize(ids)).astype(np.uint8) for ids in (before, cleaned)]
     photo = frame.read_image()

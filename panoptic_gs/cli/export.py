@@ -18,6 +18,7 @@ from tyro.conf import Positional
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json
+from panoptic_gs.palette import colors_of
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.replacing import replacing_folder, require_replaceable
 
@@ -150,7 +151,7 @@ class Export(Output):
             count = export.write_point_cloud(folder / "points.ply", scene)
             written["points.ply"] = f"{count:,} points with colour, instance, semantic, confidence"
         if "boxes" in formats:
-            export.write_boxes(folder / "boxes.glb", objects, self.meters_per_unit)
+            export.write_boxes(folder / "boxes.glb", objects, self.meters_per_unit, colors_of(scene.labelling))
             written["boxes.glb"] = f"{len(objects)} named boxes{left_out}"
         if "graph" in formats:
             relations = export.relate_objects(scene.splats, objects, up, self.contact / self.meters_per_unit)

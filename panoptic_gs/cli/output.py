@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from panoptic_gs.files import write_json
 from panoptic_gs.processes import started_processes
@@ -59,6 +61,12 @@ class Output:
     @property
     def _prints_json(self) -> bool:
         return self.json is not None and str(self.json) == _STDOUT
+
+
+def next_command(console: Console, *words: str | Path) -> None:
+    """Tell what to do with what was made, as a line to copy."""
+    line = shlex.join(["panoptic-gs", *map(str, words)])
+    console.print(f"[dim]Next:[/] {escape(line)}")
 
 
 def _name(command: Output) -> str:

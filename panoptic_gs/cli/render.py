@@ -11,6 +11,7 @@ import numpy as np
 from rich.progress import track
 from tyro.conf import Positional
 
+from panoptic_gs.cli.output import next_command
 from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.files import write_arrays, write_png
 from panoptic_gs.panoptic import PanopticScene
@@ -36,7 +37,7 @@ class Render(PlacedSplats):
     """Replace the output folder if it has content."""
 
     def run(self) -> None:
-        from panoptic_gs.palette import PanopticPalette
+        from panoptic_gs.palette import palette_of
         from panoptic_gs.splats.reading import rasterize_mode_of
         from panoptic_gs.uplift import load_labelled_scene
         from panoptic_gs.uplift.view import render_view, to_bytes
@@ -49,7 +50,7 @@ class Render(PlacedSplats):
         mode = self.rasterize_mode or rasterize_mode_of(self.labelled / "splats.ply") or "classic"
         splats, said = self.place(labelled.splats, scene, self.labelled, console, mode=mode)
         labelled = labelled._replace(splats=splats)
-        palette = PanopticPalette(labelling.segment_ids)
+        palette = palette_of(labelling)
         maps: dict[str, np.ndarray] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by="panoptic/panoptic.json") as folder:
             (folder / "depth").mkdir()
@@ -65,4 +66,7 @@ class Render(PlacedSplats):
             PanopticScene(labelling.categories, labelling.segments, maps, source).save(folder / "panoptic")
         names = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")
         console.print(f"{len(frames)} views written: {self.out}/{', '.join(names)}", markup=False)
+        if (self.scene / "panoptic_gt" / "panoptic.json").is_file():
+            next_command(console, "evaluate", self.out / "panoptic", self.scene / "panoptic_gt")
+        next_command(console, "report", self.out, "--data", self.scene)
         self.finish([self.out / name for name in names], views=len(frames), **said)

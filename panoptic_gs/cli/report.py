@@ -110,7 +110,7 @@ class Report(Output):
         from panoptic_gs.report.scene_report import ReportOptions, make_report
 
         options = ReportOptions(self.data, self.split, self.truth, self.rasterize_mode, self.meters_per_unit,
-                                self.max_views, self.picture_width, self.training)  # fmt: skip
+                                self.max_views, self.picture_width, self.training, self.other is not None)  # fmt: skip
         return make_report(source, options, [command_line()], progress)
 
     def _check_arguments(self, out: Path) -> None:

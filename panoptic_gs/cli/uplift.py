@@ -13,6 +13,7 @@ from rich.progress import track
 from tyro.conf import Positional
 
 from panoptic_gs.camera import Camera
+from panoptic_gs.cli.output import next_command
 from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.errors import InputError
 from panoptic_gs.processes import Processes, joined_processes
@@ -60,6 +61,7 @@ class Uplift(PlacedSplats):
             self._run(processes)
 
     def _run(self, processes: Processes) -> None:
+        from panoptic_gs.objects.opening import telling_name
         from panoptic_gs.refine import label_gaussians
         from panoptic_gs.uplift import save_labelled_scene
         from panoptic_gs.uplift.maps import Repeated
@@ -107,7 +109,8 @@ class Uplift(PlacedSplats):
                 "splats in the scene folder's world frame",
                 "Export the splats in the frame of transforms.json, or give the scene they were trained on.",
             )
-        save_labelled_scene(self.out, splats, labels, labelling, overwrite=self.overwrite, rasterize_mode=mode)
+        meaning = labelling.labelling.with_scene(telling_name(scene.root))
+        save_labelled_scene(self.out, splats, labels, meaning, overwrite=self.overwrite, rasterize_mode=mode)
         labelled = segment_ids > 0
         console.print(
             f"{int(labelled.sum()):,} of {len(splats):,} Gaussians carry one of {len(labelling.segments)} segments "
@@ -115,6 +118,7 @@ class Uplift(PlacedSplats):
         )
         written = [self.out / name for name in ("splats.ply", "labels.safetensors", "segments.json")]
         console.print(f"Written: {written[0]}, labels.safetensors, segments.json", markup=False)
+        next_command(console, "view", self.out, "--data", self.scene)
         self.finish(written, gaussians=len(splats), labelled=int(labelled.sum()), segments=len(labelling.segments),
                     **said)  # fmt: skip
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from panoptic_gs.export.clouds import file_name
 from panoptic_gs.export.objects import PlacedObject
 from panoptic_gs.export.relations import Relation
 from panoptic_gs.files import write_json
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.objects.boxes import Box
-from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.palette import colors_of
 from panoptic_gs.replacing import replacing
 
 _BOX_ALPHA = 90
@@ -54,20 +55,29 @@ def write_scene_graph(
     })  # fmt: skip
 
 
-def write_boxes(path: Path, objects: Sequence[PlacedObject], meters_per_unit: float = 1.0) -> None:
+def write_boxes(
+    path: Path,
+    objects: Sequence[PlacedObject],
+    meters_per_unit: float = 1.0,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
+) -> None:
     """Write a GLB of translucent boxes, one named node an object, in the scene's axes and in metres.
 
     Each node's ``extras`` hold id, category and score. glTF programs take +y for up; the boxes keep the scene's axes so
-    that they lie on its splats.
+    that they lie on its splats. ``colors`` are those of the scene's segments by id, as
+    :func:`~panoptic_gs.palette.colors_of` gives them; by default a palette of these objects alone.
     """
-    colors = PanopticPalette([entry.id for entry in objects]).colorize(np.array([entry.id for entry in objects]))
+    if colors is None:
+        categories = {entry.object.category.id: entry.object.category for entry in objects}
+        colors = colors_of(Labelling(tuple(categories.values()), tuple(entry.object.segment for entry in objects)))
     scene = trimesh.Scene()
-    for entry, color in zip(objects, colors):
+    for entry in objects:
+        color = colors[entry.id]
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = entry.box.axes, entry.box.center * meters_per_unit
         mesh = trimesh.creation.box(extents=np.maximum(entry.box.size, 1e-4) * meters_per_unit)
         material = PBRMaterial(
-            name=file_name(entry), baseColorFactor=[*(int(255 * c) for c in color), _BOX_ALPHA], alphaMode="BLEND",
+            name=file_name(entry), baseColorFactor=[*color, _BOX_ALPHA], alphaMode="BLEND",
             doubleSided=True, metallicFactor=0.0, roughnessFactor=1.0,
         )  # fmt: skip
         mesh.visual = TextureVisuals(material=material)

@@ -14,7 +14,7 @@ import numpy as np
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.palette import palette_of
 from panoptic_gs.replacing import replacing
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.view import render_view, to_bytes
@@ -33,7 +33,7 @@ def render_path(
     scene: LabelledScene, path: Mapping[str, Camera], rasterize_mode: RasterizeMode = "classic"
 ) -> Iterator[RenderedView]:
     """Render one view after the other."""
-    palette = PanopticPalette(scene.labelling.segment_ids)
+    palette = palette_of(scene.labelling)
     for name, camera in path.items():
         view = render_view(scene, camera, rasterize_mode)
         colors = to_bytes(palette.colorize(view.ids))

@@ -10,6 +10,7 @@ import torch
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
+from panoptic_gs.palette import colors_of
 from panoptic_gs.ply import count_vertices
 from panoptic_gs.splats.gaussians import RasterizeMode
 from panoptic_gs.splats.reading import SPLAT_ENDINGS, rasterize_mode_of
@@ -54,7 +55,7 @@ def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScen
         raise InputError(path, "no such file or folder", "a labelled scene", "Check the path.")
     if path.suffix == ".ckpt" or is_run(path):
         folder = path if path.is_dir() else path.parent
-        scene = load_checkpoint(path)
+        scene = _with_fixed_colors(load_checkpoint(path))
         if not len(scene.splats):
             raise _no_gaussians(path)
         return OpenedScene(_thinned(scene, max_gaussians), folder, len(scene.splats), _mode_of_run(folder))
@@ -65,20 +66,24 @@ def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScen
         raise _no_gaussians(folder / "splats.ply")
     chosen = _sample(count, max_gaussians)
     _require_memory(folder / "splats.ply", count, 1.0 if chosen is None else len(chosen) / count)
-    scene = load_labelled_scene(folder, chosen)
+    scene = _with_fixed_colors(load_labelled_scene(folder, chosen))
     return OpenedScene(scene, folder, count, rasterize_mode_of(folder / "splats.ply") or "classic")
 
 
-_UNTELLING = ("run", "labelled", "edited", "splats", "training", "nerfstudio_models", "out", "output")
+_UNTELLING = frozenset({
+    "run", "labelled", "edited", "splats", "training", "nerfstudio_models", "out", "output", "scene", "data",
+})  # fmt: skip
 
 
 def scene_name(opened: OpenedScene, data: Path | None = None) -> str:
-    """What a scene is called: as the folder of its photos, else as the folder that it lies in.
+    """What a scene is called: as the labels say, as the folder of its photos, else as the folder that it lies in.
 
     Args:
         opened: the scene.
         data: the folder of its photos where that is known; a training knows it by itself.
     """
+    if data is None and opened.scene.labelling.scene:
+        return opened.scene.labelling.scene
     if data is None:
         for place in (opened.folder, opened.folder.absolute().parent):
             if (place / "training.json").is_file():
@@ -86,9 +91,12 @@ def scene_name(opened: OpenedScene, data: Path | None = None) -> str:
                 if isinstance(document, dict) and isinstance(document.get("data"), str):
                     data = Path(document["data"])
                     break
-    if data is not None:
-        return data.resolve().name
-    parts = opened.folder.resolve().parts[:0:-1]
+    return telling_name(opened.folder if data is None else data)
+
+
+def telling_name(folder: Path) -> str:
+    """The name of a folder, or of the nearest one above it whose name says more than "scene" or "run"."""
+    parts = folder.resolve().parts[:0:-1]
     telling = (part for part in parts if part.rstrip("-0123456789").casefold() not in _UNTELLING)
     return next(telling, parts[0] if parts else "scene")
 
@@ -101,6 +109,11 @@ def _mode_of_run(folder: Path) -> RasterizeMode:
             mode = document.get("rasterize_mode") if isinstance(document, dict) else None
             return "antialiased" if mode == "antialiased" else "classic"
     return "classic"
+
+
+def _with_fixed_colors(scene: LabelledScene) -> LabelledScene:
+    """With every segment's colour, so that edits do not change those of others."""
+    return scene._replace(labelling=scene.labelling.with_colors(colors_of(scene.labelling)))
 
 
 def _no_gaussians(path: Path) -> InputError:

@@ -13,7 +13,7 @@ from PIL import Image
 from panoptic_gs.label_maps import resize_nearest
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.metrics import STRICT, ContingencyTable, SceneScores, Scorer
-from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.palette import colorized, colors_of, paired_colors
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.report.confusion import Confusion
 from panoptic_gs.report.contact_sheet import CORRECT, NOT_SCORED, error_map, match_segments
@@ -63,7 +63,9 @@ class Evaluation:
     iou: Mapping[int, float] = field(default_factory=dict)
 
 
-def evaluate_views(views: SceneViews, most_shown: int, width: int, progress: Progress = silent) -> Evaluation:
+def evaluate_views(
+    views: SceneViews, most_shown: int, width: int, progress: Progress = silent, *, color_by_truth: bool = False
+) -> Evaluation:
     """Score all views of a scene, and picture some.
 
     Args:
@@ -71,11 +73,12 @@ def evaluate_views(views: SceneViews, most_shown: int, width: int, progress: Pro
         most_shown: how many are pictured, evenly spread.
         width: of the pictures, at most.
         progress: called after each view.
+        color_by_truth: as of :class:`Evaluator`.
 
     Raises:
         InputError: a category id means another class on the two sides.
     """
-    evaluator = Evaluator(views.meaning, views.truth, evenly(views.names, most_shown), width)
+    evaluator = Evaluator(views.meaning, views.truth, evenly(views.names, most_shown), width, color_by_truth)
     for number, view in enumerate(views, start=1):
         evaluator.add(view)
         progress("Views", number, len(views.names))
@@ -90,15 +93,22 @@ class Evaluator:
         truth: what true ids mean; None where there is no truth.
         shown: names of the views to show.
         width: of the pictures, at most.
+        color_by_truth: give objects the colours of true ones, which two predictions share, in place of their own.
 
     Raises:
         InputError: a category id means another class on the other side.
     """
 
     def __init__(
-        self, meaning: Labelling, truth: Labelling | None, shown: Collection[str] = (), width: int = 640
+        self,
+        meaning: Labelling,
+        truth: Labelling | None,
+        shown: Collection[str] = (),
+        width: int = 640,
+        color_by_truth: bool = False,
     ) -> None:
         self._scorer = None if truth is None else Scorer(meaning, truth)
+        self._color_by_truth = color_by_truth
         self._meaning, self._truth, self._shown, self._width = meaning, truth, set(shown), width
         self._small: list[View] = []
         self._psnr: list[float] = []
@@ -157,21 +167,12 @@ class Evaluator:
         self, pairs: Mapping[int, int]
     ) -> tuple[dict[int, tuple[int, int, int]], dict[int, tuple[int, int, int]]]:
         """Colours of predicted and true segments; an object has one colour on both sides."""
-        true_ids = [] if self._truth is None else [segment.id for segment in self._truth.segments]
-        free = max(true_ids, default=0)
-        stands_for: dict[int, int] = {}
-        for segment in self._meaning.segments:
-            if segment.id in pairs:
-                stands_for[segment.id] = pairs[segment.id]
-            elif not true_ids:
-                stands_for[segment.id] = segment.id
-            else:
-                free += 1
-                stands_for[segment.id] = free
-        shown = sorted({*true_ids, *stands_for.values()})
-        rows = (PanopticPalette(shown).colors.numpy() * 255).round().astype(int).tolist()
-        of: dict[int, tuple[int, int, int]] = {one: (row[0], row[1], row[2]) for one, row in zip(shown, rows)}
-        return {one: of[other] for one, other in stands_for.items()}, {one: of[one] for one in true_ids}
+        if self._truth is None:
+            return colors_of(self._meaning), {}
+        if self._color_by_truth:
+            true_colors, colors = paired_colors(self._truth, self._meaning, {true: one for one, true in pairs.items()})
+            return colors, true_colors
+        return paired_colors(self._meaning, self._truth, pairs)
 
     def _true_names(self) -> dict[int, str]:
         if self._truth is None:
@@ -186,9 +187,9 @@ class Evaluator:
         colors: Mapping[int, tuple[int, int, int]],
         true_colors: Mapping[int, tuple[int, int, int]],
     ) -> PicturedView:
-        pictures = {"photo": view.photo, "rendered": view.rendered, "panoptic": _colorize(view.ids, colors)}
+        pictures = {"photo": view.photo, "rendered": view.rendered, "panoptic": colorized(view.ids, colors)}
         if view.truth is not None and self._truth is not None:
-            pictures["truth"] = _colorize(view.truth, true_colors)
+            pictures["truth"] = colorized(view.truth, true_colors)
             pictures["errors"] = error_map(
                 view.ids, view.truth, self._meaning.category_of(), self._truth.category_of(), pairs
             )
@@ -207,13 +208,6 @@ def evenly(names: Collection[str], most: int) -> list[str]:
     if len(listed) <= most:
         return listed
     return [listed[int(index)] for index in np.linspace(0, len(listed) - 1, most).round()] if most else []
-
-
-def _colorize(ids: np.ndarray, colors: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
-    table = np.zeros((max(int(ids.max(initial=0)), max(colors, default=0)) + 1, 3), dtype=np.uint8)
-    for segment_id, color in colors.items():
-        table[segment_id] = color
-    return table[ids]
 
 
 def _ious(table: ContingencyTable, pairs: Mapping[int, int]) -> dict[int, float]:

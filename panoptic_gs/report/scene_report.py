@@ -64,6 +64,7 @@ class ReportOptions:
         max_views: how many views are shown; all are scored.
         width: of the pictures, at most.
         training: the run that labelled splats are from, where they do not lie in it.
+        color_by_truth: give objects the colours of true ones, which two reports share.
     """
 
     data: Path | None = None
@@ -74,6 +75,7 @@ class ReportOptions:
     max_views: int = 12
     width: int = 640
     training: Path | None = None
+    color_by_truth: bool = False
 
 
 def make_report(
@@ -121,7 +123,7 @@ def make_report(
         facts["notes"] = "; ".join(data.notes)
     return SceneReport(
         scene_title(data.root),
-        evaluate_views(views, options.max_views, options.width, progress),
+        evaluate_views(views, options.max_views, options.width, progress, color_by_truth=options.color_by_truth),
         objects,
         training,
         (*started, *commands),

@@ -19,7 +19,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.export.spz_objects import encode_spz
 from panoptic_gs.objects.orientation import first_standpoint, up_direction
 from panoptic_gs.objects.table import ObjectTable
-from panoptic_gs.palette import segment_colors
+from panoptic_gs.palette import colors_of
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import LabelledScene
 
@@ -91,7 +91,7 @@ def shared_scene(
                    splats.sh)  # fmt: skip
     packed, degree = _packed(moved, rasterize_mode, most_bytes, sh_degree)
     counts = np.bincount(place[table.segment_of[kept]], minlength=len(rows) + 1).tolist()
-    colors = segment_colors(scene.labelling.segment_ids)
+    colors = colors_of(scene.labelling)
 
     def here(point: np.ndarray) -> list[float]:
         return [round(float(value), 5) for value in (point - origin) * _TO_SPZ]

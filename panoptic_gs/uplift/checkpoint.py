@@ -13,6 +13,7 @@ from torch import Tensor
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Category, Labelling, Segment
+from panoptic_gs.palette import colors_of
 from panoptic_gs.records import Name, parse_record
 from panoptic_gs.splats import SH_C0, Splats
 from panoptic_gs.uplift.labelled_scene import LabelledScene
@@ -100,7 +101,7 @@ def labels_to_state(labels: GaussianLabels, labelling: Labelling) -> dict[str, A
     return {
         "version": STATE_VERSION,
         "labels": {name: value.cpu() for name, value in labels.tensors().items()},
-        "labelling": labelling.to_json(),
+        "labelling": labelling.with_colors(colors_of(labelling)).to_json(),
     }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.labelling import Category, Labelling, Segment
+from panoptic_gs.palette import colors_of
 from panoptic_gs.ply import count_vertices
 from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.splats import Splats
@@ -71,7 +72,8 @@ def save_labelled_scene(
             "confidence": confidence,
         }, rasterize_mode=rasterize_mode)  # fmt: skip
         labels.save(temporary / "labels.safetensors")
-        write_json(temporary / "segments.json", labelling.to_json())
+        # Colours are stored, so that a segment keeps its own when others come and go.
+        write_json(temporary / "segments.json", labelling.with_colors(colors_of(labelling)).to_json())
 
 
 def load_labelled_scene(folder: Path | str, rows: Tensor | None = None) -> LabelledScene:

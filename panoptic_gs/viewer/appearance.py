@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -32,7 +32,13 @@ _VIRIDIS = np.array([
 ])  # fmt: skip
 
 
-def label_colors(ids: np.ndarray, known: Sequence[int], palette: PaletteName, shuffle: int = 0) -> np.ndarray:
+def label_colors(
+    ids: np.ndarray,
+    known: Sequence[int],
+    palette: PaletteName,
+    shuffle: int = 0,
+    own: Mapping[int, tuple[int, int, int]] | None = None,
+) -> np.ndarray:
     """Colours ``[N, 3]`` uint8 of ids ``[N]``, 0 and unknown ids in :data:`UNLABELLED`.
 
     Args:
@@ -41,6 +47,7 @@ def label_colors(ids: np.ndarray, known: Sequence[int], palette: PaletteName, sh
         palette: ``distinct`` (:class:`~panoptic_gs.palette.PanopticPalette`), the same ``shuffled`` among the ids by
             the seed ``shuffle``, or ``colour-blind safe`` (seven colours that repeat).
         shuffle: seed.
+        own: the colours of these ids that are stored with the labels, in place of ``distinct`` ones.
     """
     order = sorted({int(value) for value in known} - {0})
     table = np.full((max([*order, int(ids.max(initial=0))]) + 1, 3), UNLABELLED, dtype=np.uint8)
@@ -48,6 +55,8 @@ def label_colors(ids: np.ndarray, known: Sequence[int], palette: PaletteName, sh
         table[order] = _OKABE_ITO[np.arange(len(order)) % len(_OKABE_ITO)]
     elif order:
         colors = (PanopticPalette(order).colors.numpy() * 255).round().astype(np.uint8)
+        if own:
+            colors = np.array([own.get(one, tuple(color)) for one, color in zip(order, colors)], dtype=np.uint8)
         table[order] = np.random.default_rng(shuffle).permutation(colors) if palette == "shuffled" else colors
     return table[ids]
 

@@ -104,7 +104,8 @@ class CameraPanel:
             if frame.stem in labelling.maps:
                 ids = resize_nearest(frame.fit_labels(labelling.maps[frame.stem]), _WIDTH, height)
                 known = [segment.id for segment in labelling.segments]
-                colors = label_colors(ids.ravel(), known, look.palette, look.shuffle)
+                own = self._page.session.derived.colors
+                colors = label_colors(ids.ravel(), known, look.palette, look.shuffle, own)
                 return colors.reshape(*ids.shape, 3)
         return None
 

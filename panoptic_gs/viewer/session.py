@@ -14,6 +14,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.objects.opening import OpenedScene
 from panoptic_gs.objects.picking import pick, pick_point
 from panoptic_gs.objects.table import ObjectTable
+from panoptic_gs.palette import colors_of
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import LabelledScene, save_labelled_scene
 from panoptic_gs.viewer import appearance, edits
@@ -53,6 +54,11 @@ class Derived:
     def photo(self) -> np.ndarray:
         """Colours ``[N, 3]`` uint8."""
         return self.scene.splats.base_colors()
+
+    @cached_property
+    def colors(self) -> dict[int, tuple[int, int, int]]:
+        """The colour of each segment, as everywhere."""
+        return colors_of(self.scene.labelling)
 
     @cached_property
     def category_of(self) -> np.ndarray:
@@ -138,8 +144,7 @@ class Session:
         elif look.color_by == "category":
             colors = appearance.category_colors(derived.category_of, self.scene.categories, look.palette, look.shuffle)
         else:
-            ids = [segment.id for segment in self.scene.segments]
-            colors = appearance.label_colors(derived.table.segment_of, ids, look.palette, look.shuffle)
+            colors = self.object_colors(derived.table.segment_of)
         if look.shaded and look.color_by in ("panoptic", "category"):
             colors = appearance.shaded(colors, derived.photo)
         if look.selected:
@@ -148,8 +153,9 @@ class Session:
 
     def object_colors(self, ids: np.ndarray) -> np.ndarray:
         """The colours ``[..., 3]`` uint8 of a map of segment ids, by the palette that is chosen; 0 is dark grey."""
-        known = [segment.id for segment in self.scene.segments]
-        return appearance.label_colors(ids.ravel(), known, self.look.palette, self.look.shuffle).reshape(*ids.shape, 3)
+        known, look = self.scene.labelling.segment_ids, self.look
+        colors = appearance.label_colors(ids.ravel(), known, look.palette, look.shuffle, self.derived.colors)
+        return colors.reshape(*ids.shape, 3)
 
     def swatches(self) -> dict[int, tuple[int, int, int]]:
         """The colour by which each object is told in the list: as it is drawn where labels are coloured."""
