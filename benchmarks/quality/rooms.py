@@ -74,7 +74,7 @@ def make_room_scene(root: Path, seed: int, views: int, width: int, recipe: dict[
     scene = synthesize(seed, views, width, 3 * width // 4)
     with replacing_folder(root, overwrite=True, known_by="transforms.json") as folder:
         images = {stem: view.color for stem, view in scene.views.items()}
-        write_scene(folder, scene.cameras, images, scene.points, scene.splits)
+        write_scene(folder, scene.cameras, images, scene.points, scene.splits, meters_per_unit=1.0)
         scene.truth.save(folder / "panoptic_gt")
         for stem, view in scene.views.items():
             millimetres = np.round(1000 * view.depth).clip(0, 65535).astype(np.uint16)

@@ -150,41 +150,56 @@ void VoxelVolume::update(VoxelBlock& block, const DepthView& view) const {
                 return;
         }
     }
-    int64_t last_label = -1, last_plane = -1;
-    for (int v = 0; v < kBlockVoxels; ++v) {
-        const float point[3] = {
-            static_cast<float>((block.place[0] * kVoxelSide + v % kVoxelSide) * voxel_),
-            static_cast<float>((block.place[1] * kVoxelSide + v / kVoxelSide % kVoxelSide) * voxel_),
-            static_cast<float>((block.place[2] * kVoxelSide + v / (kVoxelSide * kVoxelSide)) * voxel_)};
-        const Pixel3 at = project(view.camera, point);
-        const int64_t pixel = pixel_at(view.camera, at);
-        if (pixel < 0 || !(view.depth[pixel] > 0.0f) || !(view.weight[pixel] > 0.0f)) continue;
-        const float x = (at.x - view.camera.cx) / view.camera.fx, y = (at.y - view.camera.cy) / view.camera.fy;
-        const float distance = (view.depth[pixel] - at.z) * std::sqrt(x * x + y * y + 1.0f);  // along the ray
-        if (distance < -truncation) continue;
-        // Behind the surface a view knows less the farther (Bylow et al. 2013): thin things keep both of their sides.
-        const float known = distance >= 0.0f ? 1.0f : 1.0f + distance / truncation;
-        const float weight = view.weight[pixel] * known;
-        if (!(weight > 0.0f)) continue;
-        const float total = block.weight[v] + weight;
-        block.distance[v] += (std::min(1.0f, distance / truncation) - block.distance[v]) * (weight / total);
-        block.weight[v] = total;
-        if (distance > truncation) continue;
-        const float colored = block.color_weight[v] + weight;
-        for (int c = 0; c < 3; ++c)
-            block.color[v][c] += (view.color[3 * pixel + c] - block.color[v][c]) * (weight / colored);
-        block.color_weight[v] = colored;
-        const int32_t label = view.label[pixel];
-        if (label != last_label) {
-            const auto found = std::find(block.labels.begin(), block.labels.end(), label);
-            last_label = label;
-            last_plane = found - block.labels.begin();
-            if (found == block.labels.end()) {
-                block.labels.push_back(label);
-                block.votes.resize(block.labels.size() * kBlockVoxels, 0.0f);
-            }
+    const PinholeCamera& camera = view.camera;
+    const float* r = camera.rotation;
+    int64_t last_plane = -1;
+    int32_t last_label = 0;
+    for (int row = 0; row < kBlockVoxels / kVoxelSide; ++row) {
+        // Eight voxels along x: where they are in the picture, in loops that the compiler turns into vectors.
+        const float y = static_cast<float>((block.place[1] * kVoxelSide + row % kVoxelSide) * voxel_);
+        const float z = static_cast<float>((block.place[2] * kVoxelSide + row / kVoxelSide) * voxel_);
+        const float start[3] = {r[1] * y + r[2] * z + camera.translation[0], r[4] * y + r[5] * z + camera.translation[1],
+                                r[7] * y + r[8] * z + camera.translation[2]};
+        float column[kVoxelSide], line[kVoxelSide], depth[kVoxelSide], stretch[kVoxelSide];
+        for (int i = 0; i < kVoxelSide; ++i) {
+            const float x = static_cast<float>(block.place[0] * kVoxelSide + i) * voxel;
+            depth[i] = r[6] * x + start[2];
+            const float inverse = 1.0f / std::max(depth[i], 1e-6f);
+            const float u = (r[0] * x + start[0]) * inverse, w = (r[3] * x + start[1]) * inverse;
+            column[i] = camera.fx * u + camera.cx;
+            line[i] = camera.fy * w + camera.cy;
+            stretch[i] = std::sqrt(u * u + w * w + 1.0f);
         }
-        block.votes[static_cast<size_t>(last_plane * kBlockVoxels + v)] += weight * view.confidence[pixel];
+        for (int i = 0; i < kVoxelSide; ++i) {
+            const int64_t pixel = pixel_at(camera, {column[i], line[i], depth[i]});
+            if (pixel < 0 || !(view.depth[pixel] > 0.0f) || !(view.weight[pixel] > 0.0f)) continue;
+            const float distance = (view.depth[pixel] - depth[i]) * stretch[i];  // along the ray
+            if (distance < -truncation) continue;
+            // Behind the surface a view knows less the farther (Bylow et al. 2013): thin things keep both sides.
+            const float known = distance >= 0.0f ? 1.0f : 1.0f + distance / truncation;
+            const float weight = view.weight[pixel] * known;
+            if (!(weight > 0.0f)) continue;
+            const int v = row * kVoxelSide + i;
+            const float total = block.weight[v] + weight;
+            block.distance[v] += (std::min(1.0f, distance / truncation) - block.distance[v]) * (weight / total);
+            block.weight[v] = total;
+            if (distance > truncation) continue;
+            const float colored = block.color_weight[v] + weight;
+            for (int c = 0; c < 3; ++c)
+                block.color[v][c] += (view.color[3 * pixel + c] - block.color[v][c]) * (weight / colored);
+            block.color_weight[v] = colored;
+            const int32_t label = view.label[pixel];
+            if (last_plane < 0 || label != last_label) {
+                const auto found = std::find(block.labels.begin(), block.labels.end(), label);
+                last_label = label;
+                last_plane = found - block.labels.begin();
+                if (found == block.labels.end()) {
+                    block.labels.push_back(label);
+                    block.votes.resize(block.labels.size() * kBlockVoxels, 0.0f);
+                }
+            }
+            block.votes[static_cast<size_t>(last_plane * kBlockVoxels + v)] += weight * view.confidence[pixel];
+        }
     }
 }
 

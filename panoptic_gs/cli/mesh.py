@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+import tyro
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import Output
@@ -17,9 +18,12 @@ from panoptic_gs.progress import Progress, progress_bars
 from panoptic_gs.replacing import replacing_folder, require_replaceable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from panoptic_gs.camera import Camera
     from panoptic_gs.mesh import PanopticMesh
     from panoptic_gs.objects.opening import OpenedScene
+    from panoptic_gs.scene import Scene
 
 _INDEX = "mesh.json"
 
@@ -31,7 +35,7 @@ class Mesh(Output):
     Depth and labels of all views are fused into signed distances with votes for labels, and so are added views that
     look where no photo did. mesh.ply has a segment, category and confidence at each vertex; objects/ one closed mesh an
     object; shell.ply the room with the objects' places filled; mesh.glb all of it as named nodes; mesh.json says what
-    stands on what and how each object was closed.
+    stands on what and how each object was closed. With --physics a simulator can load it.
     """
 
     labelled: Positional[Path]
@@ -57,32 +61,46 @@ class Mesh(Output):
     """Take noise out of the surface; edges are kept."""
     up: Literal["auto", "x", "y", "z", "-x", "-y", "-z"] = "auto"
     """Direction away from the ground; by default that of the cameras and of what is called floor."""
-    meters_per_unit: float = 1.0
-    """Size of the scene's unit; everything is written in metres."""
+    meters_per_unit: Annotated[float | None, tyro.conf.arg(aliases=["--metres-per-unit"])] = None
+    """Size of the scene's unit; everything is written in metres. By default what the scene folder says, else 1."""
+    physics: bool = False
+    """Write scene.xml (MJCF) and scene.urdf, too: a body an object on a room that stands still, with convex pieces,
+    masses and friction. Needs a scene whose unit is known."""
+    materials: Path | None = None
+    """JSON with densities in kg/m³ and friction by word of the category, over those of the built-in table:
+    {"chair": {"density": 250, "friction": 0.6}}."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
     """How the splats were trained; by default as the scene says."""
     overwrite: bool = False
     """Replace the output folder if it has content."""
 
     def run(self) -> None:
-        from panoptic_gs.mesh import write_panoptic_mesh
+        from panoptic_gs.mesh import MATERIALS, make_physics, read_materials, write_panoptic_mesh, write_simulation
         from panoptic_gs.objects.opening import open_scene
+        from panoptic_gs.report.scene_report import trained_data
 
         console = self.console()
         self._check_arguments()
         require_replaceable(self.out, overwrite=self.overwrite, known_by=_INDEX)
         opened = open_scene(self.labelled)
-        cameras = self._cameras()
+        data = trained_data(self.labelled, self.data)
+        scale = self._scale(data, console)
+        materials = MATERIALS if self.materials is None else read_materials(self.materials)
+        physics = None
         with progress_bars(console) as progress:
-            mesh = self._reconstruct(opened, cameras, progress)
+            mesh = self._reconstruct(opened, [frame.camera for frame in data.split(self.split)], scale, progress)
+            if self.physics:
+                physics = make_physics(mesh, scale, materials, progress=progress)
         fusion = mesh.fusion
         info: dict[str, Any] = {
-            "source": self.labelled.name, "units": "metres", "meters_per_world_unit": self.meters_per_unit,
+            "source": self.labelled.name, "units": "metres", "meters_per_world_unit": scale,
             "up": [round(float(v), 5) for v in mesh.up], "voxel": self.voxel, "depth": self.depth,
             "views": fusion.views, "added_views": fusion.added,
         }  # fmt: skip
         with replacing_folder(self.out, overwrite=self.overwrite, known_by=_INDEX) as folder:
-            written = write_panoptic_mesh(folder, mesh, opened.scene.labelling, self.meters_per_unit, info)
+            written = write_panoptic_mesh(folder, mesh, opened.scene.labelling, scale, info)
+            if physics is not None:
+                written |= write_simulation(folder, physics)
         if mesh.without_surface:
             names = {entry.id: entry.label for entry in mesh.objects}
             shown = ", ".join(names[i] for i in mesh.without_surface[:5])
@@ -93,7 +111,9 @@ class Mesh(Output):
                     added_views=fusion.added, triangles=len(mesh.surface.faces), objects=len(mesh.solids),
                     without_surface=list(mesh.without_surface))  # fmt: skip
 
-    def _reconstruct(self, opened: OpenedScene, cameras: Sequence[Camera], progress: Progress) -> PanopticMesh:
+    def _reconstruct(
+        self, opened: OpenedScene, cameras: Sequence[Camera], scale: float, progress: Progress
+    ) -> PanopticMesh:
         from panoptic_gs.mesh import FusionOptions, MeshOptions, reconstruct
         from panoptic_gs.objects.orientation import up_direction
         from panoptic_gs.objects.table import ObjectTable
@@ -105,23 +125,35 @@ class Mesh(Output):
             up = np.eye(3)["xyz".index(self.up[-1])] * (-1 if self.up[0] == "-" else 1)
         return reconstruct(
             scene, cameras, up,
-            FusionOptions(self.voxel / self.meters_per_unit, self.depth, self.quantile, self.added_places),
-            MeshOptions(self.least_views, smoothing=self.smoothing, contact=0.05 / self.meters_per_unit),
+            FusionOptions(self.voxel / scale, self.depth, self.quantile, self.added_places),
+            MeshOptions(self.least_views, smoothing=self.smoothing, contact=0.05 / scale),
             self.rasterize_mode or opened.rasterize_mode, progress,
         )  # fmt: skip
 
-    def _cameras(self) -> list[Camera]:
-        from panoptic_gs.report.scene_report import trained_data
-
-        return [frame.camera for frame in trained_data(self.labelled, self.data).split(self.split)]
+    def _scale(self, data: Scene, console: Console) -> float:
+        """Metres of the scene's unit."""
+        unit = data.meters_per_unit if self.meters_per_unit is None else self.meters_per_unit
+        if unit is not None:
+            return unit
+        if self.physics:
+            raise InputError(
+                data.root, "nothing that says how large its unit is", "a scene in metres, for masses and gravity",
+                "Measure something in the scene and pass --metres-per-unit.",
+            )  # fmt: skip
+        console.print(
+            "[yellow]Nothing says how large the scene's unit is; it is taken to be a metre (--metres-per-unit)."
+        )
+        return 1.0
 
     def _check_arguments(self) -> None:
-        for name, value in (("--voxel", self.voxel), ("--meters-per-unit", self.meters_per_unit)):
-            if not 0 < value < float("inf"):
+        for name, value in (("--voxel", self.voxel), ("--metres-per-unit", self.meters_per_unit)):
+            if value is not None and not 0 < value < float("inf"):
                 raise InputError(name, f"{value}", "a positive length", "Correct it.")
         if not 0 < self.quantile < 1:
             raise InputError("--quantile", f"{self.quantile}", "a share between 0 and 1", "Pass 0.5 for the median.")
         if self.added_places < 0:
             raise InputError("--added-places", str(self.added_places), "0 or more", "Pass 0 for none.")
+        if self.materials is not None and not self.physics:
+            raise InputError("--materials", "without --physics", "both, or neither", "Add --physics.")
         if not self.least_views > 0:
             raise InputError("--least-views", f"{self.least_views}", "a positive number", "Correct it.")

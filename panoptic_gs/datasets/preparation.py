@@ -147,6 +147,7 @@ def prepare_scene(
             work / "transforms.json",
             [PosedPhoto(f"images/{frame.image}", frame.camera) for frame in frames],
             points="points3D.ply" if points is not None else None,
+            meters_per_unit=1.0,  # as RawScene has it
         )
         _move_into_place(work, out)
     return Preparation(

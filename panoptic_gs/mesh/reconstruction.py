@@ -84,7 +84,7 @@ def reconstruct(
     surface = scene_surface(fusion, options)
     progress("Closing objects", 0, 0)
     table = ObjectTable(scene)
-    objects = placed_objects(table, up, uncertain=False, gap=2 * options.contact)
+    objects = placed_objects(table, up, uncertain=False, gap=max(2 * options.contact, 4 * fusion.voxel))
     relations = relate_objects(scene.splats, objects, up, options.contact)
     things = [entry for entry in objects if entry.object.category.isthing]
     by_id = {entry.id: entry for entry in objects}

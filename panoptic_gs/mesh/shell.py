@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -71,8 +71,7 @@ def fill_shell(surface: LabelledMesh, objects: Collection[int], up: np.ndarray, 
         up: ``[3]`` direction away from the ground.
         fusion: the volume and what is free.
     """
-    kept = ~np.isin(surface.face_segment, np.array(sorted(objects), dtype=np.int64))
-    shell = surface.only(kept)
+    shell = _without(surface, np.array(sorted(objects), dtype=np.int64))
     if not len(shell.faces):
         return Shell(shell, np.zeros(0, dtype=bool), ())
     planes = _find_planes(shell, fusion.voxel)
@@ -85,6 +84,17 @@ def fill_shell(surface: LabelledMesh, objects: Collection[int], up: np.ndarray, 
             meshes.append(patch)
             filled.append(np.ones(len(patch.faces), dtype=bool))
     return Shell(joined(meshes), np.concatenate(filled), tuple(found))
+
+
+def _without(surface: LabelledMesh, objects: np.ndarray) -> LabelledMesh:
+    """The faces of other segments; vertices that they share with an object's faces are theirs."""
+    segment = surface.face_segment
+    kept = ~np.isin(segment, objects)
+    shell = surface.only(kept)
+    theirs = np.isin(shell.segment[shell.faces], objects)
+    relabelled = shell.segment.copy()
+    relabelled[shell.faces[theirs]] = np.repeat(segment[kept][:, None], 3, axis=1)[theirs]
+    return replace(shell, segment=relabelled)
 
 
 def joined(meshes: list[LabelledMesh]) -> LabelledMesh:

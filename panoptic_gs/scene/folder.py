@@ -8,7 +8,7 @@ layout is described in ``docs/formats.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from panoptic_gs.scene.photo_paths import find_file, is_outside, require_unique,
 from panoptic_gs.scene.rectification import MAX_FOV
 from panoptic_gs.scene.splits import read_splits
 from panoptic_gs.scene.transforms import PosedPhoto, read_transforms, write_transforms
+from panoptic_gs.scene.units import known_unit
 
 MOST_PIXELS = 1 << 26
 """Photos of more pixels are shrunk while they are read."""
@@ -44,6 +45,7 @@ class Scene:
         splits: name → the stems of its photos.
         applied: what ``transforms.json`` says was done to the original poses, ``[4, 4]``.
         notes: what was left out or understood in one of several ways, for whoever shows it; reading maps adds to them.
+        meters_per_unit: size of the scene's unit; None where nothing says it.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class Scene:
     splits: Mapping[str, tuple[str, ...]]
     applied: np.ndarray = field(default_factory=lambda: np.eye(4))
     notes: list[str] = field(default_factory=list)
+    meters_per_unit: float | None = None
 
     def frame(self, stem: str) -> Frame:
         """The frame with this name."""
@@ -190,7 +193,8 @@ class Scene:
             raise InputError(root, "no images", "at least one posed image", "Run ns-process-data on the photos.")
         require_unique(root, (frame.stem for frame in scene.frames))
         splits = read_splits(root, scene.frames, named, scene.notes)
-        return cls(root, scene.frames, scene.points, splits, scene.applied, scene.notes)
+        unit = known_unit(root) if scene.meters_per_unit is None else scene.meters_per_unit
+        return cls(root, scene.frames, scene.points, splits, scene.applied, scene.notes, unit)
 
 
 def has_cameras(root: Path) -> bool:
@@ -208,6 +212,7 @@ def write_scene(
     images: Mapping[str, np.ndarray],
     points: Points,
     splits: Mapping[str, list[str]],
+    meters_per_unit: float | None = None,
 ) -> None:
     """Write ``transforms.json``, ``images/``, ``points3D.ply`` and ``splits.json`` into ``root``.
 
@@ -217,13 +222,14 @@ def write_scene(
         images: stem → ``[H, W, 3]`` uint8 photo.
         points: seed points, positions and colours.
         splits: ``train`` and ``test`` → stems.
+        meters_per_unit: size of the unit, where it is known.
     """
     for stem in cameras:
         write_png(root / "images" / f"{stem}.png", images[stem])
     write_points(root / "points3D.ply", points)
     write_json(root / "splits.json", dict(splits))
     frames = [PosedPhoto(f"images/{stem}.png", camera) for stem, camera in cameras.items()]
-    write_transforms(root / "transforms.json", frames, points="points3D.ply")
+    write_transforms(root / "transforms.json", frames, points="points3D.ply", meters_per_unit=meters_per_unit)
 
 
 _Named = Mapping[str, tuple[Path, ...]]
@@ -261,7 +267,8 @@ def _of_transforms(root: Path, max_fov: float) -> tuple[Scene, _Named]:
     points = None
     if transforms.points is not None:
         points = read_points(find_file(root, transforms.points, transforms.file))
-    return _sorted(root, frames, points, transforms.applied, notes), named
+    return replace(_sorted(root, frames, points, transforms.applied, notes),
+                   meters_per_unit=transforms.meters_per_unit), named  # fmt: skip
 
 
 def _of_colmap(root: Path, max_fov: float) -> tuple[Scene, _Named]:

@@ -51,6 +51,7 @@ class _Document:
     val_filenames: tuple[str, ...] | None = None
     test_filenames: tuple[str, ...] | None = None
     applied_transform: _Pose | None = None
+    meters_per_unit: Annotated[float, Range(above=0, high=1e9)] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +102,8 @@ class Transforms:
     filenames: Mapping[str, tuple[str, ...]]
     """``train``, ``val``, ``test`` → file_path of their photos, for those that the file lists."""
     applied: np.ndarray  # [4, 4] float64
+    meters_per_unit: float | None = None
+    """Our own field: the size of the scene's unit, where somebody knew it."""
 
     def named(self, entry: Entry) -> str:
         """What an error calls an entry."""
@@ -132,7 +135,7 @@ def read_transforms(file: Path) -> Transforms:
                 _MEND,
             )
         entries.append(_entry(f"{file}, frame '{name}'", {**shared, **entry}))
-    return Transforms(file, tuple(entries), read.ply_file_path, listed, applied)
+    return Transforms(file, tuple(entries), read.ply_file_path, listed, applied, read.meters_per_unit)
 
 
 def _entry(source: str, values: Mapping[str, Any]) -> Entry:
@@ -172,13 +175,16 @@ class PosedPhoto(NamedTuple):
     mask: str | None = None
 
 
-def write_transforms(path: Path, photos: Iterable[PosedPhoto], points: str | None) -> None:
+def write_transforms(
+    path: Path, photos: Iterable[PosedPhoto], points: str | None, meters_per_unit: float | None = None
+) -> None:
     """Write ``transforms.json``.
 
     Args:
         path: file to write.
         photos: in the order that they are to have.
         points: path of the seed points relative to the scene folder, or None.
+        meters_per_unit: size of the unit of poses and points, where it is known.
     """
     entries: list[dict[str, Any]] = []
     for file, camera, lens, mask in photos:
@@ -195,4 +201,5 @@ def write_transforms(path: Path, photos: Iterable[PosedPhoto], points: str | Non
         if entry.get("camera_model") == model:
             del entry["camera_model"]
     seeds = {} if points is None else {"ply_file_path": points}
-    write_json(path, {"camera_model": model, **seeds, "frames": entries})
+    unit = {} if meters_per_unit is None else {"meters_per_unit": meters_per_unit}
+    write_json(path, {"camera_model": model, **seeds, **unit, "frames": entries})

@@ -110,7 +110,7 @@ def fill_scene_folder(
 ) -> None:
     """Write everything into an existing empty folder."""
     images = {stem: view.color for stem, view in scene.views.items()}
-    write_scene(folder, scene.cameras, images, scene.points, scene.splits)
+    write_scene(folder, scene.cameras, images, scene.points, scene.splits, meters_per_unit=1.0)
     scene.truth.save(folder / "panoptic_gt")
     predictions.save(folder / "panoptic")
     if raw is not None:

@@ -58,10 +58,10 @@ def test_bricks_give_the_mesh_of_the_whole(monkeypatch, sphere):
 
 
 def test_what_was_hardly_seen_is_cut():
-    with pytest.raises(InputError, match="no surface"):
-        extract_surface(sphere_volume(0.04), 1e6, 0.01)
-    with pytest.raises(InputError, match="no surface"):
-        extract_surface(sphere_volume(0.04), 0.05, 100.0)
+    volume = sphere_volume(0.06)
+    for least_weight, least_area in ((1e6, 0.01), (0.05, 100.0)):
+        with pytest.raises(InputError, match="no surface"):
+            extract_surface(volume, least_weight, least_area)
 
 
 def test_more_voxels_than_memory_are_refused():
