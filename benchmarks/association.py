@@ -49,7 +49,7 @@ class AssociationBenchmark(RoomOptions):
     levels: tuple[str, ...] = ("low", "default", "high", "parts", "fused")
     """Noise levels of the rooms' masks."""
     baselines: tuple[str, ...] = BASELINES
-    """Any of linear-assignment, tracking, contrastive."""
+    """Any of linear-assignment, tracking, view-consensus, contrastive."""
     parts: tuple[str, ...] = PARTS
     """Any of rooms, hall, resources."""
     trained: bool = False
@@ -212,12 +212,13 @@ def tables(results: list[dict[str, Any]], extra: dict[str, Any]) -> str:
     if "resources" in extra:
         lines += [
             "",
-            "| views | masks | Gaussians | s: weighing | linking | peak GiB |",
-            "|---:|---:|---:|---:|---:|---:|",
+            "| views | masks | Gaussians | s: weighing | linking | CPU | peak GiB | objects | true |",
+            "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         for row in extra["resources"].values():
             lines.append(f"| {row['views']} | {row['masks']:,} | {row['gaussians']:,} | {row['weighing_seconds']:.0f} "
-                         f"| {row['linking_seconds']:.0f} | {row['peak_gib']:.1f} |")  # fmt: skip
+                         f"| {row['linking_seconds']:.0f} | {row['cpu_seconds']:.0f} | {row['peak_gib']:.1f} "
+                         f"| {row['objects']} | {row['tiles']} |")  # fmt: skip
     return "\n".join(lines)
 
 

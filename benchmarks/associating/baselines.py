@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.associating.cases import Case
+from benchmarks.associating.view_consensus import view_consensus
 from benchmarks.quality.baselines import SourceView, nearest_view_labels
 from panoptic_gs.associate import MaskEvidence
 from panoptic_gs.errors import InputError
@@ -18,7 +19,7 @@ from panoptic_gs.rasterize import rasterization
 from panoptic_gs.uplift import ViewWeights
 
 Objects = dict[str, np.ndarray]
-BASELINES = ("linear-assignment", "tracking", "contrastive")
+BASELINES = ("linear-assignment", "tracking", "view-consensus", "contrastive")
 ACCEPT = 0.25
 """Overlap from which on assignment and tracking take a mask for an object."""
 
@@ -29,6 +30,8 @@ def baseline(name: str, case: Case, evidence: MaskEvidence) -> Objects:
         return linear_assignment(case, evidence)
     if name == "tracking":
         return tracking(case)
+    if name == "view-consensus":
+        return view_consensus(case, evidence)
     return contrastive(case, evidence)
 
 

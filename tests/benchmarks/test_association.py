@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The association benchmark on a hall of two chairs, and how it counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.associating.baselines import linear_assignment
 from benchmarks.associating.cases import pairs
 from benchmarks.associating.hall import OneId, chairs_with_one_id, hall
+from benchmarks.associating.view_consensus import view_consensus
+from panoptic_gs.associate import ViewMasks
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,24 @@ def test_true_objects_score_above_ids_that_mean_nothing(case):
 def test_linear_assignment_names_every_thing(case):
     for stem, objects in linear_assignment(case, case.evidence()).items():
         np.testing.assert_array_equal(objects >= 0, case.things(stem))
+
+
+def test_view_consensus_joins_masks_of_one_chair_and_drops_one_over_two():
+    case = hall(rows=1, columns=2, views=8, width=240)
+    true = case.true_objects()
+    objects = view_consensus(case, case.evidence())
+    precision, recall = pairs(true, objects)
+    assert precision == 100
+    assert recall > 60
+    stem = next(s for s in true if (true[s] > 0).sum() == 2 and (objects[s][true[s] > 0] >= 0).all())
+    first, second = np.flatnonzero(true[stem] > 0)
+    one = np.arange(1, len(true[stem]) + 1)
+    one[second] = one[first]
+    categories = {int(i): int(c) for i, c in zip(one, case.masks[stem].category_ids)}
+    fused = ViewMasks.from_label_map(case.masks[stem].paint(one), categories)
+    changed = replace(case, masks={**case.masks, stem: fused})
+    found = view_consensus(changed, changed.evidence())[stem]
+    assert (found == -1).all()
 
 
 def test_chairs_with_one_id_are_counted_by_pixels_and_by_masks(case):
