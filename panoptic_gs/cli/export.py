@@ -35,6 +35,7 @@ _ALONG_PATH: tuple[Format, ...] = ("maps", "video")
 _BY_NAME: tuple[Format, ...] = ("glb", "ply", "spz", "usd", "match")
 """The Gaussians once more for one program or another: written where they are asked for."""
 _INDEX = "export.json"
+_MOST_FRAMES = 20_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Export(Output):
     splats: one PLY with segment_id, category_id and confidence, which any 3DGS viewer opens. objects: one such PLY for
     each object. points: a point cloud with colour, instance and semantic ids. boxes: a GLB of named, upright boxes.
     graph: a JSON of objects, boxes in metres and what stands on what. maps: COCO panoptic maps along a camera path.
-    video: an MP4 of the path with colour and panoptic side by side. Written where they are named: glb: all Gaussians
+    video: an MP4 with colour and panoptic side by side: along the path, or asked for without one once around the room,
+    with names and a legend. Written where they are named: glb: all Gaussians
     as glTF (KHR_gaussian_splatting), each with its object in a table of id, name, category, confidence. ply: a PLY with
     class_id and instance_id, by which SuperSplat and splat-transform select. spz: one SPZ for each object and an index.
     usd: a prim for each object, with semantics labels, z up, in metres. match: the labels in the order of another file
@@ -65,13 +67,21 @@ class Export(Output):
     """Largest distance at which a Gaussian of --match is still the same; by default half the usual distance between
     neighbours."""
     path: Path | None = None
-    """Cameras for maps and video: a scene folder, or a path exported from nerfstudio's viewer."""
+    """Cameras for maps and video: a scene folder, or a path exported from nerfstudio's viewer. Without one the video
+    turns once around the room."""
+    data: Path | None = None
+    """The scene folder with the photos, by which a video without a path goes where they were taken; that of a training
+    is known."""
     split: str = "all"
     """Which of a scene folder's cameras: a split of splits.json, or 'all'."""
     interpolate: int = 1
     """Frames from one camera of a scene folder to the next."""
     fps: float = 24.0
     """Frames a second of the video."""
+    seconds: float = 12.0
+    """What a video takes that turns around the room."""
+    names: bool | None = None
+    """Write the objects' names and a legend into the video; by default where it turns around the room."""
     up: Literal["auto", "x", "y", "z", "-x", "-y", "-z"] = "auto"
     """Direction away from the ground, in which boxes stand; by default that of the path's
     cameras, else of the segment named floor, else z."""
@@ -93,8 +103,11 @@ class Export(Output):
 
         console = self.console()
         formats = self.formats or (_STILL if self.path is None else (*_STILL, *_ALONG_PATH))
-        if self.path is None and set(formats) & set(_ALONG_PATH):
-            raise InputError("--path", "none", "cameras for maps and video", "Pass a scene folder with --path.")
+        if self.path is None and "maps" in formats:
+            raise InputError("--path", "none", "cameras for maps", "Pass a scene folder with --path.")
+        if not 0 < self.seconds * self.fps <= _MOST_FRAMES:
+            raise InputError("--seconds", f"{self.seconds:g} at {self.fps:g} frames a second",
+                             f"1 to {_MOST_FRAMES:,} frames", "Choose others.")  # fmt: skip
         for name, value in (("--meters-per-unit", self.meters_per_unit), ("--contact", self.contact)):
             if not value > 0:
                 raise InputError(name, f"{value}", "a positive length", "Correct it.")
@@ -208,7 +221,19 @@ class Export(Output):
         mode: RasterizeMode,
     ) -> dict[str, str]:
         from panoptic_gs import export
+        from panoptic_gs.objects.table import ObjectTable
 
+        table = ObjectTable(scene)
+        turns = self.path is None
+        if turns:
+            means = scene.splats.means.numpy()
+            cameras = self._cameras()
+            path = export.around_the_room(table, means, self._up(table, scene, cameras),
+                                          round(self.seconds * self.fps), list(cameras.values()))  # fmt: skip
+        colors = colors_of(scene.labelling)
+        named = self.names if self.names is not None else turns
+        names = {row.id: row.name for row in table.certain}
+        entries = export.legend_entries(table, colors)
         maps: dict[str, np.ndarray] = {}
         with ExitStack() as stack:
             video = None
@@ -217,7 +242,11 @@ class Export(Output):
             views = export.render_path(scene, path, mode)
             for view in track(views, total=len(path), description="Rendering", console=console):
                 if video is not None:
-                    video.add(export.side_by_side(view))
+                    if named:
+                        view = view._replace(panoptic=export.name_objects(view.panoptic, view.ids, names))
+                    frame = export.side_by_side(view)
+                    strip = [export.legend(frame.shape[1], entries)] if named else []
+                    video.add(np.concatenate([frame, *strip]))
                 if "maps" in formats:
                     maps[view.name] = view.ids
         written = {}
@@ -226,8 +255,17 @@ class Export(Output):
             PanopticScene(scene.categories, scene.segments, maps, source).save(folder / "panoptic")
             written["panoptic/"] = f"{len(path)} COCO panoptic maps"
         if "video" in formats:
-            written["video.mp4"] = f"{len(path)} frames, {len(path) / self.fps:.1f} s"
+            around = " once around" if turns else ""
+            written["video.mp4"] = f"{len(path)} frames, {len(path) / self.fps:.1f} s{around}"
         return written
+
+    def _cameras(self) -> dict[str, Camera]:
+        """Those of the photos, where they are known."""
+        from panoptic_gs.objects.opening import data_of
+        from panoptic_gs.scene import Scene
+
+        folder = self.data or data_of(self.labelled)
+        return {} if folder is None else {frame.stem: frame.camera for frame in Scene.load(folder).frames}
 
     def _up(self, table: ObjectTable, scene: LabelledScene, path: Mapping[str, Camera]) -> np.ndarray:
         from panoptic_gs.objects.orientation import up_direction

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labelled scenes for other programs: splats, point clouds, boxes, a scene graph, label maps and videos."""
 
+from panoptic_gs.export.annotation import legend, legend_entries, name_objects
 from panoptic_gs.export.clouds import write_objects, write_point_cloud
 from panoptic_gs.export.gaussian_gltf import write_gaussian_gltf
 from panoptic_gs.export.gaussian_usd import write_gaussian_usd
@@ -11,6 +12,7 @@ from panoptic_gs.export.relations import Relation, relate_objects
 from panoptic_gs.export.scene_graph import write_boxes, write_scene_graph
 from panoptic_gs.export.spz_objects import write_spz, write_spz_objects
 from panoptic_gs.export.supersplat import write_labelled_ply
+from panoptic_gs.export.turn import around_the_room
 from panoptic_gs.export.video import RenderedView, VideoWriter, render_path, side_by_side
 
 __all__ = [
@@ -19,9 +21,13 @@ __all__ = [
     "Relation",
     "RenderedView",
     "VideoWriter",
+    "around_the_room",
     "interpolate_cameras",
+    "legend",
+    "legend_entries",
     "load_camera_path",
     "match_positions",
+    "name_objects",
     "placed_objects",
     "relate_objects",
     "render_path",

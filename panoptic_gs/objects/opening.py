@@ -85,13 +85,23 @@ def scene_name(opened: OpenedScene, data: Path | None = None) -> str:
     if data is None and opened.scene.labelling.scene:
         return opened.scene.labelling.scene
     if data is None:
-        for place in (opened.folder, opened.folder.absolute().parent):
-            if (place / "training.json").is_file():
-                document = read_json(place / "training.json")
-                if isinstance(document, dict) and isinstance(document.get("data"), str):
-                    data = Path(document["data"])
-                    break
+        data = _trained_on(opened.folder)
     return telling_name(opened.folder if data is None else data)
+
+
+def data_of(path: Path) -> Path | None:
+    """The folder of the photos that a scene was trained on, where a training says so and it is there."""
+    data = _trained_on(path if path.is_dir() else path.parent)
+    return data if data is not None and data.is_dir() else None
+
+
+def _trained_on(folder: Path) -> Path | None:
+    for place in (folder, folder.absolute().parent):
+        if (place / "training.json").is_file():
+            document = read_json(place / "training.json")
+            if isinstance(document, dict) and isinstance(document.get("data"), str):
+                return Path(document["data"])
+    return None
 
 
 def telling_name(folder: Path) -> str:

@@ -64,10 +64,15 @@ def first_standpoint(table: ObjectTable, means: np.ndarray, up: np.ndarray, came
     if cameras:
         eye, forward = cameras[0].center.numpy().astype(np.float64), cameras[0].viewmat[2, :3].numpy()
         return Standpoint(eye, eye + forward * max(0.3 * float(np.linalg.norm(extent)), 1e-3))
-    if any(word in row.category.name.casefold() for row in table for word in _SHELL):
+    if is_room(table):
         corner = axes @ (low + extent * np.array([0.12, 0.12, 0.68]))
         return Standpoint(corner, axes @ (low + extent * np.array([0.6, 0.6, 0.32])))
     return Standpoint(center + axes @ (np.array([0.8, 0.45, 0.4]) * float(np.linalg.norm(extent))), center)
+
+
+def is_room(table: ObjectTable) -> bool:
+    """Whether something in the scene is called wall or ceiling, so that one looks at it from inside."""
+    return any(word in row.category.name.casefold() for row in table for word in _SHELL)
 
 
 def _tidied(up: np.ndarray) -> np.ndarray:

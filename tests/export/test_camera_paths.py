@@ -107,5 +107,5 @@ def test_the_command_writes_everything_and_says_where(
     with pytest.raises(SystemExit):
         main(["export", str(tmp_path / "labelled"), "--out", str(out)])
     with pytest.raises(SystemExit):
-        main(["export", str(tmp_path / "labelled"), "--out", str(tmp_path / "none"), "--formats", "video"])
+        main(["export", str(tmp_path / "labelled"), "--out", str(tmp_path / "none"), "--formats", "maps"])
     assert not (tmp_path / "none").exists()
