@@ -34,6 +34,12 @@ SCANT = 0.2
 """A share of the views of a cluster that is too small to tell much about another one."""
 TOGETHER = 0.3
 """Two bodies that are under one mask less than this, on average, are two objects, however untidily views part them."""
+OTHER_CLASS = 0.5
+"""Clusters of different classes that are under one mask less than this, on average, are two objects."""
+OTHER_JOINED = 0.35
+"""A share of views that put both under one mask, from which on they are not told apart by their classes alone."""
+OTHER_PATCHES = 2
+"""Patches of the smaller one of them."""
 LEAST_ALONE = 2
 """Views that have to show each of two clusters alone before their classes alone tell."""
 LEAST_VIEWS = 2
@@ -147,6 +153,14 @@ class Verdict(NamedTuple):
         Two that are fused wherever both are seen are told apart where they do not touch and are of different classes
         alone. Where hardly any view sees both, most of these have to join them.
         """
+        if (
+            self.patches >= OTHER_PATCHES
+            and self.views > LEAST_VIEWS
+            and not self.alone_one_class
+            and self.together < OTHER_CLASS
+            and self.joined <= (JOINED if cut else OTHER_JOINED) * self.views
+        ):
+            return True
         if self.patches >= BODY:
             if self.contact < CONTACT and not self.alone_one_class:
                 return True
@@ -171,7 +185,10 @@ def divide(tree: Tree, sums: Sums, centers: np.ndarray) -> np.ndarray:
     total = _Subtrees(tree, sums, centers)
     weight = total.labelled.sum(axis=1)
     verdicts = [
-        total.verdict(a, b) if min(weight[a], weight[b]) >= 0.05 * weight[count + k] else None
+        total.verdict(a, b)
+        if min(weight[a], weight[b]) >= 0.05 * weight[count + k]
+        or min(total.patches[a], total.patches[b]) >= OTHER_PATCHES
+        else None
         for k, (a, b) in enumerate(tree.children.tolist())
     ]
     doubtful = [verdict for verdict in verdicts if verdict is not None and verdict.may_be_cut]
@@ -218,7 +235,9 @@ class _Subtrees:
         self.masks = [_Row(masks.indices[start:end], masks.data[start:end]) for start, end in bounds]
         self.labelled = np.zeros((size + len(tree.children), sums.labelled.shape[1]), np.float32)
         self.labelled[:size] = sums.labelled.toarray()
+        self.patches = np.ones(size + len(tree.children), np.int64)
         for number, (a, b) in enumerate(tree.children.tolist(), size):
+            self.patches[number] = self.patches[a] + self.patches[b]
             self.masks.append(self.masks[a] + self.masks[b])
             self.labelled[number] = self.labelled[a] + self.labelled[b]
 
