@@ -100,6 +100,7 @@ COMMANDS = {
         "Mesh",
         "Make a panoptic mesh of a labelled scene: its surface, a closed mesh an object, the room without them.",
     ),
+    "query": Command("query", "Query", 'Find objects by words, as in "the chair next to the window".'),
     "report": Command(
         "report",
         "Report",
