@@ -30,6 +30,10 @@ CROSS_SECTION = 0.7
 """A cut through one object shows at least this part of its cross-section."""
 BODY = 12
 """Patches that make a body: what touches a smaller cluster, or rarely shows beside it, says little."""
+LARGE_BODY = 36
+"""Patches of either of two bodies that do not touch, from which on neither is a piece that an occluder cuts off."""
+APART = 0.75
+"""Two such bodies that are under one mask less than this, on average, are two objects."""
 SCANT = 0.2
 """A share of the views of a cluster that is too small to tell much about another one."""
 TOGETHER = 0.3
@@ -151,7 +155,8 @@ class Verdict(NamedTuple):
         class that touch as the sides of a cut do are one.
 
         Two that are fused wherever both are seen are told apart where they do not touch and are of different classes
-        alone. Where hardly any view sees both, most of these have to join them.
+        alone, or both large and not quite always fused. Where hardly any view sees both, most of these have to join
+        them.
         """
         if (
             self.patches >= OTHER_PATCHES
@@ -162,7 +167,8 @@ class Verdict(NamedTuple):
         ):
             return True
         if self.patches >= BODY:
-            if self.contact < CONTACT and not self.alone_one_class:
+            far = self.patches >= LARGE_BODY and self.together < APART
+            if self.contact < CONTACT and (far or not self.alone_one_class):
                 return True
             if self.views <= SCANT * self.most and (not self.views or self.joined < 0.7 * self.views):
                 return True
