@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Protocol, cast, get_args
 
 import numpy as np
@@ -52,7 +52,7 @@ class RawImage:
     @property
     def stem(self) -> str:
         """The name without ending, as label maps and cameras are matched by."""
-        return Path(self.name).stem
+        return PurePosixPath(self.name).with_suffix("").as_posix()
 
 
 class MaskStack(Protocol):

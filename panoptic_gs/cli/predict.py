@@ -230,7 +230,8 @@ class Predict(Output):
             raise InputError("--seed-points", str(self.seed_points), "0 or more", "Choose a larger number.")
 
     def _photos(self, known: Scene | None, *, unique: bool = True) -> tuple[Photo, ...]:
-        from panoptic_gs.predict.photos import Photo, find_photos, find_renders
+        from panoptic_gs.predict.photos import find_photos, find_renders
+        from panoptic_gs.predict.scene_folder import photo_of
 
         if self.views is not None:
             source, photos = self.views, find_renders(self.views)
@@ -238,7 +239,7 @@ class Predict(Output):
             assert known is not None
             assert self.cameras is not None
             frames = known.split(self.split)
-            source, photos = self.cameras, tuple(Photo.open(frame.image_path, upright=False) for frame in frames)
+            source, photos = self.cameras, tuple(photo_of(frame) for frame in frames)
         else:
             source, photos = self.images, find_photos(self.images, unique=unique)
             if known is not None:

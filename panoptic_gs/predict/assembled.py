@@ -88,7 +88,7 @@ def generate_masks(
     for number, photo in enumerate(photos, 1):
         file = out / PREDICTIONS / f"{photo.stem}.json"
         if not file.is_file():
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, generator.masks(photo))
         found = len(read_json(file))
         count += found
@@ -101,7 +101,9 @@ def generate_masks(
         )  # fmt: skip
     with replacing_folder(out / MASKS, overwrite=True, known_by=f"{photos[0].stem}.json") as folder:
         for photo in photos:
-            shutil.copyfile(out / PREDICTIONS / f"{photo.stem}.json", folder / f"{photo.stem}.json")
+            copy = folder / f"{photo.stem}.json"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(out / PREDICTIONS / f"{photo.stem}.json", copy)
     return count, without
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import image_size, read_rgb
+from panoptic_gs.files import image_size, opened_image, read_rgb
 from panoptic_gs.raw_predictions import RawImage
 from panoptic_gs.scene.orientation import exif_orientation, turned
 
@@ -30,22 +30,30 @@ _HEIF = (".heic", ".heif")
 
 @dataclass(frozen=True)
 class Photo:
-    """An image file with its upright size in pixels; ``orientation`` is EXIF's, 1 where nothing has to be turned."""
+    """An image file with its upright size in pixels.
+
+    Args:
+        path: the file.
+        width, height: of the upright photo.
+        orientation: EXIF's, 1 where nothing has to be turned.
+        name: what a scene calls it, as ``left/0001`` of a rig; by default the file's name without ending.
+    """
 
     path: Path
     width: int
     height: int
     orientation: int = 1
+    name: str | None = None
 
     @property
     def stem(self) -> str:
         """The name without ending, as cameras and label maps are matched by."""
-        return self.path.stem
+        return self.name or self.path.stem
 
     @property
     def raw_image(self) -> RawImage:
         """How raw predictions list it."""
-        return RawImage(self.path.name, self.width, self.height)
+        return RawImage(self.stem + self.path.suffix, self.width, self.height)
 
     def read(self) -> np.ndarray:
         """The upright pixels ``[H, W, 3]`` uint8; alpha is dropped."""
@@ -54,17 +62,17 @@ class Photo:
     def lens(self) -> tuple[str, ...]:
         """Camera, focal length and digital zoom as EXIF states them, to tell which photos have a lens in common."""
         try:
-            with Image.open(self.path) as image:
+            with opened_image(self.path) as image:
                 exif = image.getexif() if "exif" in image.info else {}
                 details = exif.get_ifd(_EXIF) if isinstance(exif, Image.Exif) else {}
-        except (OSError, SyntaxError, ValueError):
+        except (InputError, OSError, SyntaxError, ValueError):
             return ()
         return tuple(
             str(entries.get(tag, "")) for entries, tags in ((exif, _CAMERA), (details, _FOCAL)) for tag in tags
         )
 
     @classmethod
-    def open(cls, path: Path, *, upright: bool = True) -> Photo:
+    def open(cls, path: Path, *, upright: bool = True, name: str | None = None) -> Photo:
         """Read an image's header; without ``upright`` its pixels stay as they are stored, whatever EXIF says.
 
         Raises:
@@ -74,7 +82,7 @@ class Photo:
         orientation = exif_orientation(path) if upright else 1
         if orientation >= 5:
             width, height = height, width
-        return cls(path, width, height, orientation)
+        return cls(path, width, height, orientation, name)
 
 
 def find_photos(folder: Path, *, unique: bool = True) -> tuple[Photo, ...]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import write_json, write_png
+from panoptic_gs.files import opened_image, write_json, write_png
 from panoptic_gs.predict.cameras import align_to_known
 from panoptic_gs.predict.crop import crop
 from panoptic_gs.predict.photos import Photo
@@ -64,6 +64,11 @@ def with_known_cameras(
         alignment = Alignment(float(np.median(off)), float(np.median(angle)))
     Ks = torch.linalg.inv(raw.to_original) @ torch.stack([camera.K for camera in cameras])
     return replace(raw, points=points, viewmats=viewmats, Ks=Ks), alignment
+
+
+def photo_of(frame: Frame) -> Photo:
+    """The photo of a scene, the way round that its camera is, under the scene's name for it."""
+    return Photo.open(frame.image_path, upright=frame.orientation != 1, name=frame.stem)
 
 
 def known_camera(photo: Photo, frame: Frame) -> Camera:
@@ -144,8 +149,8 @@ def write_known_scene(folder: Path, known: Scene, points: Points | None, progres
     """
     entries = []
     for number, frame in enumerate(known.frames, 1):
-        photo = Photo.open(frame.image_path, upright=frame.orientation != 1)
-        name = copy_photo(photo, folder / "images", frame.stem, keep_alpha=True)
+        photo = photo_of(frame)
+        name = copy_photo(photo, folder / "images", keep_alpha=True)
         camera = frame.sensor.resized(photo.width, photo.height)  # which may have been shrunk
         entries.append(PosedPhoto(f"images/{name}", camera, frame.distortion, _copy_mask(frame, folder)))
         progress("Writing photos", number, len(known.frames))
@@ -171,7 +176,7 @@ def copy_photo(photo: Photo, folder: Path, stem: str | None = None, *, keep_alph
     """
     stem = stem or photo.stem
     name, jpeg = stem + photo.path.suffix, photo.path.suffix.lower() in _JPEG
-    with Image.open(photo.path) as image:
+    with opened_image(photo.path) as image:
         modes = ("RGB", "L", "RGBA") if keep_alpha else ("RGB", "L")
         plain = image.mode in modes and (jpeg or photo.path.suffix.lower() == ".png")
     # Readers differ in whether they follow EXIF: what lies in a scene folder says nothing about turning.

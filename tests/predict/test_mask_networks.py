@@ -2,6 +2,7 @@
 """Masks of single photos by the real classes of transformers, tiny and random; what becomes of them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from panoptic_gs.predict.masks.label_sets import labels_of
 from panoptic_gs.predict.masks.query_models import input_of
 from panoptic_gs.predict.photos import Photo
 from panoptic_gs.raw_predictions import RawPredictions
+from panoptic_gs.scene import Scene
 
 FAMILIES = ("eomt", "mask2former", "oneformer")
 SIZES = {"lying": (160, 120), "upright": (90, 130), "wide": (200, 60)}
@@ -197,3 +199,74 @@ def test_what_cannot_be_used_is_named(checkpoints, photos, tmp_path, capsys, mon
         main(["predict", str(photos), "--out", str(tmp_path / "out"), *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_photos_of_one_name_in_the_folders_of_a_rig_are_told_apart(checkpoints, photos, tmp_path):
+    first, second = list(SIZES)[:2]
+    rig = tmp_path / "rig"
+    frames = []
+    for side, name in (("left", first), ("right", second)):
+        (rig / "images" / side).mkdir(parents=True)
+        shutil.copy(photos / f"{name}.png", rig / "images" / side / "0001.png")
+        width, height = SIZES[name]
+        pose = np.eye(4)
+        pose[0, 3] = len(frames)
+        frames.append({"file_path": f"images/{side}/0001.png", "w": width, "h": height, "fl_x": 90, "fl_y": 90,
+                       "cx": width / 2, "cy": height / 2, "transform_matrix": pose.tolist()})  # fmt: skip
+    (rig / "transforms.json").write_text(json.dumps({"frames": frames}))
+    out = tmp_path / "out"
+    main(
+        [
+            "predict",
+            "--cameras",
+            str(rig),
+            "--geometry",
+            "known",
+            "--masks",
+            str(checkpoints["eomt"]),
+            "--out",
+            str(out),
+        ]
+    )
+    scene = Scene.load(out)
+    sizes = {frame.stem: (frame.sensor.width, frame.sensor.height) for frame in scene.frames}
+    assert sizes == {"left/0001": SIZES[first], "right/0001": SIZES[second]}
+    masks = read_masks(out / "masks_per_image", sizes)
+    assert masks.without == ()
+    assert sorted(masks.readers) == ["left/0001", "right/0001"]
+
+
+def test_photos_are_masked_the_way_round_that_their_cameras_are(checkpoints, photos, tmp_path):
+    root, name = tmp_path / "lying", next(iter(SIZES))
+    (root / "images").mkdir(parents=True)
+    pixels = np.asarray(Image.open(photos / f"{name}.png"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    frames = []
+    for number in range(2):
+        stored = Image.fromarray(np.rot90(pixels, 1))  # EXIF's 6 turns it back
+        stored.save(root / "images" / f"{number}.jpg", exif=exif, quality=95)
+        width, height = SIZES[name]
+        pose = np.eye(4)
+        pose[0, 3] = number
+        frames.append({"file_path": f"images/{number}.jpg", "w": width, "h": height, "fl_x": 90, "fl_y": 90,
+                       "cx": width / 2, "cy": height / 2, "transform_matrix": pose.tolist()})  # fmt: skip
+    (root / "transforms.json").write_text(json.dumps({"frames": frames}))
+    out = tmp_path / "out"
+    main(
+        [
+            "predict",
+            "--cameras",
+            str(root),
+            "--geometry",
+            "known",
+            "--masks",
+            str(checkpoints["eomt"]),
+            "--out",
+            str(out),
+        ]
+    )
+    for number in range(2):
+        frame = Scene.load(out).frame(str(number))
+        assert frame.read_image().shape[:2] == (SIZES[name][1], SIZES[name][0])
+        assert Image.open(out / "masks_per_image" / f"{number}.png").size == SIZES[name]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from panoptic_gs.errors import InputError
 
@@ -17,14 +17,16 @@ LOSSY = (".jpg", ".jpeg", ".webp")
 
 
 def stem_of(name: str, photos: Sizes) -> str | None:
-    """The photo that a file of this name belongs to: ``0001.png``, ``0001.jpg.png`` → ``0001``; None where unknown."""
-    stem = Path(name).name
-    while stem not in photos:
-        shorter = Path(stem).stem
-        if shorter == stem:
-            return None
-        stem = shorter
-    return stem
+    """The photo that a file of this name belongs to: ``0001.png``, ``0001.jpg.png`` → ``0001``; None where unknown.
+
+    Where photos of several folders are told apart by them, so are files: ``left/0001.png`` → ``left/0001``.
+    """
+    for stem in (PurePosixPath(name).as_posix(), Path(name).name):
+        while stem not in photos and PurePosixPath(stem).suffix:
+            stem = PurePosixPath(stem).with_suffix("").as_posix()
+        if stem in photos:
+            return stem
+    return None
 
 
 def by_photo(source: Path | str, names: Iterable[str], photos: Sizes) -> dict[str, str]:

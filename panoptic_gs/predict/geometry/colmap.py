@@ -80,12 +80,17 @@ class Colmap:
                 f"{reconstruction.repeated} pairs of photos look alike in part but show different things, as windows "
                 "or chairs of one kind do: not matched",
             )
-        return self._geometry(photos, found, left_out, notes)
+        images = {reconstruction.stem_of(image): image for image in found.images.values() if image.has_pose}
+        return self._geometry(photos, found, images, left_out, notes)
 
     def _geometry(
-        self, photos: Sequence[Photo], found: Any, left_out: Mapping[str, str], notes: tuple[str, ...]
+        self,
+        photos: Sequence[Photo],
+        found: Any,
+        images: Mapping[str, Any],
+        left_out: Mapping[str, str],
+        notes: tuple[str, ...],
     ) -> Geometry:
-        images = {Path(image.name).stem: image for image in found.images.values() if image.has_pose}
         placed = [photo for photo in photos if photo.stem in images]
         viewmats = np.tile(np.eye(4), (len(placed), 1, 1))
         viewmats[:, :3] = [images[photo.stem].cam_from_world().matrix() for photo in placed]
@@ -132,7 +137,11 @@ class _Reconstruction:
         # What it would print of every step goes nowhere; what fails is an exception.
         pycolmap.logging.minloglevel = pycolmap.logging.stderrthreshold = int(pycolmap.logging.FATAL)
         pycolmap.logging.logtostderr = pycolmap.logging.alsologtostderr = False
-        names = {photo.stem: copy_photo(photo, self.work / "images") for photo in self.photos}
+        # COLMAP's lists of pairs have no quotes: no name of its own may hold a space.
+        names = {
+            photo.stem: copy_photo(photo, self.work / "images", f"{number:06d}")
+            for number, photo in enumerate(self.photos)
+        }
         self._features(names)
         self._match(names)
         pairs = verified_pairs(self._database)
@@ -150,8 +159,7 @@ class _Reconstruction:
             raise InputError(
                 f"{len(self.photos)} photos", "no two that show one place from two sides", "photos that overlap", _MOVE
             )
-        placed = {Path(image.name).stem for image in models[0].images.values() if image.has_pose}
-        others = [[Path(image.name).stem for image in m.images.values() if image.has_pose] for m in models[1:]]
+        placed, *others = ([self.stem_of(image) for image in m.images.values() if image.has_pose] for m in models)
         apart = {
             stem: "of another place" + (f", {number} of {len(others)} others" if others[1:] else "")
             for number, group in enumerate(others, 1)
@@ -161,6 +169,10 @@ class _Reconstruction:
         mend = f"Give the photos of each place by themselves. {_MOVE}" if apart else _MOVE
         require_most(self.photos, left_out, f"{len(self.photos)} photos", mend)
         return _believed(models[0]), left_out
+
+    def stem_of(self, image: Any) -> str:
+        """The photo's name, of an image of COLMAP's."""
+        return self.photos[int(Path(image.name).stem)].stem
 
     def _features(self, names: Mapping[str, str]) -> None:
         import pycolmap

@@ -51,7 +51,7 @@ class DepthAnythingCameras:
         points = [unprojected(d, K, viewmat) for d, K, viewmat in zip(depth, Ks, viewmats, strict=True)]
         metric = bool(getattr(answer, "is_metric", False))
         return geometry_of(
-            photos, size, viewmats, scale @ Ks, points, list(np.asarray(answer.conf, np.float64)),
+            photos, size, viewmats, scale @ Ks, points, list(np.asarray(answer.conf, np.float32)),
             source="Depth Anything 3", metric=metric, seed_points=self.options.seed_points,
         )  # fmt: skip
 
@@ -62,4 +62,4 @@ def unprojected(depth: np.ndarray, K: np.ndarray, viewmat: np.ndarray) -> np.nda
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     rays = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(K).T
     local = rays * np.where(depth > 0, depth, np.nan)[..., None]
-    return (local - viewmat[:3, 3]) @ viewmat[:3, :3]
+    return ((local - viewmat[:3, 3]) @ viewmat[:3, :3]).astype(np.float32)

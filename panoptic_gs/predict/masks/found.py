@@ -123,7 +123,8 @@ class ImageMaps:
 
 def image_predictions(folder: Path) -> Mapping[str, Path]:
     """Photo's stem → the folder of its predictions, of a folder of one such a photo."""
-    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{DESCRIPTION}"))}
+    found = sorted(path.parent for path in folder.rglob(DESCRIPTION))
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 def merge_image_predictions(
