@@ -112,6 +112,15 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Brush:
+    """Choose what clicks into the scene do to the selected object, and how far around."""
+
+    do: Literal["brush"]
+    how: Literal["off", "add", "cut", "delete"]
+    radius: Annotated[float, Range(above=0, high=1e6)] | None = None
+
+
+@dataclass(frozen=True)
 class Photo:
     """Show the photo that sees an object best, a photo by its number, or the one nearest to the visitor."""
 
@@ -146,7 +155,7 @@ class Settle:
 
 
 Command = (
-    Hello | Select | Hide | Only | ShowAll | GoTo | Color | Rename | Merge | Clean | History | Measure | Photo
+    Hello | Select | Hide | Only | ShowAll | GoTo | Color | Rename | Merge | Clean | History | Measure | Brush | Photo
     | StandThere | Doubts | Settle
 )  # fmt: skip
 

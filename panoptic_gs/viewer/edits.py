@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ FLOATER = 0.2
 PART = 0.2
 """Share of a Gaussian's votes by which it may belong to another object."""
 _GAP = 0.1  # of an object's radius that parts it into places, at least
+BrushUse = Literal["add", "cut", "delete"]
 LONGEST_NAME = 80
 """Letters of an object's name."""
 
@@ -188,6 +190,48 @@ def clean(scene: LabelledScene, segment_id: int) -> tuple[LabelledScene, int]:
     return scene._replace(labels=_without_label(scene.labels, segment_id, rows)), len(stray)
 
 
+def brush(
+    scene: LabelledScene, segment_id: int, center: Sequence[float] | np.ndarray, radius: float, how: BrushUse
+) -> tuple[LabelledScene, int]:
+    """Work on the Gaussians whose centres lie within a ball.
+
+    ``add`` gives all of them to the object, whatever they were; ``cut`` takes the object's label from its own, which
+    get their next strongest label, or none; ``delete`` removes the object's Gaussians there from the scene.
+
+    Args:
+        scene: it.
+        segment_id: the object.
+        center: of the ball ``[3]``.
+        radius: of it.
+        how: what to do.
+
+    Returns:
+        The new scene and the number of Gaussians that changed.
+
+    Raises:
+        InputError: no such object, a ball without Gaussians to change, or nothing of the object would stay.
+    """
+    segment_of(scene, segment_id)
+    middle = torch.as_tensor(np.asarray(center, dtype=np.float32))
+    if middle.shape != (3,) or not torch.isfinite(middle).all() or not (np.isfinite(radius) and radius > 0):
+        raise InputError("brush", f"a ball of radius {radius} around {list(center)}",
+                         "three finite numbers and a radius", "Click again.")  # fmt: skip
+    near = (scene.splats.means - middle).norm(dim=1) <= radius
+    own = scene.labels.best()[0] == segment_id
+    rows = near & (~own if how == "add" else own)
+    count = int(rows.sum())
+    if count == 0 or (how != "add" and count == int(own.sum())):
+        found = "none" if count == 0 else "all"
+        raise InputError("brush", f"{found} of {'the other' if how == 'add' else 'its'} Gaussians within the ball",
+                         "some of them", "Choose another size, or click elsewhere.")  # fmt: skip
+    if how == "delete":
+        kept = ~rows
+        return scene._replace(splats=scene.splats.subset(kept), labels=scene.labels.subset(kept)), count
+    if how == "cut":
+        return scene._replace(labels=_without_label(scene.labels, segment_id, rows)), count
+    return scene._replace(labels=_given(scene.labels, segment_id, rows)), count
+
+
 def places(scene: LabelledScene, segment_id: int) -> np.ndarray:
     """The weight ``[C]`` of each place where an object lies; places do not touch.
 
@@ -334,6 +378,19 @@ def _relabel(labels: GaussianLabels, rows: Tensor, old: int, new: int) -> Gaussi
     keys, entry = torch.unique((row_of << 32) | label, return_inverse=True)
     weight = torch.zeros(len(keys)).index_add_(0, entry, labels.weight)
     return _rebuilt(labels, keys >> 32, keys & 0xFFFFFFFF, weight, labels.void)
+
+
+def _given(labels: GaussianLabels, segment_id: int, rows: Tensor) -> GaussianLabels:
+    """The rows ``[N]`` bool with this label alone."""
+    row_of = labels.rows()
+    kept = ~rows[row_of]
+    given = rows.nonzero()[:, 0]
+    row = torch.cat([row_of[kept], given])
+    label = torch.cat([labels.label[kept].long(), torch.full_like(given, segment_id)])
+    weight = torch.cat([labels.weight[kept], torch.ones(len(given))])
+    order = torch.argsort(row, stable=True)
+    # What was void there has been decided by hand.
+    return _rebuilt(labels, row[order], label[order], weight[order], torch.where(rows, 0.0, labels.void))
 
 
 def _without_label(labels: GaussianLabels, gone: int, rows: Tensor | None = None) -> GaussianLabels:

@@ -63,7 +63,9 @@ class ObjectList:
                 "hidden": sorted(look.hidden), "unlabelled": look.unlabelled, "colorBy": look.color_by,
                 "editable": not session.opened.thinned, "undo": history.undoable, "redo": history.redoable,
                 "unsaved": history.unsaved, "photos": 0 if page.photos is None else len(page.photos.frames),
-                "measure": page.ruler.document(), "doubts": self._doubt_entries(table),
+                "measure": page.ruler.document(),
+                "brush": {"how": page.brush_use or "off", "radius": page.brush_radius},
+                "doubts": self._doubt_entries(table),
             }  # fmt: skip
         if self._sized is not table:
             self._sized = table
@@ -151,6 +153,11 @@ class ObjectList:
                 look.color_by = by
             case commands.Measure(on=on):
                 self._page.ruler.switch(on)
+                self._page.brush_use = None
+            case commands.Brush(how=how, radius=radius):
+                self._page.ruler.switch(False)
+                self._page.brush_use = None if how == "off" else how
+                self._page.brush_radius = radius or self._page.brush_radius
             case commands.Rename(id=segment_id, name=name):
                 row = self._row(segment_id)
                 if name.strip() not in (row.segment.name or "", row.name):

@@ -52,9 +52,14 @@ addEventListener("DOMContentLoaded", () => {
   const tabs = make("div", { class: "op-tabs" }, tab("List", "list"), tab("Doubts", "doubts"),
     button("Show all", () => send({ do: "show all" }), { "data-all": true }));
   const measure = button("Measure", () => send({ do: "measure", on: !state?.measure.on }), { "aria-pressed": "false" });
+  const uses = { add: "Add", cut: "Take away", delete: "Erase" };
+  const brushes = Object.entries(uses).map(([how, title]) => button(title, () => brush(state?.brush.how === how ? "off" : how), { "data-how": how, "aria-pressed": "false" }));
+  const radius = make("input", { type: "range", min: "-3", max: "0.5", step: "0.05", "aria-label": "Radius of the brush", style: "width: 90px", onchange: () => brush(state.brush.how) });
+  const brush = (how) => send({ do: "brush", how, radius: 10 ** Number(radius.value) });
+  const brushing = make("div", { class: "op-actions", title: "A click in the scene works on the Gaussians around it" }, make("span", { class: "op-soft" }, "Brush"), ...brushes, radius);
   const measured = make("p", { class: "op-soft", style: "padding: 0 14px" });
   const photos = button("Photo", () => photo(), { title: "The photo that sees the selected object best, or the nearest one, beside the scene" });
-  const footer = make("footer", {}, make("div", { class: "op-actions" }, measure, photos, button("?", () => keysheet.showModal(), { "aria-label": "Keyboard shortcuts" })), measured);
+  const footer = make("footer", {}, brushing, make("div", { class: "op-actions" }, measure, photos, button("?", () => keysheet.showModal(), { "aria-label": "Keyboard shortcuts" })), measured);
   const panel = make("aside", { id: "op", "aria-label": "Objects of the scene" }, make("header", {}, heading, counts), tabs, selected, legend, objectsPage, doubts, footer);
   const toggle = make("button", { type: "button", id: "op-toggle", "aria-expanded": "true", onclick: () => open(panel.classList.contains("op-shut")) }, "Objects");
   function open(wanted) {
@@ -81,6 +86,10 @@ addEventListener("DOMContentLoaded", () => {
     measured.textContent = !news.measure.on ? "" : news.measure.length !== null ? `${news.measure.length.toFixed(3)} m; click for another`
       : news.measure.points ? "Click the other end." : "Click one end in the scene.";
     photos.hidden = !news.photos;
+    brushing.hidden = !news.editable || !news.selected;
+    if (document.activeElement !== radius) radius.value = Math.log10(news.brush.radius);
+    for (const one of brushes) one.setAttribute("aria-pressed", String(one.dataset.how === news.brush.how));
+    if (news.brush.how !== "off" && news.selected) measured.textContent = `Each click works on what is within ${news.brush.radius.toPrecision(2)} m of it; Esc ends.`;
     showSelected();
     showDoubts();
   }
@@ -178,11 +187,12 @@ addEventListener("DOMContentLoaded", () => {
     [["C"], "next colours: objects, classes, photo, confidence", "c", () => send({ do: "color", by: COLORS[(COLORS.indexOf(state.colorBy) + 1) % COLORS.length] })],
     [["P"], "the photo that sees it best, beside the scene", "p", () => state.photos && photo()],
     [["M"], "measure between two clicks, or stop", "m", () => send({ do: "measure", on: !state.measure.on })],
+    [["B"], "brush: add to the selected object, take away, erase, off", "b", () => state.selected && state.editable && brush({ off: "add", add: "cut", cut: "delete", delete: "off" }[state.brush.how])],
     [["U"], "undo the last edit", "u", () => send({ do: "undo" })],
     [["Shift", "U"], "do it again", "U", () => send({ do: "redo" })],
     [["O"], "open or close the list", "o", () => toggle.click()],
     [["/"], "search", "/", () => { open(true); turnTo("list"); list.search.focus(); }],
-    [["Esc"], "select nothing", "Escape", () => send(state.measure.on ? { do: "measure", on: false } : { do: "select", id: 0 })],
+    [["Esc"], "select nothing", "Escape", () => send(state.measure.on ? { do: "measure", on: false } : state.brush.how !== "off" ? { do: "brush", how: "off" } : { do: "select", id: 0 })],
     [["?"], "this sheet", "?", () => keysheet.showModal()],
   ];
   const keysheet = make("dialog", { id: "op-keys" }, make("h2", {}, "Keyboard and mouse"),

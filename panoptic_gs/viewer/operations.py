@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from panoptic_gs.objects.boxes import Box
-from panoptic_gs.records import Array, Name
+from panoptic_gs.records import Array, Name, Range
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.viewer import edits
 
@@ -111,6 +111,21 @@ class Clean:
         return edits.clean(scene, self.segment_id)[0]
 
 
+@dataclass(frozen=True, eq=False)
+class Brush:
+    """See :func:`~panoptic_gs.viewer.edits.brush`."""
+
+    segment_id: int
+    center: Annotated[np.ndarray, Array(3)]
+    radius: Annotated[float, Range(above=0)]
+    how: edits.BrushUse
+    do: Literal["brush"] = "brush"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        return edits.brush(scene, self.segment_id, self.center, self.radius, self.how)[0]
+
+
 @dataclass(frozen=True)
 class Delete:
     """See :func:`~panoptic_gs.viewer.edits.delete`."""
@@ -136,4 +151,4 @@ class Move:
         return edits.move(scene, self.segment_id, self.translation)
 
 
-Operation = Rename | Recategorise | Merge | SplitBox | SplitPieces | SplitVotes | Clean | Delete | Move
+Operation = Rename | Recategorise | Merge | SplitBox | SplitPieces | SplitVotes | Clean | Brush | Delete | Move

@@ -23,11 +23,13 @@ from panoptic_gs.viewer.appearance import COLOR_MODES
 from panoptic_gs.viewer.camera_panel import CameraPanel, look_through
 from panoptic_gs.viewer.drawing import BoxNode, SplatNode, introduce, on_click
 from panoptic_gs.viewer.edit_panel import EditPanel
+from panoptic_gs.viewer.edits import BrushUse
 from panoptic_gs.viewer.gui_events import by_visitor
 from panoptic_gs.viewer.list_socket import ListSocket
 from panoptic_gs.viewer.look_panel import LookPanel
 from panoptic_gs.viewer.markdown import plain, unmarked
 from panoptic_gs.viewer.object_list import ObjectList
+from panoptic_gs.viewer.operations import Brush
 from panoptic_gs.viewer.photos import Photos
 from panoptic_gs.viewer.ruler import Ruler
 from panoptic_gs.viewer.selection_panel import SelectionPanel
@@ -71,6 +73,10 @@ class Page:
         self.title = scene_name(session.opened, None if data is None else data.root)
         self.photos = None if data is None else Photos(data)
         self.ruler = Ruler(server)
+        self.brush_use: BrushUse | None = None
+        """What a click does to the Gaussians of the selected object around it; None where it selects."""
+        extent = np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0)
+        self.brush_radius = max(0.01 * float(np.linalg.norm(extent)), 1e-6)
         self._splats = SplatNode(server, session.scene.splats)
         self._box = BoxNode(server, "/selected/box", _SPOTLIGHT)
         self._label: Any = None
@@ -241,6 +247,15 @@ class Page:
         if self.session.restored and self.session.history.unsaved:
             self.tell(client, "Unsaved edits", f"{self.session.restored} Undo takes them back; Save keeps them.")
 
+    def _brush(self, event: Any) -> None:
+        with self.change(event.client) as session:
+            ray = np.array(event.ray_origin), np.array(event.ray_direction)
+            point = session.pick_point(*ray, event.client.camera.fov)
+            row = session.table.get(session.look.selected)
+            if point is not None and row is not None and self.brush_use is not None:
+                work = {"add": "add to", "cut": "cut from", "delete": "delete of"}[self.brush_use]
+                session.edit(f"{work} {row.title}", Brush(row.id, point, self.brush_radius, self.brush_use))
+
     def _clicked(self, event: Any) -> None:
         if event.ray_origin is None:
             return
@@ -254,6 +269,9 @@ class Page:
                 point = session.pick_point(*ray, event.client.camera.fov)
                 if point is not None:
                     self.ruler.add(point)
+            return
+        if self.brush_use is not None and self.session.look.selected:
+            self._brush(event)
             return
         with self.change(event.client) as session:
             found = session.pick(np.array(event.ray_origin), np.array(event.ray_direction), event.client.camera.fov)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Doubts that the viewer lists, and the edits that settle them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from small_rooms import FAR, FLOOR, NASTY, NEAR, save, small_room
+from small_rooms import CENTERS, FAR, FLOOR, NASTY, NEAR, save, small_room
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
@@ -77,6 +79,59 @@ def test_a_part_that_views_gave_to_another_object_is_split_off():
         edits.split_votes(labelled(rows), NASTY, FAR)
     with pytest.raises(InputError):
         mend(Question("may be one", (NEAR, FAR), 0.5, "views", ("merge",)), "clean")
+
+
+def test_a_brush_adds_cuts_and_deletes_around_a_point():
+    scene = small_room()
+    means = scene.splats.means.numpy()
+    top = np.add(CENTERS[NEAR], (0, 0, 0.3))
+    near = np.linalg.norm(means - top.astype(np.float32), axis=1) <= 0.25
+    mine = own() == NEAR
+    assert 0 < (near & mine).sum() < mine.sum()
+    cut, count = edits.brush(scene, NEAR, top, 0.25, "cut")
+    assert count == (near & mine).sum()
+    assert (cut.labels.best()[0].numpy()[near & mine] == FAR).all()  # their other votes
+    back, count = edits.brush(cut, NEAR, top, 0.25, "add")
+    best, share = back.labels.best()
+    assert (best.numpy() == own()).all()
+    assert (share.numpy()[near & mine] == 1).all()
+    less, count = edits.brush(scene, NEAR, top, 0.25, "delete")
+    assert len(less.splats) == len(scene.splats) - count
+    assert (less.splats.means.numpy() == means[~(near & mine)]).all()
+    for radius, how in ((1e-6, "add"), (9.0, "cut"), (9.0, "delete"), (0.0, "add"), (float("nan"), "add")):
+        with pytest.raises(InputError):
+            edits.brush(scene, NEAR, top + 0.011, radius, how)
+
+
+def test_clicks_brush_while_the_brush_is_taken_up(tmp_path):
+    pytest.importorskip("viser")
+    from panoptic_gs.viewer.start import start_viewer
+
+    save(small_room(), tmp_path / "room")
+    page, _ = start_viewer(tmp_path / "room", port=0)
+    try:
+        told = []
+        visitor = SimpleNamespace(
+            camera=SimpleNamespace(fov=1.0), add_notification=lambda *words, **_: told.append(words)
+        )
+        click = SimpleNamespace(client=visitor, ray_origin=np.add(CENTERS[NEAR], (0, 0, 3.0)),
+                                ray_direction=np.array([0.0, 0.0, -1.0]))  # fmt: skip
+        page.objects.heard({"do": "select", "id": NEAR})
+        page.objects.heard({"do": "brush", "how": "cut", "radius": 0.2})
+        page._clicked(click)
+        assert page.session.history.undoable == "cut from chair · 7"
+        assert 300 < page.session.table[NEAR].count < 600
+        assert page.objects.state()["brush"] == {"how": "cut", "radius": 0.2}
+        page.objects.heard({"do": "brush", "how": "off"})
+        page._clicked(click)
+        assert page.session.look.selected != NEAR  # it selects again
+        assert page.objects.heard({"do": "brush", "how": "add", "radius": -1})["bad"]
+        page.session.select(NEAR)
+        page.objects.heard({"do": "brush", "how": "delete", "radius": 50})
+        page._clicked(click)
+        assert "all of its Gaussians" in told[0][0]
+    finally:
+        page.close()
 
 
 def test_the_list_settles_doubts(tmp_path):

@@ -52,7 +52,13 @@ class Visit:
         self.errors: list[str] = []
         self.requested: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._hear)
         self.page.on("request", lambda request: self.requested.append(request.url))
+
+    def _hear(self, message) -> None:
+        """Warnings and errors count; what three.js says of its own future, and software WebGL of its speed, do not."""
+        if message.type in ("error", "warning") and not any(w in message.text for w in ("deprecated", "ReadPixels")):
+            self.errors.append(message.text)
 
     def open(self) -> "Visit":
         self.page.goto(self.url)
@@ -198,8 +204,8 @@ def test_one_works_in_the_list_of_objects(visit):
     assert page.locator("#op-keys").is_visible()
     page.keyboard.press("Escape")
     visit.until(lambda: not page.locator("#op-keys").is_visible())
-    page.keyboard.press("g")
     before = np.array(visit.camera().look_at)
+    page.keyboard.press("g")
     visit.until(lambda: np.linalg.norm(np.array(visit.camera().look_at) - CENTERS[NEAR]) < 0.2)
     assert np.linalg.norm(before - CENTERS[NEAR]) > 0.2
     assert page.evaluate("globalThis.hacked") is None
