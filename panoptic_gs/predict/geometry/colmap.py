@@ -44,6 +44,8 @@ _NEIGHBOURS = (*range(1, 11), 16, 32, 64)
 _ALIKE = 20
 _ROOM = 16 << 20  # bytes that a chunk of photos or pairs may fill; COLMAP ends the program where it cannot write
 _CHUNK = 8  # photos whose features are found between two reports
+_MAX_SIDE = 2048  # pixels of the longer side in which features are looked for
+_MAX_THREADS = 4  # photos whose features are found at once; each takes nearly a gigabyte at this size
 _PAIRS = 200  # pairs that are compared between two reports
 _PEAK = 0.003  # less than COLMAP's 0.0067: faint features are what small photos and bare walls have
 _ENOUGH = 0.9  # of the matches that agree with the cameras, for no other way to be tried
@@ -179,6 +181,8 @@ class _Reconstruction:
 
         extraction = pycolmap.FeatureExtractionOptions()
         extraction.sift.peak_threshold = _PEAK
+        extraction.max_image_size = _MAX_SIDE
+        extraction.num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
         done = 0
         for group in _by_camera(self.photos):
             reader = pycolmap.ImageReaderOptions()
