@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the pictures of docs/viewer.md: python docs/viewer_pictures.py LABELLED SCENE.
+"""Make the pictures of docs/viewer.md and docs/sharing.md: python docs/viewer_pictures.py LABELLED SCENE.
 
 LABELLED is a labelled scene folder, SCENE the scene folder it was made from. Needs playwright and a Chromium; pictures
 of 100,000 Gaussians take some minutes without a GPU.
@@ -13,18 +13,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 from PIL import Image
 from tyro.conf import Positional
 
+from panoptic_gs.cli.share import Share
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.orientation import first_standpoint
 from panoptic_gs.viewer.page import Page
 from panoptic_gs.viewer.start import start_viewer
 
 IMAGES = Path(__file__).parent / "images"
+NARROW = {"width": 980, "height": 600}
+WIDE = {"width": 1400, "height": 800}
+WITH_LIST = ("list", "photo", "doubts")
 SWITCHES = "--no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader --disable-quic --no-first-run"
 
 
@@ -53,27 +58,54 @@ class ViewerPictures:
         viewer.standpoint = first_standpoint(viewer.session.table, means, viewer.up, [])
         with sync_playwright() as api, tempfile.TemporaryDirectory() as profile:
             context = api.chromium.launch_persistent_context(
-                profile, executable_path=self.chromium, args=SWITCHES.split(), viewport={"width": 1000, "height": 600}
+                profile, executable_path=self.chromium, args=SWITCHES.split(), viewport=NARROW
             )
             for name, (prepare, tab) in PICTURES.items():
                 if self.only and name not in self.only:
+                    continue
+                if name == "share":
+                    self._share(context)
                     continue
                 prepare(viewer)
                 viewer.refresh()
                 # A fresh page each time, since viser lowers the resolution of one that draws slowly.
                 page = context.new_page()
                 page.set_default_timeout(120_000)
+                if name in WITH_LIST:
+                    page.set_viewport_size(WIDE)
                 page.goto(url)
                 page.get_by_text(tab, exact=True).evaluate("tab => tab.closest('button').click()")
                 time.sleep(self.patience)
-                file = IMAGES / f"viewer-{name}.png"
-                page.screenshot(path=file)
-                page.close()
-                with Image.open(file) as image:
-                    image.convert("RGB").quantize(160, dither=Image.Dither.NONE).save(file, optimize=True)
-                print(f"{file} ({file.stat().st_size // 1024} KB)")
+                if name == "photo":
+                    page.keyboard.press("p")
+                    page.locator("#op-photo[open]").wait_for()
+                if name == "doubts":
+                    page.get_by_role("button", name="Doubts").click()
+                    page.get_by_role("button", name="Look for doubts").click()
+                    page.get_by_role("button", name="Look again").wait_for()
+                self._take(page, f"viewer-{name}")
             context.close()
         viewer.close()
+
+    def _share(self, context: Any) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "page.html"
+            Share(self.labelled, file, data=self.scene, quiet=True).run()
+            page = context.new_page()
+            page.set_default_timeout(120_000)
+            page.set_viewport_size(WIDE)
+            page.goto(file.as_uri())
+            page.wait_for_selector("html[data-state=ready]")
+            time.sleep(self.patience)
+            self._take(page, "share")
+
+    def _take(self, page: Any, name: str) -> None:
+        file = IMAGES / f"{name}.png"
+        page.screenshot(path=file, timeout=120_000)
+        page.close()
+        with Image.open(file) as image:
+            image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+        print(f"{file} ({file.stat().st_size // 1024} KB)")
 
 
 def _mode(mode: str) -> Callable[[Page], None]:
@@ -129,6 +161,10 @@ PICTURES: dict[str, tuple[Callable[[Page], None], str]] = {
     "isolated": (_isolated, "Look"),
     "edit": (_edited, "Edit"),
     "cameras": (_cameras, "Cameras"),
+    "list": (_selected, "Look"),
+    "photo": (_selected, "Look"),
+    "doubts": (_mode("panoptic"), "Look"),
+    "share": (_mode("panoptic"), ""),
 }
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ def replacing(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(temporary.parent)
         yield temporary
+        _open_to_usual_readers(temporary)
         if not _is_part(path.parent):
             _to_disk(temporary)
         os.replace(temporary, path)
@@ -62,6 +63,18 @@ def replacing(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder itself is none, that is what has to be said
             temporary.unlink(missing_ok=True)
+
+
+def _open_to_usual_readers(file: Path) -> None:
+    """Give a file that its writer kept to the owner, as safetensors' does, the mode that the umask says."""
+    if os.name != "posix" or not file.is_file() or file.stat().st_mode & 0o077:
+        return
+    usual = file.with_name(f"{file.name}.mode")  # asking for the umask would mean to set it for all threads
+    try:
+        usual.touch(exist_ok=False)
+        file.chmod(usual.stat().st_mode & 0o777)
+    finally:
+        usual.unlink(missing_ok=True)
 
 
 def require_replaceable(folder: Path, *, overwrite: bool, known_by: str) -> None:

@@ -225,3 +225,19 @@ def test_foreign_folders_are_kept(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
     with pytest.raises(InputError, match="content without"):
         require_replaceable(tmp_path, overwrite=True, known_by="index")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no umask")
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_files_have_the_mode_of_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "private") as temporary:  # as safetensors writes
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+        with replacing(tmp_path / "usual") as temporary:
+            temporary.write_text("x")
+    finally:
+        os.umask(before)
+    for name in ("private", "usual"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~umask
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["private", "usual"]

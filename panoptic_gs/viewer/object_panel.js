@@ -52,9 +52,9 @@ addEventListener("DOMContentLoaded", () => {
   const tabs = make("div", { class: "op-tabs" }, tab("List", "list"), tab("Doubts", "doubts"),
     button("Show all", () => send({ do: "show all" }), { "data-all": true }));
   const measure = button("Measure", () => send({ do: "measure", on: !state?.measure.on }), { "aria-pressed": "false" });
-  const uses = { add: "Add", cut: "Take away", delete: "Erase" };
+  const uses = { add: "Add", cut: "Cut", delete: "Erase" };
   const brushes = Object.entries(uses).map(([how, title]) => button(title, () => brush(state?.brush.how === how ? "off" : how), { "data-how": how, "aria-pressed": "false" }));
-  const radius = make("input", { type: "range", min: "-3", max: "0.5", step: "0.05", "aria-label": "Radius of the brush", style: "width: 90px", onchange: () => brush(state.brush.how) });
+  const radius = make("input", { type: "range", min: "-3", max: "0.5", step: "0.05", "aria-label": "Radius of the brush", style: "width: 74px", onchange: () => brush(state.brush.how) });
   const brush = (how) => send({ do: "brush", how, radius: 10 ** Number(radius.value) });
   const brushing = make("div", { class: "op-actions", title: "A click in the scene works on the Gaussians around it" }, make("span", { class: "op-soft" }, "Brush"), ...brushes, radius);
   const measured = make("p", { class: "op-soft", style: "padding: 0 14px" });
