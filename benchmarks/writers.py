@@ -48,6 +48,10 @@ WRITERS: dict[str, Arguments] = {
         "export", str(root / "labelled"), "--out", str(out), "--formats", "splats", "objects", "points", "boxes",
         "graph", "--overwrite", "-q",
     ],
+    "mesh": lambda root, out: [
+        "mesh", str(root / "labelled"), "--data", str(root / "scene"), "--out", str(out), "--voxel", "0.15",
+        "--added-places", "0", "--no-smoothing", "--overwrite", "-q",
+    ],
     "report": lambda root, out: [
         "report", str(root / "labelled"), "--data", str(root / "scene"), "--out", str(out.with_suffix(".html")),
         "--max-views", "1", "--picture-width", "64", "-q",

@@ -88,6 +88,18 @@ def fuse(
     """
     if not cameras:
         raise InputError("cameras", "none", "at least one", "Pass a scene folder with photos' cameras.")
+    with kernels.one_torch_thread():
+        return _fused(scene, cameras, up, options, rasterize_mode, progress)
+
+
+def _fused(
+    scene: LabelledScene,
+    cameras: Sequence[Camera],
+    up: np.ndarray,
+    options: FusionOptions,
+    rasterize_mode: RasterizeMode,
+    progress: Progress,
+) -> Fusion:
     renderer = SurfaceRenderer(scene, rasterize_mode, options.depth, options.quantile)
     fusion = Fusion(kernels.VoxelVolume(options.voxel, _TRUNCATION * options.voxel, options.most_bytes))
     for number, camera in enumerate(cameras):

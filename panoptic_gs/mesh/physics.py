@@ -48,6 +48,7 @@ class Body:
         lifted: metres that it was moved up or down to rest on what it stands on.
         foot: whether a plate was put under it, since what was seen of it could not stand.
         known_density: whether its category is in the table.
+        rests_at: the height of what it stands on.
     """
 
     id: int
@@ -64,6 +65,7 @@ class Body:
     lifted: float = 0.0
     foot: bool = False
     known_density: bool = True
+    rests_at: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +261,18 @@ def _settled(bodies: dict[str, Body], solids: Mapping[str, Solid], boxes: Sequen
     for one, other in combinations(names, 2):
         if bodies[one].moves or bodies[other].moves:
             bodies[one], bodies[other] = _apart(bodies[one], bodies[other])
-    return list(bodies.values())
+    return [_fixed_unless_it_stands(body) for body in bodies.values()]
+
+
+def _fixed_unless_it_stands(body: Body) -> Body:
+    """The body as part of the room where what is left of its pieces would tip over or hover."""
+    if not body.moves:
+        return body
+    corners = np.concatenate([piece.vertices for piece in body.pieces])
+    low = corners[corners[:, 2] <= body.rests_at + _GAP + _CONTACT]
+    if len(low) >= 3 and _stands(low[:, :2], body.center[:2]):
+        return body
+    return replace(body, moves=False, mass=0.0, why=f"{body.why}, but could not stand among what is around it")
 
 
 def _support_of(solid: Solid) -> int:
@@ -300,6 +313,7 @@ def _standing(body: Body, under: Sequence[Body], boxes: Sequence[RoomBox]) -> Bo
     body = replace(
         body, pieces=tuple(piece.moved(step) for piece in body.pieces),
         visual=body.visual.moved(body.visual.vertices + step), center=body.center + step, lifted=float(step[2]),
+        rests_at=top,
     )  # fmt: skip
     if _stands(low[:, :2], body.center[:2]):
         return body

@@ -19,7 +19,7 @@ _WORDS: dict[Where, tuple[str, ...]] = {
     "against": ("leaning against", "leaning on", "against"),
     "hangs from": ("hanging from", "hangs from", "hanging on", "suspended from"),
 }
-_OF = {phrase: where for where, phrases in _WORDS.items() for phrase in phrases}
+_OF: dict[str, Where] = {phrase: where for where, phrases in _WORDS.items() for phrase in phrases}
 _SPLIT = re.compile(
     r"\b(?:that is |that are |which is |which are )?("
     + "|".join(re.escape(p) for p in sorted(_OF, key=len, reverse=True))

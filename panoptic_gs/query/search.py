@@ -55,7 +55,9 @@ def search(
         InputError: a query without words, or of sides that depend on who looks.
     """
     query = parse_query(text)
-    places = {where: agreement(where, objects, relations, meters_per_unit) for where in _wheres(query)}
+    places: dict[Where, np.ndarray] = {
+        where: agreement(where, objects, relations, meters_per_unit) for where in _wheres(query)
+    }
     place, beside = _placed(query, likeness, places, len(objects))
     alike = likeness(query.target)
     hits = [
@@ -102,7 +104,10 @@ def by_embedding(objects: Sequence[PlacedObject], embeddings: ObjectEmbeddings, 
 
 
 def _wheres(query: Query) -> set[Where]:
-    return {where for where, _ in query.places} | {w for _, inner in query.places for w in _wheres(inner)}
+    found: set[Where] = set()
+    for where, inner in query.places:
+        found |= {where} | _wheres(inner)
+    return found
 
 
 def _placed(
