@@ -25,7 +25,8 @@ _CAMERA = (0x010F, 0x0110)  # make, model
 _FOCAL = (0x920A, 0xA404, 0xA405)  # focal length, digital zoom, focal length of a 35 mm film
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
-_HEIF = (".heic", ".heif")
+HEIF = (".heic", ".heif")
+"""What phones write, read by pillow-heif."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _read_heif(files: Sequence[Path]) -> None:
     Raises:
         InputError: there is some, and nothing that reads it.
     """
-    found = next((path for path in files if path.suffix.lower() in _HEIF), None)
+    found = next((path for path in files if path.suffix.lower() in HEIF), None)
     if found is None:
         return
     if importlib.util.find_spec("pillow_heif") is None:

@@ -17,7 +17,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import opened_image, write_json, write_png
 from panoptic_gs.predict.cameras import align_to_known
 from panoptic_gs.predict.crop import crop
-from panoptic_gs.predict.photos import Photo
+from panoptic_gs.predict.photos import HEIF, Photo
 from panoptic_gs.predict.seed_points import select_seed_points
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.raw_predictions import RawPredictions
@@ -184,11 +184,13 @@ def copy_photo(photo: Photo, folder: Path, stem: str | None = None, *, keep_alph
         with replacing(folder / name) as temporary:
             shutil.copyfile(photo.path, temporary)
         return name
-    name = name if jpeg else f"{stem}.png"
+    pixels = turned(read_photo(photo.path), photo.orientation) if keep_alpha else photo.read()
+    # What a phone wrote with losses would be ten times as large without.
+    lossy = jpeg or (photo.path.suffix.lower() in HEIF and pixels.shape[2] == 3)
+    name = name if jpeg else f"{stem}.jpg" if lossy else f"{stem}.png"
     with replacing(folder / name) as temporary:
-        pixels = turned(read_photo(photo.path), photo.orientation) if keep_alpha else photo.read()
         picture = Image.fromarray(pixels)
-        if jpeg:
+        if lossy:
             picture.save(temporary, format="JPEG", quality=95, subsampling=0)
         else:
             picture.save(temporary, format="PNG", compress_level=4)

@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 from panoptic_gs import InputError
 from panoptic_gs.predict.photos import find_photos
+from panoptic_gs.predict.scene_folder import copy_photo
 from panoptic_gs.predict.selection import select_photos, sharpness
 from panoptic_gs.predict.video import frames_of, sharp_frames
 
@@ -67,6 +68,11 @@ def test_photos_of_a_phone_are_read(tmp_path):
     assert (first.width, first.height) == (320, 240)
     assert (second.width, second.height) == (240, 320)
     assert np.abs(first.read().astype(int) - np.asarray(picture(0))).mean() < 8
+    copies = [copy_photo(photo, tmp_path / "copies") for photo in (first, second)]
+    assert copies == ["IMG_1.jpg", "IMG_2.jpg"]  # what was written with losses is no PNG of ten times the size
+    for photo, name in zip((first, second), copies, strict=True):
+        copy = np.asarray(Image.open(tmp_path / "copies" / name)).astype(int)
+        assert np.abs(copy - photo.read()).mean() < 4
 
 
 def test_heic_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
