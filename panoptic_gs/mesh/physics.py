@@ -261,10 +261,10 @@ def _settled(bodies: dict[str, Body], solids: Mapping[str, Solid], boxes: Sequen
     for one, other in combinations(names, 2):
         if bodies[one].moves or bodies[other].moves:
             bodies[one], bodies[other] = _apart(bodies[one], bodies[other])
-    return [_fixed_unless_it_stands(body) for body in bodies.values()]
+    return [fixed_unless_it_stands(body) for body in bodies.values()]
 
 
-def _fixed_unless_it_stands(body: Body) -> Body:
+def fixed_unless_it_stands(body: Body) -> Body:
     """The body as part of the room where what is left of its pieces would tip over or hover."""
     if not body.moves:
         return body

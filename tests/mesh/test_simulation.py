@@ -8,10 +8,10 @@ from furnished import CHEST, CUP, TABLE
 from scipy.spatial import ConvexHull
 
 from panoptic_gs import InputError
-from panoptic_gs.mesh import make_physics, read_materials, write_simulation
+from panoptic_gs.mesh import LabelledMesh, make_physics, read_materials, write_simulation
 from panoptic_gs.mesh.convex import Piece, cut_apart
 from panoptic_gs.mesh.materials import MATERIALS, material_of
-from panoptic_gs.mesh.physics import rotation_to_z
+from panoptic_gs.mesh.physics import Body, fixed_unless_it_stands, rotation_to_z
 
 pytest.importorskip("coacd")
 mujoco = pytest.importorskip("mujoco")
@@ -113,3 +113,20 @@ def test_own_materials(tmp_path):
     file.write_text('{"gizmo": {"density": -1}}')
     with pytest.raises(InputError, match="gizmo"):
         read_materials(file)
+
+
+@pytest.mark.parametrize(("center", "rests_at", "moves"), [
+    ([0.5, 0.5, 0.5], 0.0, True),
+    ([1.2, 0.5, 0.5], 0.0, False),  # it would tip over
+    ([0.5, 0.5, 0.5], -0.1, False),  # it hovers
+])  # fmt: skip
+def test_what_would_not_stand_is_part_of_the_room(center, rests_at, moves):
+    cube = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=float)
+    piece = Piece.around(cube)
+    assert piece is not None
+    mesh = LabelledMesh(piece.vertices, piece.faces, *(np.zeros((8, 3)), *[np.zeros(8)] * 3))
+    body = Body(1, "cube", "box", (piece,), mesh, 5.0, np.array(center), np.eye(3), 0.6, True, "", rests_at=rests_at)
+    fixed = fixed_unless_it_stands(body)
+    assert fixed.moves is moves
+    assert (fixed.mass > 0) is moves
+    assert moves or "could not stand" in fixed.why
