@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
 from panoptic_gs.associate.evidence import ViewEvidence
+from panoptic_gs.associate.left_over import left_over_objects
 from panoptic_gs.progress import Progress, silent
 
 CONTAINED = 0.5
@@ -88,6 +89,11 @@ class ObjectVotes:
         self.votes = sparse.csr_matrix(
             (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape, dtype=np.float32
         )
+
+    def shares(self) -> sparse.csr_matrix:
+        """Each object's share ``[N, O]`` in what all views say."""
+        scale = np.divide(1, self.said, out=np.zeros_like(self.said), where=self.said > 0)
+        return (sparse.diags(scale) @ self.votes).tocsr()
 
     def elsewhere(self, number: int) -> tuple[sparse.csr_matrix, np.ndarray]:
         """p_i(o) ``[K, O]``, object o's share in what the *other* views say, and which Gaussians they see at all."""
@@ -225,4 +231,38 @@ def refine(
             own.append(votes_of(view, assignments[-1], share))
         votes = ObjectVotes(views, own, num_gaussians)
     progress("Refining objects", rounds, rounds)
+    objects_of = [np.where([len(o) > 1 for o in of.objects], -2, of.single) for of in assignments]
+    new = left_over_objects(views, things, objects_of, votes.shares())
+    more = max((int(of.max(initial=-1)) for of in new), default=-1) + 1
+    if more:
+        assignments = [_with_new(of, numbers, count) for of, numbers in zip(assignments, new)]
+        own = [
+            _moved(votes, view, of, np.where(numbers >= 0, count + numbers, -1), count + more)
+            for votes, view, of, numbers in zip(own, views, objects_of, new)
+        ]
+        votes = ObjectVotes(views, own, num_gaussians)
     return assignments, votes
+
+
+def _moved(
+    votes: sparse.csr_matrix, view: ViewEvidence, old: np.ndarray, new: np.ndarray, count: int
+) -> sparse.csr_matrix:
+    """A view's votes ``[K, count]``, those of some masks moved from object ``old`` (below 0: none) to ``new``."""
+    votes = sparse.csr_matrix((votes.data, votes.indices, votes.indptr), (votes.shape[0], count))
+    moved = np.flatnonzero(new >= 0)
+    for objects, sign in ((old, -1), (new, 1)):
+        masks = moved[objects[moved] >= 0]
+        shape = (view.votes.shape[1], count)
+        votes = votes + view.votes @ sparse.csr_matrix(
+            (np.full(len(masks), sign, np.float32), (masks, objects[masks])), shape
+        )
+    votes = votes.tocsr()
+    votes.data = np.maximum(votes.data, 0)  # what rounding left
+    votes.eliminate_zeros()
+    return votes
+
+
+def _with_new(assignment: Assignment, numbers: np.ndarray, count: int) -> Assignment:
+    """The same, with the new objects of masks that abstained."""
+    objects = tuple((count + int(n),) if n >= 0 else of for of, n in zip(assignment.objects, numbers))
+    return replace(assignment, objects=objects)
