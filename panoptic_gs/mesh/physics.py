@@ -299,14 +299,12 @@ def _standing(body: Body, under: Sequence[Body], boxes: Sequence[RoomBox]) -> Bo
     low = corners[corners[:, 2] <= bottom + _CONTACT]
     ground = np.concatenate([low[:, :2], _spread(low[:, :2])])
     ground = np.concatenate([ground, _spread(corners[:, :2])]) if len(low) < 3 else ground
-    top = -np.inf
-    for other in under:
-        for piece in other.pieces:
-            top = max(top, float(piece.top_over(ground).max()))
+    pieces = [piece for other in under for piece in other.pieces]
     floors = [box for box in boxes if box.axes[2, 2] > 0.9]
+    top = float(_tops(ground, pieces).max())
     if not np.isfinite(top):
-        for box in floors:
-            top = max(top, float(box.center[2] + box.half[2]))
+        pieces = []
+        top = max((float(box.center[2] + box.half[2]) for box in floors), default=-np.inf)
     if not np.isfinite(top):
         return replace(body, moves=False, mass=0.0, why="nothing under it has a body")
     step = np.array([0.0, 0.0, top + _GAP - bottom])
@@ -315,11 +313,27 @@ def _standing(body: Body, under: Sequence[Body], boxes: Sequence[RoomBox]) -> Bo
         visual=body.visual.moved(body.visual.vertices + step), center=body.center + step, lifted=float(step[2]),
         rests_at=top,
     )  # fmt: skip
-    if _stands(low[:, :2], body.center[:2]):
+    if _stands(_held(low[:, :2], pieces, top), body.center[:2]):
         return body
     outline = corners[:, :2] + (body.center[:2] - corners[:, :2]) * 0.1
     plate = Piece.around(np.concatenate([np.c_[outline, np.full(len(outline), top + _GAP + h)] for h in (0.0, _FOOT)]))
-    return body if plate is None else replace(body, pieces=(*body.pieces, plate), foot=True)
+    held = _held(np.concatenate([outline, _spread(outline)]), pieces, top)
+    if plate is None or not _stands(held, body.center[:2]):
+        return replace(body, moves=False, mass=0.0, why=f"{body.why}, which does not hold it")
+    return replace(body, pieces=(*body.pieces, plate), foot=True)
+
+
+def _tops(points: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
+    """The height ``[P]`` of the highest piece over ground points ``[P, 2]``; −∞ beside all."""
+    tops = np.full(len(points), -np.inf)
+    for piece in pieces:
+        np.maximum(tops, piece.top_over(points), out=tops)
+    return tops
+
+
+def _held(points: np.ndarray, pieces: Sequence[Piece], top: float) -> np.ndarray:
+    """The ground points ``[P, 2]`` under which pieces reach up to ``top``; all on a floor, which has none."""
+    return points[_tops(points, pieces) >= top - _CONTACT] if pieces else points
 
 
 def _spread(points: np.ndarray) -> np.ndarray:
