@@ -23,8 +23,12 @@ OTHER_CLASS = 0.5
 """The overlap of masks of two classes counts as this much of it."""
 LEAST_VIEWS = 2
 """Views that have to show an object."""
+RECURS = 0.2
+"""And the least share of the views that see as much of it: what a network invents, it invents now and then."""
 LEAST_DISSENT = 3
 """Views that have to show one of masks that had another object."""
+DISSENTS = 0.3
+"""And the least share of the views that see as much of it."""
 TAKEN = 0.3
 """Masks of which known objects of their class show more than this are ill-fitting masks of those."""
 MOST = 4000
@@ -68,7 +72,9 @@ def left_over_objects(
         return result
     view_of = np.array([number for number, _ in rows])
     category = np.array([int(views[number].category_ids[m]) for number, m in rows])
-    overlap = _overlaps(views, asked, view_of, share.shape[0])
+    both, alone = _overlaps(views, asked, share.shape[0])
+    from_view = alone[:, view_of]
+    overlap = both / np.maximum(from_view + from_view.T - both, 1e-9)
     other = np.array([bool(dissent[number][m]) for number, m in rows])
     alike = category[:, None] == category[None]
     overlap *= np.where(alike, 1.0, np.where(other[:, None] | other[None], 0.0, OTHER_CLASS))
@@ -80,7 +86,9 @@ def left_over_objects(
     kept = np.zeros(int(cluster.max()) + 1, bool)
     for number in range(len(kept)):
         of = cluster == number
-        kept[number] = len(set(view_of[of].tolist())) >= (LEAST_DISSENT if other[of].any() else LEAST_VIEWS)
+        see = int((alone[of].mean(axis=0) >= LEAST_AREA).sum())
+        least = max(LEAST_DISSENT, DISSENTS * see) if other[of].any() else max(LEAST_VIEWS, RECURS * see)
+        kept[number] = len(set(view_of[of].tolist())) >= least
     kept &= _taken(views, rows, category, cluster, main, share) <= TAKEN
     new = np.where(kept, np.cumsum(kept) - 1, -1)
     for (number, m), of in zip(rows, cluster):
@@ -132,9 +140,9 @@ def _taken(
 
 
 def _overlaps(
-    views: Sequence[ViewEvidence], asked: Sequence[np.ndarray], view_of: np.ndarray, num_gaussians: int
-) -> np.ndarray:
-    """``[K, K]`` of the masks that are asked about."""
+    views: Sequence[ViewEvidence], asked: Sequence[np.ndarray], num_gaussians: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What masks that are asked about have in common ``[K, K]``, and what each view sees of each ``[K, V]``."""
     shares, roots = [], []
     for view, of in zip(views, asked):
         root = np.sqrt(view.total)
@@ -143,8 +151,7 @@ def _overlaps(
         roots.append(_spread(sparse.csr_matrix(root[:, None]), view.gaussians, num_gaussians))
     share, root = sparse.hstack(shares, format="csr"), sparse.hstack(roots, format="csr")
     both = (share.T @ share).toarray()
-    alone = (share.T @ root).toarray()[:, view_of]  # of a mask, what the other's view sees
-    return both / np.maximum(alone + alone.T - both, 1e-9)
+    return both, (share.T @ root).toarray()
 
 
 def _spread(block: sparse.csr_matrix, rows: np.ndarray, count: int) -> sparse.csr_matrix:
