@@ -31,7 +31,9 @@ def method_config(device: str) -> PanopticTrainerConfig:
     if on_gpu:
         model, means_lr = PanopticSplatfactoModelConfig(), 1.6e-4
     else:
-        model, means_lr = PanopticSplatfactoModelConfig(num_downscales=1), 4e-4
+        # Measured on photos and rooms (docs/refining.md): fewer Gaussians, labels that hold up better in new views.
+        model = PanopticSplatfactoModelConfig(num_downscales=1, opacity_regularization=0.01, scale_regularization=0.01)
+        means_lr = 4e-4
 
     def adam(lr: float, lr_final: float | None = None) -> dict[str, object]:
         scheduler = None if lr_final is None else ExponentialDecaySchedulerConfig(lr_final=lr_final, max_steps=30000)
@@ -96,7 +98,11 @@ def learned_method_config(name: str, options: LearnedOptions, device: str) -> Pa
     config.method_name = name
     config.pipeline = LearnedPipelineConfig(
         datamanager=PanopticDatamanagerConfig(dataparser=MaskedSceneDataParserConfig()),
-        model=LearnedModelConfig(num_downscales=base.num_downscales),
+        model=LearnedModelConfig(
+            num_downscales=base.num_downscales,
+            opacity_regularization=base.opacity_regularization,
+            scale_regularization=base.scale_regularization,
+        ),
         queries=QueryOptions.of(options),
     )
     del config.optimizers["panoptic_colors"]
