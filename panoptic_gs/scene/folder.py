@@ -266,7 +266,12 @@ def _of_transforms(root: Path, max_fov: float) -> tuple[Scene, _Named]:
     }
     points = None
     if transforms.points is not None:
-        points = read_points(find_file(root, transforms.points, transforms.file))
+        file = find_file(root, transforms.points, transforms.file)
+        try:
+            points = read_points(file)
+        except InputError as error:  # any file may be named there: say where
+            raise InputError(error.source, f"{error.found}, as ply_file_path of {transforms.file}", error.expected,
+                             error.mend) from error  # fmt: skip
     return replace(_sorted(root, frames, points, transforms.applied, notes),
                    meters_per_unit=transforms.meters_per_unit), named  # fmt: skip
 
