@@ -106,7 +106,8 @@ def by_embedding(objects: Sequence[PlacedObject], embeddings: ObjectEmbeddings, 
 def _wheres(query: Query) -> set[Where]:
     found: set[Where] = set()
     for where, inner in query.places:
-        found |= {where} | _wheres(inner)
+        found.add(where)
+        found |= _wheres(inner)
     return found
 
 
