@@ -7,7 +7,8 @@ layout is described in ``docs/formats.md``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -243,7 +244,8 @@ def _of_transforms(root: Path, max_fov: float) -> tuple[Scene, _Named]:
     frames = []
     for entry, path, stem in zip(transforms.entries, paths, stems(paths)):
         source = transforms.named(entry)
-        stored = image_size(path)
+        with _named_by(source):
+            stored = image_size(path)
         size = (entry.size[0] or stored[0], entry.size[1] or stored[1])
         orientation = _orientation(path, stored, size, "transforms.json")
         try:
@@ -267,24 +269,33 @@ def _of_transforms(root: Path, max_fov: float) -> tuple[Scene, _Named]:
     points = None
     if transforms.points is not None:
         file = find_file(root, transforms.points, transforms.file)
-        try:
+        with _named_by(f"ply_file_path of {transforms.file}"):
             points = read_points(file)
-        except InputError as error:  # any file may be named there: say where
-            raise InputError(error.source, f"{error.found}, as ply_file_path of {transforms.file}", error.expected,
-                             error.mend) from error  # fmt: skip
     return replace(_sorted(root, frames, points, transforms.applied, notes),
                    meters_per_unit=transforms.meters_per_unit), named  # fmt: skip
 
 
 def _of_colmap(root: Path, max_fov: float) -> tuple[Scene, _Named]:
-    model = read_colmap(_colmap_model(root))
-    paths = [find_file(root / "images", name, _colmap_model(root)) for name, _, _ in model.images]
+    folder = _colmap_model(root)
+    model = read_colmap(folder)
+    paths = [find_file(root / "images", name, folder) for name, _, _ in model.images]
     frames: list[Frame] = []
     notes: list[str] = []
     for (_, camera, lens), path, stem in zip(model.images, paths, stems(paths)):
-        orientation = _orientation(path, image_size(path), (camera.width, camera.height), "COLMAP")
+        with _named_by(folder):
+            stored = image_size(path)
+        orientation = _orientation(path, stored, (camera.width, camera.height), "COLMAP")
         frames.append(Frame(stem, path, _bounded(camera, path, notes), lens, None, orientation, max_fov))
     return _sorted(root, frames, model.points, np.eye(4), notes), {}
+
+
+@contextmanager
+def _named_by(source: object) -> Iterator[None]:
+    """Errors of a file that another one names say which: any file may be named there."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.source, f"{error.found}, named by {source}", error.expected, error.mend) from error
 
 
 def _sorted(

@@ -54,7 +54,10 @@ def edit(folder, change):
         (lambda d: d["frames"].clear(), "no images"),
         (lambda d: d.pop("frames"), "no list of frames"),
         (lambda d: d.update(ply_file_path="nothing.ply"), "nothing.ply"),
-        (lambda d: d.update(ply_file_path="images/0001.png"), r"0001\.png.*ply_file_path of .*transforms\.json"),
+        (
+            lambda d: d.update(ply_file_path="images/0001.png"),
+            r"0001\.png.*named by ply_file_path of .*transforms\.json",
+        ),
         (lambda d: d["frames"][1].update(file_path="images/9.png"), "no such file"),
     ],
 )
