@@ -32,7 +32,9 @@ def method_config(device: str) -> PanopticTrainerConfig:
         model, means_lr = PanopticSplatfactoModelConfig(), 1.6e-4
     else:
         # Measured on photos and rooms (docs/refining.md): fewer Gaussians, labels that hold up better in new views.
-        model = PanopticSplatfactoModelConfig(num_downscales=1, opacity_regularization=0.01, scale_regularization=0.01)
+        model = PanopticSplatfactoModelConfig(
+            num_downscales=1, opacity_regularization=0.01, scale_regularization=0.01, most_gaussians=100_000
+        )
         means_lr = 4e-4
 
     def adam(lr: float, lr_final: float | None = None) -> dict[str, object]:

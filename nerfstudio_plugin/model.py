@@ -129,18 +129,21 @@ class PanopticSplatfactoModel(SplatfactoModel):
         """Called with the outputs and the batch of each evaluated view."""
         self.click_to_identify = ClickToIdentify(self._labelled, config.rasterize_mode)
 
-        self.strategy = self._strategy()
+        self.strategy = self._strategy(len(points))
         self.strategy_state = self.strategy.initialize_state(scene_scale=float(metadata.get("extent", 1.0)))
 
-    def _strategy(self) -> Any:
+    def _strategy(self, count: int) -> Any:
         config = self.config
         if config.densification == "markov-chain":
+            times = max(1, (config.stop_split_at - config.warmup_length) // config.refine_every - 1)
+            needed = (config.most_gaussians / max(count, 1)) ** (1 / times) - 1  # short trainings grow faster
             return MarkovChainStrategy(
                 most=config.most_gaussians,
                 refine_start=config.warmup_length,
                 refine_stop=config.stop_split_at,
                 refine_every=config.refine_every,
                 least_opacity=0.005,
+                growth=max(MarkovChainStrategy.growth, needed),
             )
         return default_strategy(
             prune_opa=config.cull_alpha_thresh,
