@@ -9,7 +9,9 @@ are 16 bits over a range of sign(x)·ln(1 + |x|), rotations the smallest three c
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +126,8 @@ def read(path: Path | str) -> SplatColumns:
                 return _pixels(stored, f"{path} ({name})")
 
             return _decode(document, path, image, size)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, OSError, RuntimeError, EOFError,
-            NotImplementedError, RecursionError, OverflowError) as error:  # fmt: skip
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, ValueError, OSError, RuntimeError,
+            EOFError, NotImplementedError, RecursionError, OverflowError) as error:  # fmt: skip
         raise damaged(path, "SOG", error) from error
 
 

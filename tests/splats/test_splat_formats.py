@@ -397,3 +397,15 @@ def test_uplift_labels_any_format_as_the_ply(ending: str, shared_data: Path, tmp
     order = torch.cdist(one.splats.means, two.splats.means).argmin(dim=1)
     same = one.labels.best()[0] == two.labels.best()[0][order]
     assert same.float().mean() > 0.995
+
+
+def test_a_bundle_whose_deflated_bytes_are_damaged_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "damaged.sog"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("meta.json", json.dumps({"version": 2, "count": 1, "text": "abcdefgh" * 200}))
+    content = bytearray(file.read_bytes())
+    start = 30 + len("meta.json")
+    content[start : start + 8] = b"\xff" * 8  # no block of deflate begins so
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged\.sog"):
+        read_splats(file)
