@@ -288,7 +288,7 @@ class _Subtrees:
         inside, outside = clean[view], ~joined[view]
         alone = min(int((seen & ~joined).sum()) for seen in (sees_a, sees_b))
         return Verdict(
-            min(len(self.leaves(first)), len(self.leaves(second))),
+            int(min(self.patches[first], self.patches[second])),
             int(ok.sum()),
             min(int(sees_a.sum()), int(sees_b.sum())),
             int(clean.sum()),

@@ -13,6 +13,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from panoptic_gs.associate.evidence import ViewEvidence
+from panoptic_gs.associate.superpoints import spread
 
 LEAST_AREA = 4.0
 """Masks of fewer pixels of the reference image are left out."""
@@ -147,13 +148,8 @@ def _overlaps(
     for view, of in zip(views, asked):
         root = np.sqrt(view.total)
         scaled = sparse.diags(1 / np.maximum(root, 1e-9)) @ view.votes[:, np.flatnonzero(of)]
-        shares.append(_spread(scaled, view.gaussians, num_gaussians))
-        roots.append(_spread(sparse.csr_matrix(root[:, None]), view.gaussians, num_gaussians))
+        shares.append(spread(scaled, view.gaussians, num_gaussians))
+        roots.append(spread(sparse.csr_matrix(root[:, None]), view.gaussians, num_gaussians))
     share, root = sparse.hstack(shares, format="csr"), sparse.hstack(roots, format="csr")
     both = (share.T @ share).toarray()
     return both, (share.T @ root).toarray()
-
-
-def _spread(block: sparse.csr_matrix, rows: np.ndarray, count: int) -> sparse.csr_matrix:
-    entries = block.tocoo()
-    return sparse.csr_matrix((entries.data, (rows[entries.row], entries.col)), (count, block.shape[1]))

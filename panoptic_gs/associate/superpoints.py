@@ -82,9 +82,9 @@ def sums_of(views: list[ViewEvidence], things: list[np.ndarray], num_gaussians: 
     masks, labelled, total, view, category = [], [], [], [], []
     for number, (evidence, thing) in enumerate(zip(views, things)):
         votes = evidence.divided[:, np.flatnonzero(thing)]
-        masks.append(_spread(votes, evidence.gaussians, num_gaussians))
+        masks.append(spread(votes, evidence.gaussians, num_gaussians))
         for columns, values in ((labelled, evidence.labelled), (total, evidence.total)):
-            columns.append(_spread(sparse.csr_matrix(values[:, None]), evidence.gaussians, num_gaussians))
+            columns.append(spread(sparse.csr_matrix(values[:, None]), evidence.gaussians, num_gaussians))
         view.append(np.full(votes.shape[1], number))
         category.append(evidence.category_ids[thing])
     return Sums(
@@ -96,7 +96,7 @@ def sums_of(views: list[ViewEvidence], things: list[np.ndarray], num_gaussians: 
     )
 
 
-def _spread(block: sparse.csr_matrix, rows: np.ndarray, count: int) -> sparse.csr_matrix:
+def spread(block: sparse.csr_matrix, rows: np.ndarray, count: int) -> sparse.csr_matrix:
     """The same rows at their places in a matrix of ``count`` rows."""
     lengths = np.zeros(count + 1, np.int64)
     lengths[rows.astype(np.int64) + 1] = np.diff(block.indptr)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masks of single photos by the real classes of transformers, tiny and random; what becomes of them."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from posed_photos import write_cameras
 
 from panoptic_gs import Category, InputError
 
@@ -145,14 +145,9 @@ def test_photos_become_a_scene_with_masks_that_association_reads(checkpoints, ph
 
 def known_scene(photos, root):
     (root / "images").mkdir(parents=True)
-    frames = []
-    for name, (width, height) in SIZES.items():
+    for name in SIZES:
         (root / "images" / f"{name}.png").write_bytes((photos / f"{name}.png").read_bytes())
-        pose = np.eye(4)
-        pose[0, 3] = len(frames)
-        frames.append({"file_path": f"images/{name}.png", "w": width, "h": height, "fl_x": 90, "fl_y": 90,
-                       "cx": width / 2, "cy": height / 2, "transform_matrix": pose.tolist()})  # fmt: skip
-    (root / "transforms.json").write_text(json.dumps({"frames": frames}))
+    write_cameras(root, {f"images/{name}.png": size for name, size in SIZES.items()})
     return root
 
 
@@ -204,16 +199,10 @@ def test_what_cannot_be_used_is_named(checkpoints, photos, tmp_path, capsys, mon
 def test_photos_of_one_name_in_the_folders_of_a_rig_are_told_apart(checkpoints, photos, tmp_path):
     first, second = list(SIZES)[:2]
     rig = tmp_path / "rig"
-    frames = []
     for side, name in (("left", first), ("right", second)):
         (rig / "images" / side).mkdir(parents=True)
         shutil.copy(photos / f"{name}.png", rig / "images" / side / "0001.png")
-        width, height = SIZES[name]
-        pose = np.eye(4)
-        pose[0, 3] = len(frames)
-        frames.append({"file_path": f"images/{side}/0001.png", "w": width, "h": height, "fl_x": 90, "fl_y": 90,
-                       "cx": width / 2, "cy": height / 2, "transform_matrix": pose.tolist()})  # fmt: skip
-    (rig / "transforms.json").write_text(json.dumps({"frames": frames}))
+    write_cameras(rig, {"images/left/0001.png": SIZES[first], "images/right/0001.png": SIZES[second]})
     out = tmp_path / "out"
     main(
         [
@@ -242,16 +231,10 @@ def test_photos_are_masked_the_way_round_that_their_cameras_are(checkpoints, pho
     pixels = np.asarray(Image.open(photos / f"{name}.png"))
     exif = Image.Exif()
     exif[0x0112] = 6
-    frames = []
     for number in range(2):
         stored = Image.fromarray(np.rot90(pixels, 1))  # EXIF's 6 turns it back
         stored.save(root / "images" / f"{number}.jpg", exif=exif, quality=95)
-        width, height = SIZES[name]
-        pose = np.eye(4)
-        pose[0, 3] = number
-        frames.append({"file_path": f"images/{number}.jpg", "w": width, "h": height, "fl_x": 90, "fl_y": 90,
-                       "cx": width / 2, "cy": height / 2, "transform_matrix": pose.tolist()})  # fmt: skip
-    (root / "transforms.json").write_text(json.dumps({"frames": frames}))
+    write_cameras(root, {f"images/{number}.jpg": SIZES[name] for number in range(2)})
     out = tmp_path / "out"
     main(
         [

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from posed_photos import write_cameras
 
 pytest.importorskip("transformers")
 
@@ -34,16 +35,11 @@ def checkpoints(tmp_path_factory):
 def scene(tmp_path):
     root = tmp_path / "known"
     (root / "images").mkdir(parents=True)
-    frames = []
     rng = np.random.default_rng(0)
     for name, (width, height) in SIZES.items():
         pixels = rng.integers(0, 255, (height // 5, width // 5, 3)).astype(np.uint8).repeat(5, 0).repeat(5, 1)
         Image.fromarray(pixels).save(root / "images" / f"{name}.png")
-        pose = np.eye(4)
-        pose[0, 3] = len(frames)
-        frames.append({"file_path": f"images/{name}.png", "w": width, "h": height, "fl_x": 90, "fl_y": 90,
-                       "cx": width / 2, "cy": height / 2, "transform_matrix": pose.tolist()})  # fmt: skip
-    (root / "transforms.json").write_text(json.dumps({"frames": frames}))
+    write_cameras(root, {f"images/{name}.png": size for name, size in SIZES.items()})
     return root
 
 
