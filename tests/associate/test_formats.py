@@ -296,3 +296,66 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
 def test_names_with_the_photos_ending_are_known(tmp_path):
     save(tmp_path / "0001.jpg.png", np.eye(6, 8, dtype=np.uint8))
     assert list(read_masks(tmp_path, PHOTOS)) == ["0001"]
+
+
+# Photos of several cameras, in folders of their own
+
+RIG = {f"{camera}/{number}": (8, 6) for camera in ("cam0", "rig/cam1") for number in ("0001", "0002")}
+
+
+def write_layout(layout, path, mask):
+    if layout == "id maps":
+        save(path.with_suffix(".png"), mask.astype(np.uint8))
+    elif layout == "SAM's automatic masks":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".json").write_text(json.dumps([{"segmentation": encoded(mask), "predicted_iou": 0.9}]))
+    elif layout == "stacks of masks":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path.with_suffix(".npz"), masks=mask[None])
+    else:
+        save(path / "0.png", mask.astype(np.uint8) * 255)
+
+
+LAYOUTS = ["id maps", "SAM's automatic masks", "stacks of masks", "binary masks"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_masks_of_a_rig_are_told_apart_by_the_folders_of_its_cameras(tmp_path, layout):
+    rng = np.random.default_rng(5)
+    masks = {stem: stack(rng, 1)[0] for stem in RIG}
+    for stem, mask in masks.items():
+        write_layout(layout, tmp_path / stem, mask)
+    read = read_masks(tmp_path, RIG)
+    assert read.kind == layout
+    assert sorted(read) == sorted(RIG)
+    assert all(same_masks(read[stem], [mask]) for stem, mask in masks.items())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_masks_in_folders_of_cameras_belong_to_photos_whose_names_do_not_recur(tmp_path, layout):
+    rng = np.random.default_rng(6)
+    masks = {"a1": stack(rng, 1)[0], "b1": stack(rng, 1)[0]}
+    write_layout(layout, tmp_path / "cam0" / "a1", masks["a1"])
+    write_layout(layout, tmp_path / "cam1" / "b1", masks["b1"])
+    read = read_masks(tmp_path, dict.fromkeys(masks, (8, 6)))
+    assert all(same_masks(read[stem], [mask]) for stem, mask in masks.items())
+
+
+def test_a_folder_of_masks_of_no_photo_is_not_taken_for_a_camera(tmp_path):
+    photos = {str(k): (8, 6) for k in range(3)}
+    for folder in ("0", "7"):  # SAM's script numbers masks as others number photos
+        for mask in range(3):
+            save(tmp_path / folder / f"{mask}.png", 255 * np.eye(6, 8, k=mask, dtype=np.uint8))
+    with pytest.raises(InputError, match="'7' of no photo"):
+        read_masks(tmp_path, photos)
+
+
+def test_what_lies_beside_the_maps_of_a_rig_is_no_mask(tmp_path):
+    for stem in RIG:
+        write_layout("id maps", tmp_path / stem, np.eye(6, 8) > 0)
+    save(tmp_path / "drawn" / "0001.png", np.zeros((6, 8), np.uint8))
+    (tmp_path / "cam0" / "._0001.png").write_bytes(b"what another system leaves")
+    assert sorted(read_masks(tmp_path, RIG)) == sorted(RIG)
+    (tmp_path / "cam0" / "classes.json").write_text('{"1": "chair"}')
+    with pytest.raises(InputError, match="a class table of one camera"):
+        read_masks(tmp_path, RIG)

@@ -92,6 +92,20 @@ def test_association_reads_the_masks_of_sam2_and_a_second_run_finds_none_again(
     assert generate_masks(out, photos, Refusing())[0] == sum(map(len, written.values()))
 
 
+def test_association_reads_the_masks_of_a_rigs_photos(checkpoints, unsure, tmp_path, capsys):
+    root, out = tmp_path / "rig", tmp_path / "out"
+    rng = np.random.default_rng(1)
+    for camera in ("cam0", "cam1"):
+        (root / "images" / camera).mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 255, (60, 80, 3)).astype(np.uint8)).save(root / "images" / camera / "0001.png")
+    write_cameras(root, {f"images/{camera}/0001.png": (80, 60) for camera in ("cam0", "cam1")})
+    main(["predict", "--cameras", str(root), "--masks", str(checkpoints["sam2"]), "--out", str(out)])
+    masks = read_masks(out / "masks_per_image", {"cam0/0001": (80, 60), "cam1/0001": (80, 60)})
+    for camera in ("cam0", "cam1"):
+        written = json.loads((out / "masks_per_image" / camera / "0001.json").read_text())
+        assert len(masks[f"{camera}/0001"].ids) == len(written) > 0
+
+
 def test_photos_without_any_mask_are_refused(checkpoints, scene, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sam2, "POINTS_PER_SIDE", 2)
     monkeypatch.setattr(sam2, "MIN_IOU", 10.0)

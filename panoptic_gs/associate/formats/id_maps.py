@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from panoptic_gs.associate.formats.class_table import read_class_table
-from panoptic_gs.associate.formats.photos import IMAGES, Sizes, by_photo
+from panoptic_gs.associate.formats.class_table import NAMES, read_class_table
+from panoptic_gs.associate.formats.photos import IMAGES, MaskFolder, Sizes, by_photo
 from panoptic_gs.associate.masks import ImageMasks, ViewMasks, require_size
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size, read_image
@@ -26,8 +26,15 @@ def read_id_maps(folder: Path, photos: Sizes) -> ImageMasks:
         InputError: a map of no photo, of another shape, with colours as a picture has them, or an id that the class
             table beside the maps lacks.
     """
-    names = by_photo(folder, [p.name for p in folder.iterdir() if p.suffix.lower() in IMAGES], photos)
+    within = MaskFolder.of(folder, photos)
+    names = by_photo(folder, within.ending(IMAGES), photos)
     table = read_class_table(folder)
+    for name in within.files:
+        if "/" in name and PurePosixPath(name).name in NAMES:
+            raise InputError(
+                folder / name, "a class table of one camera", f"one for all photos, in {folder}",
+                "Put its entries there, each under the name of its photo with the camera's folder.",
+            )  # fmt: skip
     for stem, name in names.items():
         require_size(folder / name, image_size(folder / name), photos[stem])
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from panoptic_gs.associate.formats.photos import IMAGES, Sizes, by_photo
+from panoptic_gs.associate.formats.photos import IMAGES, MaskFolder, Sizes, by_photo
 from panoptic_gs.associate.formats.rle import decode_rle, size_of
 from panoptic_gs.associate.masks import OBJECT, ImageMasks, ViewMasks, require_size
 from panoptic_gs.errors import InputError
@@ -33,7 +33,7 @@ def read_binary_folders(folder: Path, photos: Sizes) -> ImageMasks:
     Raises:
         InputError: a subfolder of no photo, an image of another shape or with more than two values.
     """
-    names = by_photo(folder, [p.name for p in folder.iterdir() if p.is_dir() and _images(p)], photos)
+    names = by_photo(folder, MaskFolder.of(folder, photos).folders, photos)
 
     def reader(stem: str, name: str) -> ViewMasks:
         files = _images(folder / name)
@@ -61,7 +61,7 @@ def read_stacks(folder: Path, photos: Sizes) -> ImageMasks:
     Raises:
         InputError: a file of no photo, of another shape, damaged, or whose arrays do not fit each other.
     """
-    names = by_photo(folder, [p.name for p in folder.iterdir() if p.suffix == ".npz"], photos)
+    names = by_photo(folder, MaskFolder.of(folder, photos).ending([".npz"]), photos)
     classes: dict[str, None] = {}
     for stem, name in names.items():
         masks, _, of = _stack(folder / name)
@@ -85,7 +85,7 @@ def read_sam_folder(folder: Path, photos: Sizes) -> ImageMasks:
     Raises:
         InputError: a file of no photo, a mask of another shape, or one whose runs disagree with its size.
     """
-    names = by_photo(folder, [p.name for p in folder.iterdir() if p.suffix == ".json"], photos)
+    names = by_photo(folder, MaskFolder.of(folder, photos).ending([".json"]), photos)
     readers = {
         stem: lambda stem=stem, path=folder / name: _rle_masks(path, _listed(read_json(path), path), photos[stem], {})
         for stem, name in names.items()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from panoptic_gs.associate.formats.class_table import NAMES
 from panoptic_gs.associate.formats.coco_panoptic import read_coco_panoptic
@@ -15,7 +15,7 @@ from panoptic_gs.associate.formats.mask_files import (
     read_sam_folder,
     read_stacks,
 )
-from panoptic_gs.associate.formats.photos import IMAGES, LOSSY, Sizes
+from panoptic_gs.associate.formats.photos import IMAGES, LOSSY, MaskFolder, Sizes
 from panoptic_gs.associate.masks import ImageMasks
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
@@ -63,14 +63,13 @@ def _read_file(file: Path, photos: Sizes) -> ImageMasks:
 def _read_folder(folder: Path, photos: Sizes) -> ImageMasks:
     if (folder / "panoptic.json").is_file():
         return _read_file(folder / "panoptic.json", photos)
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    endings = {path.suffix.lower() for path in files if path.name not in NAMES}
-    folders = [path for path in folder.iterdir() if path.is_dir() and any(p.suffix in IMAGES for p in path.iterdir())]
+    within = MaskFolder.of(folder, photos)
+    endings = {PurePosixPath(name).suffix.lower() for name in within.files if PurePosixPath(name).name not in NAMES}
     kinds = {
         "id maps": bool(endings & set(IMAGES)),
         "JSON files": ".json" in endings,
         "stacks": ".npz" in endings,
-        "folders of masks": bool(folders) and not endings & {*IMAGES, ".json", ".npz"},
+        "folders of masks": bool(within.folders) and not endings & {*IMAGES, ".json", ".npz"},
     }
     found = [kind for kind, there in kinds.items() if there]
     if len(found) > 1:
