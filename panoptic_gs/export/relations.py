@@ -19,6 +19,7 @@ from panoptic_gs.splats import Splats
 _OPAQUE = 0.1  # Gaussians below this opacity touch nothing
 _NEAREST = 0.02  # the share of the smaller object's Gaussians that stands for its contact
 _MOST_POINTS = 4000
+_FEW = 5  # points that say nothing about a height
 _SUPPORTED = 0.4  # share of an object's ground plan that what it stands on must lie under
 _INSIDE = 0.8  # share of an object's box that what it is in must enclose
 _ALIKE = 4.0  # largest ratio of the sizes of neighbours
@@ -65,10 +66,10 @@ def relate_objects(
     one), since a surface is paved with flat Gaussians. Between two objects it is that of the nearest 2 % of the smaller
     one's; they touch where it is at most ``contact``.
 
-    on: the subject lies above the contact and the object below it, but for a seventh of their heights (at most three
-    times ``contact``), and the object's ground plan lies under at least 40 % of the subject's (a floor's is taken to
-    go on under what stands at its edge). The lower end of what
-    stands on something is often hidden: what touches nothing below it may hover by up to 15 % of its height.
+    on: the subject lies above the contact and the object about its ground plan below it, but for a seventh of their
+    heights (at most three times ``contact``), and the object's ground plan lies under at least 40 % of the subject's (a
+    floor's is taken to go on under what stands at its edge). The lower end of what stands on something is often hidden:
+    what touches nothing below it may hover by up to 15 % of its height.
     hangs from: the same under a ceiling, for what stands on nothing. in: the object's box encloses 80 % of the
     subject's. under: it covers the subject's plan, and all of it over the plan is above the subject. against: it
     touches a wall. next to: two things that touch, neither more than four times as large as the other.
@@ -159,7 +160,19 @@ def _stands(upper: _Part, lower: _Part, height: float, contact: float) -> bool:
 
 def _above(upper: _Part, lower: _Part, height: float, contact: float) -> bool:
     slack = [max(contact, min(3 * contact, (part.high - part.low) / 7)) for part in (upper, lower)]
-    return upper.low >= height - slack[0] and lower.high <= height + slack[1]
+    return upper.low >= height - slack[0] and min(lower.high, _high_under(upper, lower, contact)) <= height + slack[1]
+
+
+def _high_under(upper: _Part, lower: _Part, margin: float) -> float:
+    """How high the lower part reaches about the ground plan of the upper one.
+
+    What was merged with a floor elsewhere, such as the feet of a chair, does not keep things from standing on it.
+    """
+    local = (lower.points - upper.box.center) @ upper.box.axes
+    near = (np.abs(local[:, :2]) <= 0.5 * upper.box.size[:2] + margin).all(axis=1)
+    if near.sum() < _FEW:
+        return np.inf
+    return float(np.quantile(local[near, 2], 0.95) + upper.box.center @ upper.box.axes[:, 2])
 
 
 def _covered(box: Box, under: Box, margin: float = 0.0) -> float:

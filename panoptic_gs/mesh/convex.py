@@ -49,6 +49,14 @@ class Piece:
         planes = np.unique(np.round(hull.equations, 9), axis=0)
         return cls(vertices, faces, planes, float(hull.volume))
 
+    @property
+    def center(self) -> np.ndarray:
+        """The centroid ``[3]``: that of the tetrahedra between its faces and a point inside."""
+        inside = self.vertices.mean(axis=0)
+        a, b, c = (self.vertices[self.faces[:, k]] - inside for k in range(3))
+        volumes = (a * np.cross(b, c)).sum(axis=1)
+        return inside + volumes @ (a + b + c) / (4 * volumes.sum())
+
     def clipped(self, normal: np.ndarray, offset: float) -> Piece | None:
         """The part with ``normal · x ≤ offset``, or None where there is hardly any."""
         side = self.vertices @ normal - offset
@@ -102,11 +110,11 @@ def convex_pieces(mesh: LabelledMesh, most: int, threshold: float = 0.08) -> lis
     return [piece for piece in found if piece is not None]
 
 
-def cut_apart(one: Piece, other: Piece, gap: float) -> tuple[Piece | None, Piece | None] | None:
+def cut_apart(one: Piece, other: Piece, gap: float, share: float = 0.5) -> tuple[Piece | None, Piece | None] | None:
     """Two pieces that overlap, cut at the plane of least overlap, ``gap`` apart; None where they do not overlap.
 
     The plane is parallel to one of their faces (the face cases of the separating axis theorem), in the middle of the
-    overlap.
+    overlap, or where the other piece loses ``share`` of it; a piece that loses nothing stays as it is.
     """
     normals = np.concatenate([one.planes[:, :3], -other.planes[:, :3]])
     overlap = (one.vertices @ normals.T).max(axis=0) - (other.vertices @ normals.T).min(axis=0)
@@ -114,8 +122,8 @@ def cut_apart(one: Piece, other: Piece, gap: float) -> tuple[Piece | None, Piece
     if overlap[best] <= gap or not _meet(one, other):
         return None
     normal = normals[best]
-    middle = float((one.vertices @ normal).max() - 0.5 * overlap[best])
-    return one.clipped(normal, middle - 0.5 * gap), other.clipped(-normal, -middle - 0.5 * gap)
+    middle = float((one.vertices @ normal).max() - (1 - share) * overlap[best])
+    return one.clipped(normal, middle - (1 - share) * gap), other.clipped(-normal, -middle - share * gap)
 
 
 def _meet(one: Piece, other: Piece) -> bool:

@@ -3,79 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 
 import numpy as np
 import trimesh
-from scipy.spatial import ConvexHull, KDTree, QhullError
+from scipy.spatial import KDTree
 
 from panoptic_gs.export import PlacedObject
-from panoptic_gs.mesh.convex import Piece, convex_pieces, cut_apart
+from panoptic_gs.mesh.bodies import Body, RoomBox
+from panoptic_gs.mesh.convex import convex_pieces
 from panoptic_gs.mesh.materials import MATERIALS, Material, material_of
 from panoptic_gs.mesh.reconstruction import PanopticMesh
+from panoptic_gs.mesh.resting import Rest, settled
 from panoptic_gs.mesh.shell import Plane, plane_axes
 from panoptic_gs.mesh.solids import Solid, Support, close_object, support_height
-from panoptic_gs.mesh.surface import LabelledMesh
 from panoptic_gs.objects.orientation import FLOORS
 from panoptic_gs.progress import Progress, silent
 
 _THICKNESS = 0.1  # metres, of walls and floors
-_GAP = 5e-4  # metres that bodies are apart at first
-_FOOT = 0.03  # metres, of the plate under what could not stand
-_CONTACT = 0.006  # metres above its lowest point that a body touches the ground
 _MOST_PIECES = 16
 _FLAT = ("wall", "ceiling", *FLOORS)
-
-
-@dataclass(frozen=True, eq=False)
-class Body:
-    """One object, z up, metres.
-
-    Args:
-        id: the segment.
-        name: unique among bodies.
-        category: its class.
-        pieces: convex, in the world.
-        visual: the closed mesh, in the world.
-        mass: kilograms; 0 where it is part of the room.
-        center: ``[3]`` of mass.
-        inertia: ``[3, 3]`` about the centre, kg m².
-        friction: coefficient of sliding.
-        moves: whether it is free.
-        why: what makes it free or fixed.
-        lifted: metres that it was moved up or down to rest on what it stands on.
-        foot: whether a plate was put under it, since what was seen of it could not stand.
-        known_density: whether its category is in the table.
-        rests_at: the height of what it stands on.
-    """
-
-    id: int
-    name: str
-    category: str
-    pieces: tuple[Piece, ...]
-    visual: LabelledMesh
-    mass: float
-    center: np.ndarray
-    inertia: np.ndarray
-    friction: float
-    moves: bool
-    why: str
-    lifted: float = 0.0
-    foot: bool = False
-    known_density: bool = True
-    rests_at: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class RoomBox:
-    """A wall, floor or ceiling as a box behind its plane; axes are columns, the third into the room, half its sizes."""
-
-    name: str
-    center: np.ndarray  # [3]
-    axes: np.ndarray  # [3, 3]
-    half: np.ndarray  # [3]
 
 
 @dataclass(eq=False)
@@ -99,8 +47,9 @@ def make_physics(
 
     What stands on something that is there is free; what hangs, is in something, or stands on what has no body is
     fixed, and so is stuff that is no wall, floor or ceiling (a merged table, a cabinet). Masses are volumes of the
-    closed meshes times densities of their categories. Bodies rest on what they stand on exactly, pieces of two
-    bodies that overlap are cut apart, and what could not stand on what was seen of it gets a plate under its outline.
+    closed meshes times densities of their categories. Bodies rest on what they stand on exactly, whose top is
+    made flat under them, pieces of two bodies that overlap are cut apart, and what could not stand on what was seen of
+    it gets a plate under its outline (:func:`~panoptic_gs.mesh.resting.settled`).
 
     Args:
         mesh: in world units.
@@ -130,7 +79,7 @@ def make_physics(
             moves, why = _freedom(solid, entry, things, has_body, entries)
             bodies[name] = replace(body, moves=moves, why=why, mass=body.mass if moves else 0.0)
         progress("Taking objects apart", number + 1, len(solids))
-    physics.bodies = _settled(bodies, {name: solid for solid, _, name in solids}, physics.boxes)
+    physics.bodies = settled(bodies, {name: _rest(solid, scale) for solid, _, name in solids}, physics.boxes)
     return physics
 
 
@@ -143,6 +92,10 @@ def rotation_to_z(up: np.ndarray) -> np.ndarray:
     v = np.cross(up, [0.0, 0.0, 1.0])
     K = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
     return np.eye(3) + K + K @ K / (1 + cosine)
+
+
+def _rest(solid: Solid, scale: float) -> Rest | None:
+    return None if solid.support is None else Rest(solid.support.id, scale * solid.support.height)
 
 
 def _is_flat(entry: PlacedObject) -> bool:
@@ -239,134 +192,3 @@ def _box_behind(plane: Plane, name: str, rotation: np.ndarray, scale: float) -> 
     center = middle + normal * (offset - 0.5 * _THICKNESS)
     return RoomBox(name, center, axes, np.array([0.5 * extents[0] + _THICKNESS, 0.5 * extents[1] + _THICKNESS,
                                                  0.5 * _THICKNESS]))  # fmt: skip
-
-
-def _settled(bodies: dict[str, Body], solids: Mapping[str, Solid], boxes: Sequence[RoomBox]) -> list[Body]:
-    """Bodies out of the walls, on what they stand on, and out of each other."""
-    bodies = {name: _out_of_walls(body, boxes) for name, body in bodies.items()}
-    by_id: dict[int, list[str]] = {}
-    for name, body in bodies.items():
-        by_id.setdefault(body.id, []).append(name)
-    done: set[str] = {name for name, body in bodies.items() if not body.moves}
-    left = [name for name in bodies if name not in done]
-    while left:
-        # A support comes before what stands on it; a circle is broken at its first body.
-        ready = [n for n in left if not set(by_id.get(_support_of(solids[n]), [])) & set(left) - {n}] or left[:1]
-        for name in ready:
-            under = [bodies[other] for other in by_id.get(_support_of(solids[name]), []) if other != name]
-            bodies[name] = _standing(bodies[name], under, boxes)
-            done.add(name)
-        left = [name for name in left if name not in done]
-    names = list(bodies)
-    for one, other in combinations(names, 2):
-        if bodies[one].moves or bodies[other].moves:
-            bodies[one], bodies[other] = _apart(bodies[one], bodies[other])
-    return [fixed_unless_it_stands(body) for body in bodies.values()]
-
-
-def fixed_unless_it_stands(body: Body) -> Body:
-    """The body as part of the room where what is left of its pieces would tip over or hover."""
-    if not body.moves:
-        return body
-    corners = np.concatenate([piece.vertices for piece in body.pieces])
-    low = corners[corners[:, 2] <= body.rests_at + _GAP + _CONTACT]
-    if len(low) >= 3 and _stands(low[:, :2], body.center[:2]):
-        return body
-    return replace(body, moves=False, mass=0.0, why=f"{body.why}, but could not stand among what is around it")
-
-
-def _support_of(solid: Solid) -> int:
-    return -1 if solid.support is None else solid.support.id
-
-
-def _out_of_walls(body: Body, boxes: Sequence[RoomBox]) -> Body:
-    """Pieces cut off at the walls that they reach into, where most of the body is before the wall."""
-    pieces: list[Piece] = list(body.pieces)
-    for box in boxes:
-        normal, top = box.axes[:, 2], float(box.axes[:, 2] @ box.center + box.half[2])
-        local = np.abs((body.center - box.center) @ box.axes[:, :2])
-        if abs(normal[2]) > 0.9 or float(body.center @ normal) <= top or (local > box.half[:2]).any():
-            continue
-        clipped = [piece.clipped(-normal, -top - _GAP) for piece in pieces]
-        pieces = [piece for piece in clipped if piece is not None]
-    return replace(body, pieces=tuple(pieces) or body.pieces)
-
-
-def _standing(body: Body, under: Sequence[Body], boxes: Sequence[RoomBox]) -> Body:
-    """The body on top of what it stands on, with a plate under it where it could not stand."""
-    corners = np.concatenate([piece.vertices for piece in body.pieces])
-    bottom = float(corners[:, 2].min())
-    low = corners[corners[:, 2] <= bottom + _CONTACT]
-    ground = np.concatenate([low[:, :2], _spread(low[:, :2])])
-    ground = np.concatenate([ground, _spread(corners[:, :2])]) if len(low) < 3 else ground
-    pieces = [piece for other in under for piece in other.pieces]
-    floors = [box for box in boxes if box.axes[2, 2] > 0.9]
-    top = float(_tops(ground, pieces).max())
-    if not np.isfinite(top):
-        pieces = []
-        top = max((float(box.center[2] + box.half[2]) for box in floors), default=-np.inf)
-    if not np.isfinite(top):
-        return replace(body, moves=False, mass=0.0, why="nothing under it has a body")
-    step = np.array([0.0, 0.0, top + _GAP - bottom])
-    body = replace(
-        body, pieces=tuple(piece.moved(step) for piece in body.pieces),
-        visual=body.visual.moved(body.visual.vertices + step), center=body.center + step, lifted=float(step[2]),
-        rests_at=top,
-    )  # fmt: skip
-    if _stands(_held(low[:, :2], pieces, top), body.center[:2]):
-        return body
-    outline = corners[:, :2] + (body.center[:2] - corners[:, :2]) * 0.1
-    plate = Piece.around(np.concatenate([np.c_[outline, np.full(len(outline), top + _GAP + h)] for h in (0.0, _FOOT)]))
-    held = _held(np.concatenate([outline, _spread(outline)]), pieces, top)
-    if plate is None or not _stands(held, body.center[:2]):
-        return replace(body, moves=False, mass=0.0, why=f"{body.why}, which does not hold it")
-    return replace(body, pieces=(*body.pieces, plate), foot=True)
-
-
-def _tops(points: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
-    """The height ``[P]`` of the highest piece over ground points ``[P, 2]``; −∞ beside all."""
-    tops = np.full(len(points), -np.inf)
-    for piece in pieces:
-        np.maximum(tops, piece.top_over(points), out=tops)
-    return tops
-
-
-def _held(points: np.ndarray, pieces: Sequence[Piece], top: float) -> np.ndarray:
-    """The ground points ``[P, 2]`` under which pieces reach up to ``top``; all on a floor, which has none."""
-    return points[_tops(points, pieces) >= top - _CONTACT] if pieces else points
-
-
-def _spread(points: np.ndarray) -> np.ndarray:
-    """Points on the way from the middle to each point: what lies under the inside of a foot."""
-    middle = points.mean(axis=0)
-    return np.concatenate([middle + share * (points - middle) for share in (0.0, 0.33, 0.67)])
-
-
-def _stands(contacts: np.ndarray, center: np.ndarray) -> bool:
-    """Whether a centre of mass lies well over the hull of what touches the ground."""
-    try:
-        hull = ConvexHull(contacts)
-    except (QhullError, ValueError):
-        return False
-    depth = -(hull.equations[:, :2] @ center + hull.equations[:, 2]).max()
-    return bool(depth > 0.15 * np.sqrt(hull.volume))
-
-
-def _apart(one: Body, other: Body) -> tuple[Body, Body]:
-    """The two bodies without overlap of their pieces."""
-    corners = [np.concatenate([piece.vertices for piece in body.pieces]) for body in (one, other)]
-    if (corners[0].min(0) > corners[1].max(0)).any() or (corners[1].min(0) > corners[0].max(0)).any():
-        return one, other
-    mine: list[Piece | None] = list(one.pieces)
-    theirs: list[Piece | None] = list(other.pieces)
-    for i in range(len(mine)):
-        for k in range(len(theirs)):
-            a, b = mine[i], theirs[k]
-            if a is None or b is None:
-                continue
-            if (a.vertices.min(0) > b.vertices.max(0)).any() or (b.vertices.min(0) > a.vertices.max(0)).any():
-                continue
-            if (cut := cut_apart(a, b, _GAP)) is not None:
-                mine[i], theirs[k] = cut
-    kept = [tuple(piece for piece in pieces if piece is not None) for pieces in (mine, theirs)]
-    return (replace(one, pieces=kept[0]) if kept[0] else one, replace(other, pieces=kept[1]) if kept[1] else other)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from panoptic_gs.files import write_json
-from panoptic_gs.mesh.physics import Body, Physics
+from panoptic_gs.mesh.bodies import Body
+from panoptic_gs.mesh.physics import Physics
 
 _TIME_STEP = "0.002"
 _LEAST_VOLUME = 1e-7  # m³, of a piece that simulators take
@@ -140,7 +141,7 @@ def _document(physics: Physics, names: dict[str, str], meshes: dict[str, list[st
                 "moves": body.moves, "why": body.why, "mass": round(body.mass, 4), "friction": body.friction,
                 "density_known": body.known_density, "pieces": len(meshes[body.name]),
                 "position": [round(float(v), 5) for v in body.center], "lifted": round(body.lifted, 5),
-                "plate_under_it": body.foot,
+                "plate_under_it": body.foot, "flat_places": body.flat_places,
             }
             for body in physics.bodies
         ],

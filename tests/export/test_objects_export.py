@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,23 @@ def test_what_touches_sideways_stands_on_nothing(furnished: LabelledScene) -> No
     found = {(r.subject, r.relation, r.object) for r in export.relate_objects(moved, objects, UP)}
     assert (6, "on", 2) not in found
     assert (3, "on", 2) in found
+
+
+def test_things_stand_on_a_floor_that_has_swallowed_a_chair(furnished: LabelledScene) -> None:
+    """A chair elsewhere in the room, and a lamp beside it, carry the floor's label, so that the floor reaches up."""
+    table = ObjectTable(furnished)
+    chair, lamp = torch.from_numpy(table.members(6)), torch.from_numpy(table.members(5))
+    means, label = furnished.splats.means.clone(), furnished.labels.label.clone()
+    means[chair, 0] += 0.8
+    means[lamp] += torch.tensor([1.16, 0.6, -2.1])
+    label[chair] = label[lamp] = 1
+    merged = furnished._replace(
+        splats=replace(furnished.splats, means=means), labels=replace(furnished.labels, label=label)
+    )
+    objects = export.placed_objects(ObjectTable(merged), UP)
+    assert max(entry.box.size[2] for entry in objects if entry.id == 1) > 0.8
+    found = {(r.subject, r.relation, r.object) for r in export.relate_objects(merged.splats, objects, UP)}
+    assert {(2, "on", 1), (3, "on", 2)} <= found
 
 
 def test_under_and_in(furnished: LabelledScene) -> None:

@@ -9,9 +9,11 @@ from scipy.spatial import ConvexHull
 
 from panoptic_gs import InputError
 from panoptic_gs.mesh import LabelledMesh, make_physics, read_materials, write_simulation
+from panoptic_gs.mesh.bodies import Body
 from panoptic_gs.mesh.convex import Piece, cut_apart
 from panoptic_gs.mesh.materials import MATERIALS, material_of
-from panoptic_gs.mesh.physics import Body, fixed_unless_it_stands, rotation_to_z
+from panoptic_gs.mesh.physics import rotation_to_z
+from panoptic_gs.mesh.resting import fixed_unless_it_stands
 
 pytest.importorskip("coacd")
 mujoco = pytest.importorskip("mujoco")
