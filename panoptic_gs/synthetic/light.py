@@ -61,12 +61,18 @@ class PatchLight:
         return low + (high - low) * fy
 
 
-def bake(room: Room, progress: Progress = silent) -> list[list[PatchLight]]:
-    """The light on every patch of the shell (first) and of every primitive, as lists of patches."""
+def bake(room: Room, progress: Progress = silent, texel: float | None = None) -> list[list[PatchLight]]:
+    """The light on every patch of the shell (first) and of every primitive, as lists of patches.
+
+    Args:
+        room: the room.
+        progress: called while it works.
+        texel: metres a texel, by default `SHELL_TEXEL` and `OBJECT_TEXEL`.
+    """
     solids = Solids(room)
     emitters = find_emitters(room)
-    texels = [_Texels.lay(room.shell, SHELL_TEXEL, inward=True)]
-    texels += [_Texels.lay(primitive, OBJECT_TEXEL) for primitive in room.primitives]
+    texels = [_Texels.lay(room.shell, texel or SHELL_TEXEL, inward=True)]
+    texels += [_Texels.lay(primitive, texel or OBJECT_TEXEL) for primitive in room.primitives]
     points = np.concatenate([t.points for t in texels], 1)
     normals = np.concatenate([t.normals for t in texels], 1)
     direct, ambient = np.zeros((3, points.shape[1]), np.float32), np.zeros(points.shape[1], np.float32)

@@ -33,7 +33,7 @@ def inward_path(renderer: RoomRenderer, views: int, width: int, height: int, fov
         s = 2 * np.pi * index / views
         for attempt in range(60):
             cameras_try = _look_across(room, s, phase, rng, attempt, math.radians(fov_x), width, height)
-            if _is_free(renderer, cameras_try) or attempt == 59:
+            if is_free(renderer, cameras_try) or attempt == 59:
                 cameras.append(cameras_try)
                 break
     return cameras
@@ -59,7 +59,7 @@ def _look_across(
     return Camera.look_at(eye.tolist(), target.tolist(), [0.0, 0.0, 1.0], fov, width, height)
 
 
-def _is_free(renderer: RoomRenderer, camera: Camera) -> bool:
+def is_free(renderer: RoomRenderer, camera: Camera) -> bool:
     """Whether nothing is close around the camera, and little of its image is near."""
     around = np.concatenate(
         [np.eye(3), -np.eye(3), np.array([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]]).T * 0.7], 1

@@ -37,22 +37,29 @@ class RoomRenderer:
         self._categories = room.surface_categories
         self._light: list[list[PatchLight]] | None = None
 
-    def light(self, progress: Progress = silent) -> list[list[PatchLight]]:
-        """The light on all patches (see `light.bake`), computed once."""
+    def light(self, progress: Progress = silent, texel: float | None = None) -> list[list[PatchLight]]:
+        """The light on all patches (see `light.bake`), computed once; `texel` counts the first time."""
         if self._light is None:
-            self._light = bake(self.room, progress)
+            self._light = bake(self.room, progress, texel)
         return self._light
 
-    def view(self, camera: Camera) -> RoomView:
-        """Render one view."""
+    def view(self, camera: Camera, *, smooth: bool = True) -> RoomView:
+        """Render one view; where it need not be `smooth`, a pixel's colour is that of a single ray, at a third of the
+        time.
+        """
+        if not smooth:
+            origin, rays = camera_rays(camera)
+            depth, surface = self._cast_image(camera, origin, rays)
+            color = self._shade(origin, rays.reshape(3, -1), depth.ravel(), surface.ravel())
+            picture = _picture(color.reshape(camera.height, camera.width, 3))
+            return RoomView(picture, depth, self._categories[surface], self._segments[surface])
         fine = camera.resized(2 * camera.width, 2 * camera.height)
         origin, rays = camera_rays(fine)
         depth, surface = self._cast_image(fine, origin, rays)
         color = self._shade(origin, rays.reshape(3, -1), depth.ravel(), surface.ravel())
         color = np.clip(color, 0, 1).reshape(camera.height, 2, camera.width, 2, 3).mean((1, 3))
         depth, segment, category = self.geometry(camera)
-        picture = np.round(255 * color ** (1 / 2.2)).astype(np.uint8)
-        return RoomView(picture, depth, category, segment)
+        return RoomView(_picture(color), depth, category, segment)
 
     def geometry(self, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Depth, segment and category ``[H, W]`` of one view, which need no light."""
@@ -112,6 +119,11 @@ class RoomRenderer:
                     received[chosen] = patch_light(u[chosen], v[chosen])
             color[members] = albedo * (received + 1.6 * texture.glow)
         return 1 - np.exp(-1.7 * color)
+
+
+def _picture(color: np.ndarray) -> np.ndarray:
+    """Linear colour 0…1 as sRGB bytes."""
+    return np.round(255 * np.clip(color, 0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
 def camera_rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
