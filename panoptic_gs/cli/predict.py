@@ -57,7 +57,8 @@ class Predict(Output):
     split: str = "all"
     """With --cameras: predict on the photos of this split of its splits.json only."""
     network: str = "panst3r"
-    """panst3r, or a class of your own as package.module:Class."""
+    """panst3r; panoptic-gs, a small one that comes along, or panoptic-gs:WEIGHTS; a class of your own as
+    package.module:Class."""
     geometry: str | None = None
     """Instead of one network for all: known, colmap, mapanything, da3 or panst3r finds the cameras …"""
     masks: str | None = None
@@ -93,7 +94,7 @@ class Predict(Output):
         if self.geometry is not None or self.masks is not None:
             self._assemble()
             return
-        require_installed(self.network)  # what is missing is said before anything heavy is loaded
+        require_installed(self.network.partition(":")[0])  # what is missing is said before anything heavy is loaded
 
         from panoptic_gs.predict.class_names import read_classes
         from panoptic_gs.predict.keyframes import Keyframes

@@ -54,7 +54,7 @@ def appearance_backbone(config: AppearanceConfig, patch: int) -> AppearanceBackb
 
 
 class ConvolutionalAppearance(nn.Module):
-    """Convolutions at strides 2, 4, 8, … down to the patch, with residual blocks at 4 and 8; small, trained with the rest.
+    """Convolutions at strides 2, 4, 8, … down to the patch, with residual blocks at 4 and 8; trained with the rest.
 
     Every layer normalises over the channels of a pixel alone and padding is zero after each, so that an image gives the
     same features with padding around it.
@@ -106,7 +106,7 @@ class Dinov2Appearance(nn.Module):
         try:
             self.model = transformers.Dinov2Model.from_pretrained(config.checkpoint)
         except (OSError, ValueError) as error:
-            raise InputError(f"DINOv2 '{config.checkpoint}'", str(error).splitlines()[0], "its weights on disk or the hub",
+            raise InputError(f"DINOv2 '{config.checkpoint}'", str(error).splitlines()[0], "weights on disk or the hub",
                              "Download it where there is a network, or give its folder.") from error  # fmt: skip
         self.patch, self.frozen = patch, config.frozen
         self.width = int(self.model.config.hidden_size)
@@ -122,7 +122,9 @@ class Dinov2Appearance(nn.Module):
         own = int(self.model.config.patch_size)
         mean = images.new_tensor([0.485, 0.456, 0.406])[:, None, None]
         std = images.new_tensor([0.229, 0.224, 0.225])[:, None, None]
-        pixels = (functional.interpolate(images, (rows * own, columns * own), mode="bilinear", antialias=True) - mean) / std
+        pixels = (
+            functional.interpolate(images, (rows * own, columns * own), mode="bilinear", antialias=True) - mean
+        ) / std
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             tokens = self.model(pixel_values=pixels).last_hidden_state
         return Appearance(tokens[:, -rows * columns :].unflatten(1, (rows, columns)))

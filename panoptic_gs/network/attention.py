@@ -85,7 +85,7 @@ def grid_positions(sizes: Tensor, rows: int, columns: int, patch: int) -> Tensor
 
 
 def embed_positions(positions: Tensor, width: int, octaves: float = 6.0) -> Tensor:
-    """Sines and cosines ``[..., width]`` of positions ``[..., 2]``, from half a period across the image to 2^octaves."""
+    """Sines and cosines ``[..., width]`` of ``[..., 2]``: half a period across the image up to 2^octaves times that."""
     count = -(-width // 4)
     frequencies = math.pi / 2 * 2 ** torch.linspace(0, octaves, count, device=positions.device)
     angles = (positions[..., None] * frequencies).flatten(-2)

@@ -108,15 +108,18 @@ class NetworkConfig:
     classes: tuple[Name, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, stride in (("masks.stride", self.masks.stride), ("geometry.point_stride", self.geometry.point_stride)):
+        for name, stride in (
+            ("masks.stride", self.masks.stride),
+            ("geometry.point_stride", self.geometry.point_stride),
+        ):
             steps = self.patch // stride
             if steps * stride != self.patch or steps & (steps - 1):
                 raise InputError(f"network, {name}", str(stride), f"the patch {self.patch} over a power of two",
                                  "Choose such a stride.")  # fmt: skip
         for name, part in (("geometry", self.geometry), ("masks", self.masks)):
             if part.width % part.heads:
-                raise InputError(f"network, {name}.heads", f"{part.heads} for a width of {part.width}", "a divisor of it",
-                                 "Choose another number.")  # fmt: skip
+                raise InputError(f"network, {name}.heads", f"{part.heads} for a width of {part.width}",
+                                 "a divisor of it", "Choose another number.")  # fmt: skip
         if self.patch % 8:
             raise InputError("network, patch", str(self.patch), "a multiple of 8", "Choose another patch.")
 

@@ -188,7 +188,7 @@ def _masks(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Masks of the blocks that look within and across views; None where everything may be seen."""
     scenes = 1 if valid is None else len(valid)
-    views, own = len(reach), None if valid is None else with_camera(valid)
+    own = None if valid is None else with_camera(valid)
     within = None if own is None else own.flatten(0, 1)[:, None, None]
     if own is None and bool(reach.all()) and (memory is None or memory.valid is None):
         return within, None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network on all views of a scene: keyframes see each other, all others are seen one after the other against them."""
+"""The network on all views of a scene: keyframes see each other, all others are seen against them, a few at a time."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def choose_keyframes(descriptors: Tensor, keyframes: Keyframes) -> list[int]:
         descriptors: ``[N, D]`` of the views, of length 1.
         keyframes: how many and how.
     """
-    similarity = (descriptors @ descriptors.T).double().cpu().numpy()
+    similarity = (descriptors @ descriptors.T).detach().double().cpu().numpy()
     count = keyframes.number(len(similarity))
     if len(similarity) < 2:
         return [0]

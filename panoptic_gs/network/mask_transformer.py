@@ -45,9 +45,7 @@ class MaskTransformer(nn.Module):
         self.keys = nn.LayerNorm(width)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.to_mask = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.Linear(width, config.mask_width)
-        )
+        self.to_mask = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, config.mask_width))
         self.to_class = nn.Linear(width, class_width)
         self.checkpointing = False
         """Whether activations of layers are computed anew for the gradient, to save memory."""

@@ -141,9 +141,7 @@ class PanopticNetwork(nn.Module):
         tokens = self.geometry.encode(images, sizes)
         return Encoded(tokens.unflatten(0, (scenes, count)), appearance, valid)
 
-    def look(
-        self, views: Views, reach: Tensor | None = None, first: bool = True, memory: Memory | None = None
-    ) -> Seen:
+    def look(self, views: Views, reach: Tensor | None = None, first: bool = True, memory: Memory | None = None) -> Seen:
         """Views that see each other, or a memory of others.
 
         Args:

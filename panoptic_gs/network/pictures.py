@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.network.data.views import SceneViews
 from panoptic_gs.network.inference import predict_views
 from panoptic_gs.network.model import PanopticNetwork
-from panoptic_gs.palette import colors_of, colorized
+from panoptic_gs.palette import colorized, colors_of
 from panoptic_gs.panoptic import Category, Segment
-from panoptic_gs.labelling import Labelling
 from panoptic_gs.predict.keyframes import Keyframes
 
 

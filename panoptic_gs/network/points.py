@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heads of the geometry backbone: point maps in the first view's frame (X^g) and in each view's own (X^l), confidence."""
+"""Heads of the geometry backbone: points in the first view's frame (X^g) and in each view's own (X^l), confidence."""
 
 from __future__ import annotations
 

@@ -101,8 +101,8 @@ class Recipe:
         if self.views[0] > self.views[1]:
             raise InputError("views", f"{self.views[0]} to {self.views[1]}", "the least first", "Exchange them.")
         if self.rooms is not None and self.views[1] > self.rooms.views:
-            raise InputError("views", f"up to {self.views[1]} of rooms with {self.rooms.views}", "no more than a room has",
-                             "Render more views of a room.")  # fmt: skip
+            raise InputError("views", f"up to {self.views[1]} of rooms with {self.rooms.views}",
+                             "no more than a room has", "Render more views of a room.")  # fmt: skip
 
     @property
     def architecture(self) -> NetworkConfig:
@@ -115,5 +115,3 @@ class Recipe:
         up = min(1.0, (step + 1) / (self.warmup + 1))
         left = (self.steps - step) / max(1.0, self.cooling * self.steps)
         return self.rate * min(up, left)
-
-

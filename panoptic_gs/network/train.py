@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m panoptic_gs.network.train RECIPE.json --out FOLDER``, alone or under ``torchrun``.
 
-Started again with the same recipe and folder it goes on where it was. Writes ``training.safetensors`` (all that going on
-needs), ``weights.safetensors`` (the averaged network, for ``panoptic-gs predict --network panoptic-gs:FILE``),
+Started again with the same recipe and folder it goes on where it was. Writes ``training.safetensors`` (all that going
+on needs), ``weights.safetensors`` (the averaged network, for ``panoptic-gs predict --network panoptic-gs:FILE``),
 ``log.jsonl``, sheets of pictures, and TensorBoard's files where it is installed.
 """
 

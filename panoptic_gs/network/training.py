@@ -27,7 +27,8 @@ from panoptic_gs.replacing import replacing
 
 FORMAT, VERSION = "panoptic-gs training", 1
 _FREE = (
-    "rooms", "folders", "steps", "cooling", "workers", "save_every", "pictures_every", "log_every", "compile", "accumulate",
+    "rooms", "folders", "steps", "cooling", "workers", "save_every", "pictures_every", "log_every", "compile",
+    "accumulate",
 )  # fmt: skip
 """What may change when a training goes on."""
 

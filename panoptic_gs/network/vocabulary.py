@@ -71,7 +71,7 @@ class SiglipText(nn.Module):
             model = transformers.SiglipTextModel.from_pretrained(checkpoint)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(checkpoint)
         except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"text encoder '{checkpoint}'", str(error).splitlines()[0], "its weights on disk or the hub",
+            raise InputError(f"text encoder '{checkpoint}'", str(error).splitlines()[0], "weights on disk or the hub",
                              "Download it where there is a network, or give its folder.") from error  # fmt: skip
         # In a list, so that the frozen weights are neither trained nor saved with the network's own.
         self._model = [model.requires_grad_(False).eval()]
@@ -104,5 +104,7 @@ class Similarity(nn.Module):
 
     def forward(self, queries: Tensor, embeddings: Tensor) -> Tensor:
         """``[..., Q, C]`` of queries ``[..., Q, class_width]`` and embeddings ``[C, class_width]``."""
-        cosine = nn.functional.normalize(queries.float(), dim=-1) @ nn.functional.normalize(embeddings.float(), dim=-1).T
+        cosine = (
+            nn.functional.normalize(queries.float(), dim=-1) @ nn.functional.normalize(embeddings.float(), dim=-1).T
+        )
         return self.log_scale.exp() * cosine + self.bias

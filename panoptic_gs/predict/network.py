@@ -8,7 +8,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
@@ -247,11 +247,19 @@ def _point_maps(
 def load_network(name: str, options: NetworkOptions) -> PanopticPredictor:
     """The network of a name: a built-in one, or a class as ``package.module:Class``.
 
+    ``NAME:FILE`` is a built-in one with these weights.
+
     Modules are looked for in the current folder, too.
 
     Raises:
         InputError: there is no such module or class, it has no method ``predict``, or what it needs is not installed.
     """
+    built_in, _, weights = name.partition(":")
+    if built_in in NETWORKS and weights:
+        if options.checkpoint is not None and options.checkpoint != Path(weights):
+            raise InputError("--checkpoint", f"{options.checkpoint}, beside --network {name}", "the weights once",
+                             "Leave one of them out.")  # fmt: skip
+        name, options = built_in, replace(options, checkpoint=Path(weights))
     require_installed(name)
     module_name, _, class_name = (NETWORKS[name].home if name in NETWORKS else name).partition(":")
     expected = f"one of {', '.join(NETWORKS)}, or package.module:Class"

@@ -40,6 +40,11 @@ NETWORKS = {
         "PanSt3R is under a licence for non-commercial use only.",
         "facebook/dinov2-large (1.2 GB) and google/siglip-base-patch16-224 (0.8 GB)",
     ),
+    "panoptic-gs": Known(
+        "panoptic_gs.network.predictor:PanopticGs",
+        {},
+        "Code and weights: Apache-2.0. The weights that come with the package learned from rendered rooms alone.",
+    ),
 }
 """Networks that find masks and cameras together."""
 

@@ -9,7 +9,7 @@ from panoptic_gs.network.data.views import SceneViews
 
 
 def recoloured(views: SceneViews, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """Images ``[N, H, W, 3]`` uint8 in which segments have other paints, alike in all views, and each view its exposure.
+    """Images ``[N, H, W, 3]`` uint8 where segments have other paints, alike in all views, and each view its exposure.
 
     Args:
         views: with their segments.

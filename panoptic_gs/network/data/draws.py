@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which views are trained on at a step: a function of the seed and of numbers alone, so that a training may go on anywhere.
+"""Which views are trained on at a step: a function of the seed and of numbers alone, so that a training can go on.
 
 A step's scenes are numbered over all processes; what is drawn for a scene depends neither on how many processes there
 are nor on what was drawn before.
@@ -41,7 +41,8 @@ def plan_of(seed: int, step: int, views: tuple[int, int], partial: float) -> Pla
 class Source(Protocol):
     """Anything with scenes of which views can be drawn."""
 
-    classes: tuple[str, ...]
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
     def draw(self, rng: np.random.Generator, views: int) -> SceneViews: ...
 
@@ -71,7 +72,7 @@ class Folders:
         self.classes = sources[0].classes
 
     def draw(self, rng: np.random.Generator, views: int) -> SceneViews:
-        """Views of one of the folders, all taken within a stretch of its frames so that they have something in common."""
+        """Views of one of the folders, all within a stretch of its frames so that they have something in common."""
         source = self.sources[int(rng.integers(len(self.sources)))]
         stretch = min(len(source), max(views, int(rng.integers(2, 9)) * views))
         start = int(rng.integers(len(source) - stretch + 1))

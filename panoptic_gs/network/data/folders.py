@@ -86,4 +86,3 @@ class FolderSource:
         x = np.clip(transform[0, 0] * (np.arange(self.width) + 0.5) + transform[0, 2], 0, width - 1).astype(np.int64)
         y = np.clip(transform[1, 1] * (np.arange(self.height) + 0.5) + transform[1, 2], 0, height - 1).astype(np.int64)
         return values[y[:, None], x[None]]
-

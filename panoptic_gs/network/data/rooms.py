@@ -15,7 +15,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.network.data.views import SceneViews
 from panoptic_gs.replacing import replacing
 from panoptic_gs.synthetic.classes import CATEGORIES
-from panoptic_gs.synthetic.path import is_free, inward_path
+from panoptic_gs.synthetic.path import inward_path, is_free
 from panoptic_gs.synthetic.raycast import RoomRenderer
 from panoptic_gs.synthetic.room import make_room
 

@@ -86,9 +86,14 @@ def objective(
             features = features_at(seen.features[index].float(), *where, network.config.masks.stride)
             truth = type(drawn.masks)(drawn.masks.inside.to(device), drawn.masks.classes.to(device))
             for queries in predictions:
-                own = type(queries)(*(part[index : index + 1] for part in (queries.masks, queries.classes, queries.tokens)))
+                own = type(queries)(
+                    *(part[index : index + 1] for part in (queries.masks, queries.classes, queries.tokens))
+                )
                 parts = mask_losses(
-                    network.class_logits(own, names)[0], network.mask_logits(own, features[None])[0], truth, weights.masks
+                    network.class_logits(own, names)[0],
+                    network.mask_logits(own, features[None])[0],
+                    truth,
+                    weights.masks,
                 )
                 for name, value in parts.items():
                     add(name, value, 1 / len(predictions))
