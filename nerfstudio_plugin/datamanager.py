@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -14,18 +14,23 @@ import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.progress import track
 from torch import Tensor
 
 from nerfstudio_plugin.association import MaskedView
 from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig, ReadConfidence, require_predictions
+from nerfstudio_plugin.photo_cache import Item, PhotoCache
 from panoptic_gs.associate import ImageMasks, ViewMasks
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import PanopticScene, resize_nearest
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.scene import Frame
 from panoptic_gs.scene.photo import resampled
 
 _MAPS = ("panoptic", "panoptic_gt", "panoptic_confidence", "counting")
+"""What an item may have besides its photo and its mask."""
 
 
 class PanopticDataset(InputDataset):
@@ -112,7 +117,7 @@ class PanopticDataset(InputDataset):
 
 @dataclass
 class PanopticDatamanagerConfig(FullImageDatamanagerConfig):
-    """Full photos and label maps, kept in memory as they are."""
+    """Full photos and label maps, as many of them in memory as fit."""
 
     _target: type = field(default_factory=lambda: PanopticDatamanager)
     """target class to instantiate"""
@@ -120,20 +125,29 @@ class PanopticDatamanagerConfig(FullImageDatamanagerConfig):
     """Reads the scene folder."""
     cache_images_type: Literal["uint8", "float32"] = "uint8"
     """How photos are kept in memory."""
+    gigabytes_in_memory: float = 8.0
+    """Most memory, in 10⁹ bytes, that decoded photos and their maps take, in all processes of a machine together. Those
+    that do not fit are read from disk again each time, ahead of their step."""
 
 
 class PanopticDatamanager(FullImageDatamanager):
     """Hands out one photo a step with its camera and its label map.
 
+    Processes that train together draw from one order of photos: in each step, each takes the next that no other takes.
+
     Raises:
-        InputError: training without predictions.
+        InputError: training without predictions; a bound of memory below 0.
     """
 
     config: PanopticDatamanagerConfig
     train_dataset: PanopticDataset
     eval_dataset: PanopticDataset
+    processes: Processes = ALONE
 
     def __init__(self, config: PanopticDatamanagerConfig, *args: Any, **kwargs: Any) -> None:
+        if not config.gigabytes_in_memory >= 0:
+            raise InputError("--pipeline.datamanager.gigabytes-in-memory", f"{config.gigabytes_in_memory:g}",
+                             "0 or more", "Leave it out for 8.")  # fmt: skip
         super().__init__(config, *args, **kwargs)
         if self.test_mode == "val":
             require_predictions(config.dataparser)
@@ -143,29 +157,88 @@ class PanopticDatamanager(FullImageDatamanager):
         """The dataset of this datamanager."""
         return PanopticDataset
 
-    def _load_images(
-        self, split: Literal["train", "eval"], cache_images_device: Literal["cpu", "gpu"]
-    ) -> list[dict[str, Tensor]]:
-        on_gpu = torch.device(self.device).type == "cuda"
-        # Without a GPU "gpu" keeps the tensors where they are, where "cpu" would pin them for a copy that never comes.
-        items = super()._load_images(split, cache_images_device if on_gpu else "gpu")
-        if on_gpu and cache_images_device == "gpu":
-            for item in items:
-                for kind in _MAPS:
-                    if kind in item:
-                        item[kind] = item[kind].to(self.device)
-        return items
+    @cached_property
+    def cached_train(self) -> PhotoCache:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The training photos with their maps; those that stay in memory where they are used."""
+        return self._load_images("train", self.config.cache_images)
 
-    def labelled_views(self, refine: Callable[[Cameras], Tensor] | None = None) -> Iterator[tuple[Camera, Tensor]]:
+    @cached_property
+    def cached_eval(self) -> PhotoCache:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The evaluation photos with their maps."""
+        return self._load_images("eval", self.config.cache_images)
+
+    def _load_images(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, split: Literal["train", "eval"], cache_images_device: Literal["cpu", "gpu"]
+    ) -> PhotoCache:
+        dataset = self.train_dataset if split == "train" else self.eval_dataset
+        on_gpu = torch.device(self.device).type == "cuda"
+
+        def place(item: Item) -> Item:
+            if on_gpu and cache_images_device == "gpu":
+                return {name: v.to(self.device) if isinstance(v, Tensor) else v for name, v in item.items()}
+            if on_gpu:  # without a GPU they would be pinned for a copy that never comes
+                return {name: v.pin_memory() if name in ("image", "mask") else v for name, v in item.items()}
+            return item
+
+        here = max(1, min(self.processes.count, torch.cuda.device_count() if on_gpu else self.processes.count))
+        photos = len(self.train_dataset) + len(self.eval_dataset)
+        cache = PhotoCache(
+            lambda index: dataset.get_data(index, image_type=self.config.cache_images_type),
+            len(dataset),
+            1e9 * self.config.gigabytes_in_memory * len(dataset) / max(photos, 1) / here,
+            place,
+            lambda items: iter(
+                track(items, f"Reading {split} photos", total=len(dataset), transient=True, console=CONSOLE)
+            ),
+        )
+        if cache.kept < len(cache):
+            CONSOLE.print(
+                f"{cache.kept} of {len(cache)} {split} photos stay in memory ({cache.kept_bytes / 1e9:.2f} of "
+                f"{cache.total_bytes / 1e9:.2f} GB, see --pipeline.datamanager.gigabytes-in-memory); the others are "
+                "read again each time.",
+                soft_wrap=True,
+            )
+        cameras = self.train_dataset.cameras
+        self.train_cameras = cameras.to(self.device) if cache_images_device == "gpu" else cameras
+        return cache
+
+    def next_train(self, step: int) -> tuple[Cameras, Item]:
+        """The camera and the photo of this process in the next step."""
+        drawn = [self._next_index() for _ in range(self.processes.count)]
+        index = drawn[self.processes.rank]
+        item = self.cached_train[index]
+        self.cached_train.announce(self.train_unseen_cameras[self.processes.rank :: self.processes.count])
+        camera = self.train_cameras[index : index + 1].to(self.device)
+        camera.metadata = {**(camera.metadata or {}), "cam_idx": index}
+        return camera, {**item, "image": item["image"].to(self.device)}
+
+    def _next_index(self) -> int:
+        index = self.train_unseen_cameras.pop(0)
+        if not self.train_unseen_cameras:
+            self.train_unseen_cameras = self.sample_train_cameras()
+        return index
+
+    @property
+    def fixed_indices_eval_dataloader(self) -> EvaluationViews:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(camera, item) of each evaluation view."""
+        return EvaluationViews(self.cached_eval, self.eval_dataset.cameras.to(self.device))
+
+    def labelled_views(
+        self, refine: Callable[[Cameras], Tensor] | None = None, processes: Processes = ALONE
+    ) -> Iterator[tuple[Camera, Tensor]]:
         """(camera, predicted segment ids ``[H, W]``) of every training view that has a label map.
 
         Args:
             refine: the pose ``[1, 3, 4]`` that training found for a camera, which knows its number as ``cam_idx``; by
                 default the scene's own.
+            processes: whose share of the views it is; all of them by default.
         """
-        for index, item in enumerate(self.cached_train):
-            if "panoptic" in item:
-                yield self._training_camera(index, refine), item["panoptic"]
+        for index in self._labelled(processes):
+            yield self._training_camera(index, refine), self.cached_train[index]["panoptic"]
+
+    def _labelled(self, processes: Processes) -> list[int]:
+        cache = self.cached_train
+        return processes.share([index for index in range(len(cache)) if "panoptic" in cache.keys_of(index)])
 
     def masked_views(self, refine: Callable[[Cameras], Tensor] | None = None) -> Iterator[MaskedView]:
         """Every training view that has masks, on the pixels of its camera, each numbered by itself.
@@ -181,11 +254,10 @@ class PanopticDatamanager(FullImageDatamanager):
 
     def take_maps(self, maps: Mapping[str, np.ndarray]) -> None:
         """Train with scene-wide maps ``[H, W]`` of views, by image name, from now on."""
-        for index, item in enumerate(self.cached_train):
+        for index in range(len(self.cached_train)):
             stem = self.train_dataset.metadata["frames"][index].stem
             if stem in maps:
-                labels = torch.from_numpy(np.ascontiguousarray(maps[stem], dtype=np.int32))
-                item["panoptic"] = labels.to(item["image"].device)
+                self.cached_train.relabel(index, maps[stem])
 
     def _training_camera(self, index: int, refine: Callable[[Cameras], Tensor] | None) -> Camera:
         camera = self.train_dataset.cameras[index : index + 1]
@@ -194,20 +266,60 @@ class PanopticDatamanager(FullImageDatamanager):
             camera.camera_to_worlds = refine(camera).detach()
         return camera_of(camera).to(self.device)
 
-    def vote_weights(self) -> list[Tensor] | None:
+    def vote_weights(self, processes: Processes = ALONE) -> VoteWeights | None:
         """The factor ``[H, W]`` of each pixel's vote in :meth:`labelled_views`; None where all count the same.
 
         Pixels that do not count are void in the label maps, but void may be a label of its own.
+
+        Args:
+            processes: as in :meth:`labelled_views`.
         """
         weigh = self.config.dataparser.weight_by_confidence in ("uplift", "both")
-        items = [item for item in self.cached_train if "panoptic" in item]
-        if not weigh and not any("counting" in item for item in items):
+        if not weigh and not any("counting" in self.cached_train.keys_of(index) for index in self._labelled(ALONE)):
             return None
-        weights = []
-        for item in items:
-            weight = item["panoptic_confidence"] if weigh else torch.ones(item["panoptic"].shape)
-            weights.append(weight * item["counting"].to(weight) if "counting" in item else weight)
-        return weights
+
+        return VoteWeights(self.cached_train, self._labelled(processes), weigh)
+
+
+class VoteWeights(Sequence[Tensor]):
+    """The factor ``[H, W]`` of each pixel's vote, view by view, one at a time in memory.
+
+    Args:
+        items: of all training views.
+        indices: of those with label maps.
+        by_confidence: whether the factors are the maps' confidences, else 1 where pixels count.
+    """
+
+    def __init__(self, items: PhotoCache, indices: Sequence[int], by_confidence: bool) -> None:
+        self._items, self._indices, self._by_confidence = items, indices, by_confidence
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, position: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] (no slices)
+        item = self._items[self._indices[position]]
+        weight = item["panoptic_confidence"] if self._by_confidence else torch.ones(item["panoptic"].shape)
+        return weight * item["counting"].to(weight) if "counting" in item else weight
+
+
+class EvaluationViews(Sequence[tuple[Cameras, Item]]):
+    """(camera, item) of evaluation views, one at a time in memory.
+
+    Args:
+        items: of the views.
+        cameras: of the views, on the device where they are drawn.
+    """
+
+    def __init__(self, items: PhotoCache, cameras: Cameras) -> None:
+        self._items, self._cameras = items, cameras
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> tuple[Cameras, Item]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        item = self._items[index]
+        self._items.announce(range(index + 1, min(index + 3, len(self))))
+        return self._cameras[index : index + 1], {**item, "image": item["image"].to(self._cameras.device)}
 
 
 def camera_of(cameras: Cameras) -> Camera:

@@ -55,6 +55,11 @@ class LearnedPipelineConfig(PanopticPipelineConfig):
     """Where the labels come from. matches: the object that each mask is matched to at the end gives scene-wide maps,
     which are uplifted by the rule of model.labels. queries: the panoptic head labels each Gaussian."""
 
+    @property
+    def works_on_several_processes(self) -> bool:
+        """No: queries would be learned from other random numbers in each."""
+        return False
+
 
 class LearnedPipeline(PanopticPipeline):
     """Trains on colour, then learns objects from the masks of the training views, whatever their numbering.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 
 from nerfstudio_plugin.click_to_identify import ClickToIdentify
 from nerfstudio_plugin.compat import input_errors_exit, lpips_if_present
+from nerfstudio_plugin.data_parallel import same_random_numbers, sum_gathered
 from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.dataparser import no_seed_points
 from nerfstudio_plugin.gaussians import initial_parameters
@@ -37,6 +38,7 @@ from panoptic_gs.labelling import Labelling
 from panoptic_gs.losses import panoptic_color_loss
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.rasterize import rasterization
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels
@@ -87,6 +89,9 @@ class PanopticSplatfactoModel(SplatfactoModel):
     """
 
     config: PanopticSplatfactoModelConfig
+    processes: Processes = ALONE
+    seed: int = 0
+    """Of the random numbers by which processes that train together split Gaussians alike."""
 
     def populate_modules(self) -> None:
         """Make the parameters, the metrics and the densification strategy, on any device and without downloads."""
@@ -146,6 +151,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
                 growth=max(MarkovChainStrategy.growth, needed),
             )
         return default_strategy(
+            lambda state: sum_gathered(state, self.processes),
             prune_opa=config.cull_alpha_thresh,
             grow_grad2d=config.densify_grad_thresh,
             grow_scale3d=config.densify_size_thresh,
@@ -209,15 +215,22 @@ class PanopticSplatfactoModel(SplatfactoModel):
                 sh.detach(),
             )
 
-    def uplift(self, views: Iterable[tuple[Camera, Tensor]], weights: Sequence[Tensor] | None = None) -> None:
+    def uplift(
+        self,
+        views: Iterable[tuple[Camera, Tensor]],
+        weights: Iterable[Tensor] | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
         """Give the Gaussians the labels of the pixels that show them (LUDVIG, Eq. 7).
 
         Args:
             views: camera and predicted segment ids ``[H, W]`` of each training view.
             weights: a factor ``[H, W]`` for the votes of each view's pixels; all count the same by default.
+            processes: that have the other views; each gets the labels of all.
         """
         assert self.panoptic is not None
-        self.trained_labels.uplift(self.splats(), views, weights, self.panoptic.labelling, self.strategy_state)
+        meaning = self.panoptic.labelling
+        self.trained_labels.uplift(self.splats(), views, weights, meaning, self.strategy_state, processes)
 
     def take_meaning(self, panoptic: PanopticScene) -> None:
         """Learn from maps with these segments from now on."""
@@ -341,6 +354,14 @@ class PanopticSplatfactoModel(SplatfactoModel):
         return {**outputs, **no_labels(height, width, background.device)}  # pyright: ignore[reportReturnType]
 
     # Losses and metrics
+
+    def step_post_backward(self, step: int) -> None:
+        """After each step: let Gaussians come and go, in all processes alike."""
+        if self.processes.count == 1:
+            super().step_post_backward(step)
+            return
+        with same_random_numbers(self.seed, step, self.device):
+            super().step_post_backward(step)
 
     def step_cb(self, optimizers: Optimizers, step: int) -> None:
         """Before each step: remember it, and the optimizers that the strategy edits."""

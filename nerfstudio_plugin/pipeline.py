@@ -16,6 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from nerfstudio_plugin.compat import input_errors_exit, mark_exports_as_antialiased
+from nerfstudio_plugin.data_parallel import joined, start_alike
 from nerfstudio_plugin.datamanager import PanopticDatamanager, PanopticDatamanagerConfig
 from nerfstudio_plugin.gaussians import count_visible
 from nerfstudio_plugin.mask_association import MaskAssociation
@@ -23,6 +24,7 @@ from nerfstudio_plugin.model import PanopticSplatfactoModel, PanopticSplatfactoM
 from nerfstudio_plugin.report import EvaluationReport, eval_command
 from panoptic_gs.errors import InputError
 from panoptic_gs.metrics import SceneScores, Scorer, evaluate_scenes
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.report.environment import command_line
 from panoptic_gs.uplift.maps import Repeated
 
@@ -42,6 +44,11 @@ class PanopticPipelineConfig(VanillaPipelineConfig):
     """Photos and label maps."""
     model: PanopticSplatfactoModelConfig = field(default_factory=PanopticSplatfactoModelConfig)
     """The Gaussians."""
+
+    @property
+    def works_on_several_processes(self) -> bool:
+        """Whether processes that train together stay alike."""
+        return True
 
     def setup(self, **kwargs: Any) -> Any:
         """Make the pipeline; bad input ends in a message and exit code 2."""
@@ -79,8 +86,16 @@ class PanopticPipeline(VanillaPipeline):
     datamanager: PanopticDatamanager
     model: PanopticSplatfactoModel
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    processes: Processes = ALONE
+
+    def __init__(
+        self, config: PanopticPipelineConfig, *args: Any, world_size: int = 1, local_rank: int = 0, **kwargs: Any
+    ) -> None:
+        # As one process: nerfstudio would wrap the model for gradients of parameters that never change their shape.
+        super().__init__(config, *args, **kwargs)
+        if world_size > 1:
+            self.processes = self.datamanager.processes = self.model.processes = joined(world_size)
+            start_alike(self.model)
         if self.model.config.rasterize_mode == "antialiased":
             mark_exports_as_antialiased()
         dataset = self.datamanager.train_dataset
@@ -112,8 +127,11 @@ class PanopticPipeline(VanillaPipeline):
         self.require_gaussians()
         if self.model.panoptic is None:  # colours alone are trained, or masks have yet to be associated
             return
-        views = Repeated(lambda: self.datamanager.labelled_views(self.model.camera_optimizer.apply_to_camera))
-        self.model.uplift(views, self.datamanager.vote_weights())
+        # Each map is held against all others where labels are refined, so there every process has all views.
+        sharing = ALONE if self.model.config.labels == "refined" else self.processes
+        refine = self.model.camera_optimizer.apply_to_camera
+        views = Repeated(lambda: self.datamanager.labelled_views(refine, sharing))
+        self.model.uplift(views, self.datamanager.vote_weights(sharing), sharing)
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from panoptic_gs.backends import RasterizeMode, backend_of
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.palette import PanopticPalette
+from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.refine import LabelRule, label_gaussians
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, render_panoptic
@@ -52,9 +53,10 @@ class TrainedLabels:
         self,
         splats: Splats,
         views: Iterable[tuple[Camera, Tensor]],
-        weights: Sequence[Tensor] | None,
+        weights: Iterable[Tensor] | None,
         meaning: Labelling,
         strategy_state: dict[str, Any],
+        processes: Processes = ALONE,
     ) -> None:
         """Give the Gaussians the labels of the pixels that show them (LUDVIG, Eq. 7).
 
@@ -64,15 +66,18 @@ class TrainedLabels:
             weights: a factor ``[H, W]`` for the votes of each view's pixels; all count the same by default.
             meaning: what the ids mean.
             strategy_state: the running state of the densification strategy.
+            processes: that have the other views; each gets the labels of all.
         """
         device = label_device(splats.means.device)
+        weights = list(weights) if isinstance(weights, Iterator) else weights
         views = list(views) if isinstance(views, Iterator) else views
         labels = label_gaussians(
             self._rule,
             splats.to(device),
             Repeated(lambda: ((camera.to(device), ids.to(device)) for camera, ids in views)),
-            None if weights is None else [factors.to(device) for factors in weights],
+            None if weights is None else Repeated(lambda: (factors.to(device) for factors in weights)),
             meaning,
+            processes,
             rasterize_mode=self._rasterize_mode,
             alpha_max=backend_of(splats.means.device).alpha_max,  # of the forward pass, wherever labels are uplifted
         )

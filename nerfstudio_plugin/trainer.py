@@ -15,11 +15,17 @@ from typing import Any
 import torch
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
-from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_plugin.compat import config_being_evaluated, input_errors_exit, plain_python
+from nerfstudio_plugin.data_parallel import (
+    SharedOptimizers,
+    leave_gathered_to_the_first,
+    mean_of_processes,
+    sum_gathered,
+)
 from nerfstudio_plugin.dataparser import no_seed_points, require_predictions, scene_root
+from nerfstudio_plugin.launching import prepare_launch
 from nerfstudio_plugin.pipeline import PanopticPipeline, PanopticPipelineConfig
 from nerfstudio_plugin.report import start_log
 from nerfstudio_plugin.running_state import resume_state, running_state
@@ -58,6 +64,7 @@ class PanopticTrainerConfig(TrainerConfig):
     def save_config(self) -> None:
         """Write ``config.yml``, but not for a scene that cannot be trained on."""
         with input_errors_exit():
+            prepare_launch(self)
             parser = self.pipeline.datamanager.dataparser
             parser = replace(parser, data=self.pipeline.datamanager.data or parser.data)
             scene = Scene.load(scene_root(parser.data))
@@ -133,18 +140,22 @@ class PanopticTrainer(Trainer):
         means["optimizer"] = replace(means["optimizer"], lr=means["optimizer"].lr * extent)
         if means["scheduler"] is not None and means["scheduler"].lr_final is not None:
             means["scheduler"] = replace(means["scheduler"], lr_final=means["scheduler"].lr_final * extent)
-        return Optimizers(groups, self.pipeline.get_param_groups())
+        if self.pipeline.processes.count == 1:
+            return Optimizers(groups, self.pipeline.get_param_groups())
+        return SharedOptimizers(groups, self.pipeline.get_param_groups(), self.pipeline.processes)
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Make everything and load what ``load_dir`` holds; bad input ends in a message and exit code 2."""
         with input_errors_exit():
             super().setup(*args, **kwargs)
+            self.pipeline.model.seed = self.config.machine.seed
             self.log = start_log(self.config, self.pipeline, self._start_step)
 
     def train_iteration(self, step: int) -> Any:
-        """One step, noted in the log."""
+        """One step, noted in the log: the loss is the mean of all processes, its parts are those of the first."""
         self.pipeline.require_gaussians()
         loss, losses, metrics = super().train_iteration(step)
+        loss = mean_of_processes(loss, self.pipeline.processes)
         self.log.add(step, {"loss": loss, **losses, **metrics})
         return loss, losses, metrics
 
@@ -165,12 +176,31 @@ class PanopticTrainer(Trainer):
             if self._running is not None:
                 resume_state(*self._running, self.pipeline.datamanager, self.pipeline.model)
                 self._running = None
+                self._go_on_apart()
             super().train()
 
-    @check_main_thread
+    def _go_on_apart(self) -> None:
+        """What was read from the first process's checkpoint counts once, and each draws random numbers of its own."""
+        processes = self.pipeline.processes
+        leave_gathered_to_the_first(self.pipeline.model.strategy_state, processes)
+        if not processes.leads:
+            torch.manual_seed(self.config.machine.seed + processes.rank + self._start_step)
+
+    def eval_iteration(self, step: int) -> None:
+        """nerfstudio's evaluations while training, on the first process; the others wait at their next step."""
+        if self.pipeline.processes.leads:
+            super().eval_iteration(step)
+
     def save_checkpoint(self, step: int) -> None:
-        """Uplift, then write a checkpoint under another name and move it into place."""
+        """Uplift on all processes, then write a checkpoint under another name and move it into place."""
         self.pipeline.uplift()
+        processes, gathered = self.pipeline.processes, self.pipeline.model.strategy_state
+        sum_gathered(gathered, processes)
+        if processes.leads:
+            self._write_checkpoint(step)
+        leave_gathered_to_the_first(gathered, processes)
+
+    def _write_checkpoint(self, step: int) -> None:
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = {
             "step": step,

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training on two processes is that of one with two photos a step; what cannot be started is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("nerfstudio")
+
+from nerfstudio.scripts.train import train_loop
+
+from nerfstudio_plugin.data_parallel import same_random_numbers
+from nerfstudio_plugin.launching import launch, prepare_launch
+from nerfstudio_plugin.method import method_config, panoptic_splatting
+from nerfstudio_plugin.trainer import PanopticTrainer, PanopticTrainerConfig
+from panoptic_gs.errors import InputError
+from panoptic_gs.report.training_log import TrainingLog
+
+STEPS, SAVED = 30, 15
+
+
+def config_of(room: Path, out: Path) -> PanopticTrainerConfig:
+    """A training that densifies at 10, 20, …, with a camera optimizer, some of whose gradients are of one photo."""
+    config = method_config("cpu")
+    config.data = config.pipeline.datamanager.data = room
+    config.output_dir, config.timestamp, config.vis = out, "run", "tensorboard"
+    config.max_num_iterations, config.schedule_iterations = STEPS, 0
+    config.steps_per_save, config.save_only_latest_checkpoint = SAVED, False
+    model = config.pipeline.model
+    model.warmup_length, model.refine_every, model.stop_split_at, model.reset_alpha_every = 5, 10, 28, 100
+    model.densify_grad_thresh, model.num_downscales, model.background_color = 2e-4, 0, "black"
+    model.camera_optimizer.mode, model.uplift_every = "SO3xR3", 12
+    return config
+
+
+def train_and_resume(
+    local_rank: int, world_size: int, configs: tuple[PanopticTrainerConfig, ...], global_rank: int
+) -> None:
+    for config in configs:
+        train_loop(local_rank, world_size, config, global_rank)
+
+
+def doubled_batch(trainer: PanopticTrainer, steps: int) -> tuple[list[float], list[int]]:
+    """One process that shows two photos before each step: losses and numbers of Gaussians.
+
+    As gsplat counts a batch of two cameras: the loss is the mean, screen-space gradients are of each photo's own loss.
+    """
+    pipeline, optimizers = trainer.pipeline, trainer.optimizers
+    model = pipeline.model
+    pipeline.train()
+    losses, counts = [], []
+    for step in range(steps):
+        model.step_cb(optimizers, step)
+        optimizers.zero_grad_all()
+        total, infos = 0.0, []
+        for _ in range(2):
+            camera, batch = pipeline.datamanager.next_train(step)
+            loss = sum(model.get_loss_dict(model(camera), batch).values()) / 2
+            loss.backward()
+            total += float(loss)
+            infos.append({**model.info, "n_cameras": 2})
+        for optimizer in optimizers.optimizers.values():
+            optimizer.step()
+        optimizers.scheduler_step_all(step)
+        if 0 < step < model.config.stop_split_at:
+            model.strategy._update_state(model.gauss_params, model.strategy_state, infos[0])
+            with same_random_numbers(trainer.config.machine.seed, step, model.device):
+                model.strategy.step_post_backward(
+                    model.gauss_params, model.optimizers, model.strategy_state, step, infos[1]
+                )
+        losses.append(total)
+        counts.append(model.num_points)
+    return losses, counts
+
+
+def test_two_processes_follow_one_with_the_doubled_batch_also_when_resumed(room: Path, tmp_path: Path) -> None:
+    two, resumed = config_of(room, tmp_path / "two"), config_of(room, tmp_path / "resumed")
+    resumed.load_dir, resumed.load_step = two.get_checkpoint_dir(), SAVED
+    for config in (two, resumed):
+        config.machine.num_devices = 2
+        config.save_config()
+    launch(train_and_resume, 2, config=(two, resumed), device_type="cpu")
+
+    torch.manual_seed(42)  # as ns-train does
+    trainer = config_of(room, tmp_path / "one").setup(local_rank=0, world_size=1)
+    trainer.setup()
+    losses, counts = doubled_batch(trainer, STEPS)
+    assert counts[-1] > 1.05 * counts[0], "it densified"
+    for config in (two, resumed):
+        state = torch.load(config.get_checkpoint_dir() / f"step-{STEPS - 1:09d}.ckpt", weights_only=True)["pipeline"]
+        assert len(state["_model.gauss_params.means"]) == pytest.approx(counts[-1], rel=0.005)
+        labels = state["_model._extra_state"]["labels"]
+        assert len(labels["indptr"]) - 1 == len(state["_model.gauss_params.means"])
+        assert labels["label"].unique().numel() > 3
+        curves = TrainingLog.load(config.get_base_dir())
+        assert curves is not None
+        assert [loss for _, loss in curves.curve("loss")] == pytest.approx(losses, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("machine", "said"),
+    [
+        ({"num_devices": 0}, "0 devices"),
+        ({"num_devices": 2, "device_type": "mps"}, "mps with 2 devices"),
+        ({"num_devices": 4096, "device_type": "cuda"}, "4096 on a machine with"),
+        ({"num_devices": 1, "num_machines": 2, "device_type": "cpu"}, "auto"),
+        ({"num_devices": 1, "num_machines": 2, "machine_rank": 2, "device_type": "cpu"}, "machine 2 of 2"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(machine: dict[str, Any], said: str) -> None:
+    config = method_config("cpu")
+    for name, value in machine.items():
+        setattr(config.machine, name, value)
+    with pytest.raises(InputError, match=said):
+        prepare_launch(config)
+
+
+def test_a_method_that_learns_queries_is_refused() -> None:
+    config = panoptic_splatting.config
+    assert isinstance(config, PanopticTrainerConfig)
+    devices = config.machine.num_devices
+    try:
+        config.machine.num_devices = 2
+        with pytest.raises(InputError, match="2 for panoptic-splatting"):
+            prepare_launch(config)
+    finally:
+        config.machine.num_devices = devices
