@@ -64,6 +64,7 @@ class MaskConfig:
         queries: how many.
         mask_width: of the dense features and the queries' masks.
         stride: pixels between the dense features.
+        match_width: of the descriptors by which pixels are found again in other views; 0 for none.
         masked_attention: whether a query looks only where its mask was a layer before (Cheng et al., Masked-attention
             Mask Transformer for Universal Image Segmentation, CVPR 2022, Sec. 3.2.1).
     """
@@ -75,6 +76,7 @@ class MaskConfig:
     queries: Positive = 64
     mask_width: Positive = 96
     stride: Positive = 4
+    match_width: Annotated[int, Range(0, 1 << 12)] = 32
     masked_attention: bool = True
 
 

@@ -16,6 +16,7 @@ from panoptic_gs.network.geometry import Memory, everyone
 from panoptic_gs.network.mask_transformer import Queries
 from panoptic_gs.network.model import PanopticNetwork, Seen, Views
 from panoptic_gs.network.points import at_pixels
+from panoptic_gs.network.registering import Describer, register
 from panoptic_gs.predict.crop import Size
 from panoptic_gs.predict.keyframes import Keyframes, even_keyframes, farthest_keyframes
 from panoptic_gs.predict.network import NetworkOutput
@@ -24,6 +25,15 @@ CHUNK = 4
 """Views that are encoded at a time."""
 IN_MEMORY = 1 << 29
 """Bytes of masks from which on they are kept in a file."""
+PARTNERS = 12
+"""Keyframes that a view is matched with, those most like it."""
+ALL_PAIRS = 24
+"""Keyframes up to which every pair is matched."""
+CELLS = 1600
+"""Pixels of a view that are matched, about."""
+NO_CLASS = 0.05
+"""Probability of its best class below which a query is of none: its mask, which nothing trained, is empty."""
+_LARGEST = 30.0  # of mask logits
 _ASPECTS = (1.0, 3 / 4, 2 / 3, 9 / 16, 1 / 2)
 
 
@@ -37,7 +47,12 @@ def input_sizes(trained: Size) -> tuple[Size, ...]:
 
 @torch.inference_mode()
 def predict_views(
-    network: PanopticNetwork, crops: Sequence[np.ndarray], names: Sequence[str], keyframes: Keyframes, amp: bool = False
+    network: PanopticNetwork,
+    crops: Sequence[np.ndarray],
+    names: Sequence[str],
+    keyframes: Keyframes,
+    amp: bool = False,
+    matching: bool = True,
 ) -> NetworkOutput:
     """Masks, classes and point maps of N views.
 
@@ -50,6 +65,7 @@ def predict_views(
         names: of the classes to look for.
         keyframes: how many, and how they are chosen; by similarity: of the network's own tokens.
         amp: bfloat16 where that is safe.
+        matching: whether poses are refined by pixels that views have in common, where the network has descriptors.
     """
     device = next(network.parameters()).device
     height = max(crop.shape[0] for crop in crops)
@@ -72,13 +88,15 @@ def predict_views(
         rest = [index for index in range(len(crops)) if index not in set(order)]
         seen, memory = _look_at_keyframes(network, [views([index]) for index in order], views(order))
         queries = network.ask(seen)[-1]
-        output = _Output(network, queries, crops)
-        output.add(order, seen)
+        logits = network.class_logits(queries, names)[0]
+        output = _Output(network, queries, crops, logits.sigmoid().amax(1) < NO_CLASS)
+        placed = _Placed(seen, descriptors[order]) if matching and can_match(seen) else None
+        output.add(order, seen, None if placed is None else placed.poses)
         for start in range(0, len(rest), CHUNK):
             part = rest[start : start + CHUNK]
             alone = everyone(len(part), (), device)
-            output.add(part, network.look(views(part), alone, first=False, memory=memory))
-        logits = network.class_logits(queries, names)[0]
+            later = network.look(views(part), alone, first=False, memory=memory)
+            output.add(part, later, None if placed is None else placed.poses_of(later, descriptors[part]))
     return NetworkOutput(output.masks, logits.float().cpu(), output.points, output.local, output.confidence)
 
 
@@ -123,18 +141,77 @@ def _look_at_keyframes(network: PanopticNetwork, single: Sequence[Views], togeth
     return Seen.joined(parts, memory), memory
 
 
+def can_match(seen: Seen) -> bool:
+    """Whether there are descriptors, and poses that matches can mend."""
+    return seen.descriptors is not None and seen.points.poses is not None
+
+
+def describers(seen: Seen) -> list[Describer]:
+    """What can be matched of each view of one scene, on a grid of about `CELLS` pixels."""
+    assert seen.descriptors is not None
+    descriptors, local = seen.descriptors[0].float(), seen.points.local[0]
+    height, width = descriptors.shape[-2:]
+    step = max(1, round(math.sqrt(height * width / CELLS)))
+    maps = torch.cat([local, seen.points.confidence[0, ..., None]], -1).permute(0, 3, 1, 2)
+    maps = functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
+    valid = None
+    if seen.valid is not None:  # patches of padding match nothing
+        side = math.isqrt(height * width // seen.valid.shape[-1])
+        grid = seen.valid[0].unflatten(-1, (height // side, width // side))
+        valid = grid.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, ::step, ::step].flatten(1)
+    found = []
+    for view in range(len(descriptors)):
+        own = descriptors[view, :, ::step, ::step].flatten(1).T
+        mapped = maps[view, :, ::step, ::step].flatten(1).T
+        kept = slice(None) if valid is None else valid[view]
+        found.append(Describer(mapped[kept, :3], own[kept], mapped[kept, 3]))
+    return found
+
+
+class _Placed:
+    """Keyframes whose poses agree with each other, and what is needed to place other views among them."""
+
+    def __init__(self, seen: Seen, descriptors: Tensor) -> None:
+        self.views, self.descriptors = describers(seen), descriptors
+        count = len(self.views)
+        likeness = descriptors @ descriptors.T
+        pairs = {(i, j) for i in range(count) for j in range(i)}
+        if count > ALL_PAIRS:
+            nearest = likeness.topk(PARTNERS + 1, dim=1).indices.tolist()
+            pairs &= {(max(i, j), min(i, j)) for i, row in enumerate(nearest) for j in row}
+        self.poses = register(self.views, _poses(seen), sorted(pairs))
+
+    def poses_of(self, seen: Seen, descriptors: Tensor) -> np.ndarray:
+        """Poses of views that are no keyframes, each placed among the keyframes that are most like it."""
+        own, found = _poses(seen), []
+        count = min(PARTNERS, len(self.views))
+        nearest = (descriptors @ self.descriptors.T).topk(count, dim=1).indices.tolist()
+        for view, pose, partners in zip(describers(seen), own, nearest, strict=True):
+            among = [self.views[k] for k in partners]
+            poses = np.concatenate([self.poses[partners], pose[None]])
+            placed = register([*among, view], poses, [(count, k) for k in range(count)], range(count))
+            found.append(placed[-1])
+        return np.stack(found)
+
+
+def _poses(seen: Seen) -> np.ndarray:
+    assert seen.points.poses is not None
+    return seen.points.poses[0].double().cpu().numpy()
+
+
 class _Output:
     """What is kept of each view, in the order of the views."""
 
-    def __init__(self, network: PanopticNetwork, queries: Queries, crops: Sequence[np.ndarray]) -> None:
-        self.network, self.queries, self.crops = network, queries, crops
+    def __init__(self, network: PanopticNetwork, queries: Queries, crops: Sequence[np.ndarray], unsure: Tensor) -> None:
+        self.network, self.queries, self.crops, self.unsure = network, queries, crops, unsure
         stride, count = network.config.masks.stride, queries.masks.shape[1]
         self.shapes = [(count, crop.shape[0] // stride, crop.shape[1] // stride) for crop in crops]
         self.masks = _mask_storage(self.shapes)
         nothing = torch.empty(0)
         self.points, self.local, self.confidence = ([nothing] * len(crops) for _ in range(3))
 
-    def add(self, indices: Sequence[int], seen: Seen) -> None:
+    def add(self, indices: Sequence[int], seen: Seen, poses: np.ndarray | None = None) -> None:
+        """Keep views; ``poses [V, 3, 4]``, camera to world, instead of the network's own."""
         rows, columns = (
             side * self.network.config.masks.stride for side in seen.features.shape[-2:]
         )  # of the padded images, in pixels
@@ -142,11 +219,15 @@ class _Output:
             height, width = self.crops[index].shape[:2]
             _, h, w = self.shapes[index]
             features = seen.features[0, place, :, :h, :w].permute(1, 2, 0)[None]
-            self.masks[index].copy_(self.network.mask_logits(self.queries, features)[0].to(torch.float16))
+            logits = self.network.mask_logits(self.queries, features)[0].clamp(-_LARGEST, _LARGEST)
+            logits[self.unsure] = -_LARGEST
+            self.masks[index].copy_(logits.to(torch.float16))
             found = seen.points
-            stacked = torch.cat(
-                [found.world[0, place], found.local[0, place], found.confidence[0, place, ..., None]], dim=-1
-            )
+            world = found.world[0, place]
+            if poses is not None:
+                pose = torch.from_numpy(poses[place]).to(world)
+                world = found.local[0, place] @ pose[:, :3].T + pose[:, 3]
+            stacked = torch.cat([world, found.local[0, place], found.confidence[0, place, ..., None]], dim=-1)
             full = at_pixels(stacked[None].float(), rows, columns)[0, :height, :width].cpu()
             self.points[index] = full[..., :3].contiguous()
             self.local[index] = full[..., 3:6].contiguous()

@@ -70,6 +70,7 @@ class Seen:
     Args:
         frame_tokens: ``[B, V, T, D]``.
         features: ``[B, V, mask_width, h, w]`` dense features F_n.
+        descriptors: ``[B, V, match_width, h, w]`` of length 1, alike where views show the same place.
         points: their point maps.
         valid: ``[B, V, T]`` bool, patches that are no padding; all without it.
         memory: for views that come later.
@@ -77,6 +78,7 @@ class Seen:
 
     frame_tokens: Tensor
     features: Tensor
+    descriptors: Tensor | None
     points: PointMaps
     valid: Tensor | None
     memory: Memory = field(repr=False)
@@ -90,6 +92,9 @@ class Seen:
         return cls(
             torch.cat([part.frame_tokens for part in parts], 1),
             torch.cat([part.features for part in parts], 1),
+            torch.cat([part.descriptors for part in parts if part.descriptors is not None], 1)
+            if parts[0].descriptors is not None
+            else None,
             PointMaps.joined([part.points for part in parts]),
             None if valid[0] is None else torch.cat([part for part in valid if part is not None], 1),
             memory,
@@ -119,7 +124,9 @@ class PanopticNetwork(nn.Module):
             nn.Linear(sum(widths[name] for name in config.fused), width), nn.GELU(), nn.Linear(width, width)
         )
         fine = self.appearance.fine_widths if "appearance" in config.fused else {}
-        self.dense = DenseFeatures(width, config.patch, config.masks.stride, config.masks.mask_width, fine)
+        self.dense = DenseFeatures(
+            width, config.patch, config.masks.stride, config.masks.mask_width, fine, config.masks.match_width
+        )
         self.queries = MaskTransformer(config.masks, config.class_width)
         self.vocabulary = vocabulary(config.classes, config.text, config.class_width)
         self.similarity = Similarity()
@@ -160,8 +167,11 @@ class PanopticNetwork(nn.Module):
         points = self.points(decoded, rows, columns, views.sizes, first)
         frame_tokens = self._fused(encoded, decoded)
         grid = frame_tokens.flatten(0, 1).unflatten(1, (rows, columns))
-        features = self.dense(grid, encoded.appearance.fine).unflatten(0, frame_tokens.shape[:2])
-        return Seen(frame_tokens, features, points, encoded.valid, Memory.of(decoded, encoded.valid))
+        features, descriptors = self.dense(grid, encoded.appearance.fine)
+        scenes = frame_tokens.shape[:2]
+        descriptors = None if descriptors is None else descriptors.unflatten(0, scenes)
+        features = features.unflatten(0, scenes)
+        return Seen(frame_tokens, features, descriptors, points, encoded.valid, Memory.of(decoded, encoded.valid))
 
     def ask(self, seen: Seen, keyframes: Sequence[int] | None = None) -> list[Queries]:
         """Queries from the tokens of keyframes (by default all views), before the first layer and after each."""

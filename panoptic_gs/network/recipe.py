@@ -43,6 +43,8 @@ class Recipe:
 
     Args:
         preset: of the network; `network` instead says each part.
+        start: weights to start from, relative to the recipe, of a network whose parts are alike; parts that it does not
+            have start anew.
         rooms, folders: what is trained on; folders are relative to the recipe and have the same classes.
         width, height: of the views in pixels.
         views: least and most of a scene.
@@ -67,6 +69,7 @@ class Recipe:
 
     preset: Literal["tiny", "small", "base"] = "tiny"
     network: NetworkConfig | None = None
+    start: str | None = None
     rooms: RoomsRecipe | None = None
     folders: tuple[str, ...] = ()
     width: Positive = 160

@@ -33,7 +33,7 @@ from panoptic_gs.network.model import parameters_of
 from panoptic_gs.network.pictures import sheet
 from panoptic_gs.network.recipe import Recipe
 from panoptic_gs.network.training import Training
-from panoptic_gs.network.weights import save_network
+from panoptic_gs.network.weights import read_weights, save_network
 from panoptic_gs.processes import Processes, joined_processes, tell_torchrun
 from panoptic_gs.records import read_record, record_to_json
 from panoptic_gs.synthetic.classes import CATEGORIES
@@ -65,7 +65,10 @@ class Train:
         with joined_processes() as processes:
             sources = sources_of(recipe, self.recipe.parent)
             classes = sources[0][0].classes
-            training = Training(recipe, classes, processes, self.device)
+            start = (
+                None if recipe.start is None else starting_weights(_beside(self.recipe.parent, recipe.start), recipe)
+            )
+            training = Training(recipe, classes, processes, self.device, start)
             if (self.out / STATE).is_file():
                 training.resume(self.out / STATE)
             if processes.leads:
@@ -146,6 +149,21 @@ def sources_of(recipe: Recipe, beside: Path) -> list[tuple[Source, float]]:
     if len(sources) > 1:
         _require_classes(sources[1][0].classes, sources[0][0].classes, recipe.folders[0])
     return sources
+
+
+def starting_weights(path: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """The weights of a file that fit a recipe's network.
+
+    Raises:
+        InputError: unreadable, or of another network.
+    """
+    config, weights = read_weights(path)
+    wanted = recipe.architecture
+    for part in ("patch", "appearance", "geometry", "fused"):
+        if getattr(config, part) != getattr(wanted, part):
+            raise InputError(path, f"{part}: {getattr(config, part)}", f"{getattr(wanted, part)}",
+                             "Start from weights of the same network, or from none.")  # fmt: skip
+    return weights
 
 
 def batches(draws: Draws, workers: int) -> Iterator[list[Sample]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,13 +41,19 @@ class Training:
         classes: names of the classes of its data.
         processes: that share each step's scenes.
         device: where it runs.
+        start: weights to start from, by their names; what is missing starts anew.
 
     Raises:
         InputError: scenes of a step that the processes or the parts cannot share evenly.
     """
 
     def __init__(
-        self, recipe: Recipe, classes: Sequence[str], processes: Processes = ALONE, device: str = "cpu"
+        self,
+        recipe: Recipe,
+        classes: Sequence[str],
+        processes: Processes = ALONE,
+        device: str = "cpu",
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         shares = processes.count * recipe.accumulate
         if recipe.scenes % shares:
@@ -61,6 +67,8 @@ class Training:
         if config.text is None and not config.classes:
             config = replace(config, classes=tuple(classes))
         self.network = PanopticNetwork(config).to(device).train()
+        if start is not None:
+            self.network.load_state_dict(start, strict=False)
         self.network.queries.checkpointing = recipe.checkpointing
         self.supervision = DenseSupervision(config.masks.mask_width, config.class_width).to(device)
         self.average = {name: tensor.detach().clone() for name, tensor in own_weights(self.network).items()}
@@ -190,7 +198,18 @@ class Training:
                 self.average[name].copy_(tensor)
 
     def _mean(self, totals: dict[str, float]) -> dict[str, float]:
-        names = ("classes", "dice", "cross_entropy", "pixels", "alike", "world", "local", "rotation", "place")
+        names = (
+            "classes",
+            "dice",
+            "cross_entropy",
+            "pixels",
+            "alike",
+            "matches",
+            "world",
+            "local",
+            "rotation",
+            "place",
+        )
         values = torch.tensor([totals.get(name, 0.0) for name in names], dtype=torch.float64)
         values = self.processes.summed(values) / self.processes.count
         return dict(zip(names, values.tolist(), strict=True))

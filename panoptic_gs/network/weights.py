@@ -24,6 +24,9 @@ TINY = Path(__file__).with_name("weights") / "tiny.safetensors"
 """The network that comes with the package."""
 
 
+_MEND = "Give a file that panoptic_gs.network.train wrote."
+
+
 def own_weights(network: PanopticNetwork) -> dict[str, Tensor]:
     """The weights that a file of this network holds: all but those of a frozen DINOv2, which has its own."""
     frozen = network.config.appearance.kind == "dinov2" and network.config.appearance.frozen
@@ -49,14 +52,14 @@ def save_network(path: Path, network: PanopticNetwork, weights: dict[str, Tensor
                   str(temporary), metadata=header)  # fmt: skip
 
 
-def load_network_file(path: Path | str, device: str = "cpu") -> PanopticNetwork:
-    """A network in evaluation mode, in float32.
+def read_weights(path: Path | str) -> tuple[NetworkConfig, dict[str, Tensor]]:
+    """Configuration and weights in float32.
 
     Raises:
-        InputError: no such file, no safetensors, another format or version, weights that do not fit the configuration.
+        InputError: no such file, no safetensors, another format or version, numbers that are not finite.
     """
     path = Path(path)
-    mend = "Give a file that panoptic_gs.network.train or panoptic_gs.network.export wrote."
+    mend = _MEND
     if not path.is_file():
         raise InputError(path, "no such file", "a network's weights in safetensors", "Check the path.")
     try:
@@ -74,16 +77,27 @@ def load_network_file(path: Path | str, device: str = "cpu") -> PanopticNetwork:
         document = json.loads(header.get("config", ""))
     except ValueError as error:
         raise InputError(path, "a configuration that is no JSON", "the network's configuration", mend) from error
-    network = PanopticNetwork(parse_record(document, NetworkConfig, f"{path}, configuration", mend=mend))
+    bad = next((name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())), None)
+    if bad is not None:
+        raise InputError(path, f"NaN or infinite numbers in {bad}", "finite weights", "Train anew, with a lower rate.")
+    config = parse_record(document, NetworkConfig, f"{path}, configuration", mend=mend)
+    return config, {name: tensor.float() for name, tensor in weights.items()}
+
+
+def load_network_file(path: Path | str, device: str = "cpu") -> PanopticNetwork:
+    """A network in evaluation mode, in float32.
+
+    Raises:
+        InputError: what `read_weights` refuses; weights that do not fit the configuration.
+    """
+    config, weights = read_weights(path)
+    network = PanopticNetwork(config)
     expected = own_weights(network)
     wrong = [name for name in expected if name not in weights or weights[name].shape != expected[name].shape]
     more = sorted(set(weights) - set(expected))
     if wrong or more:
         raise InputError(path, f"{len(wrong)} weights missing or of another shape ({', '.join(wrong[:3]) or 'none'}), "
                          f"{len(more)} unknown ({', '.join(more[:3]) or 'none'})",
-                         "the weights of its configuration", mend)  # fmt: skip
-    bad = next((name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())), None)
-    if bad is not None:
-        raise InputError(path, f"NaN or infinite numbers in {bad}", "finite weights", "Train anew, with a lower rate.")
-    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
+                         "the weights of its configuration", _MEND)  # fmt: skip
+    network.load_state_dict(weights, strict=False)
     return network.to(device).eval()

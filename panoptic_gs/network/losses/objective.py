@@ -13,6 +13,7 @@ from panoptic_gs.network.data.draws import Plan, Sample
 from panoptic_gs.network.geometry import everyone
 from panoptic_gs.network.losses.dense import DenseSupervision
 from panoptic_gs.network.losses.masks import MaskWeights, mask_losses
+from panoptic_gs.network.losses.matches import match_loss
 from panoptic_gs.network.losses.points import TruePoints, point_losses, true_points
 from panoptic_gs.network.losses.sampling import features_at, sample_pixels
 from panoptic_gs.network.model import PanopticNetwork, Seen, Views
@@ -28,6 +29,7 @@ class LossWeights:
         world, local: of points in the first view's frame and in each view's own.
         rotation, place: of cameras, where the head says them.
         pixels, alike: of the dense features themselves.
+        matches: of descriptors, by which pixels are found again in other views.
     """
 
     masks: MaskWeights = field(default_factory=MaskWeights)
@@ -37,6 +39,7 @@ class LossWeights:
     place: float = 2.0
     pixels: float = 1.0
     alike: float = 0.5
+    matches: float = 0.5
 
 
 def objective(
@@ -101,6 +104,13 @@ def objective(
             dense = supervision(features, truth.classes[segment], segment, embeddings)
             add("pixels", dense["pixels"], weights.pixels)
             add("alike", dense["alike"], weights.alike)
+        if seen.descriptors is not None and plan.views > 1:
+            matches = match_loss(
+                seen.descriptors[index], sample.depth.to(device), sample.viewmats.to(device), sample.Ks.to(device),
+                network.config.masks.stride, generator,
+            )  # fmt: skip
+            if matches is not None:
+                add("matches", matches, weights.matches)
         found, true = _points_of(seen, sample, index, network)
         if bool(true.valid.any()):
             for name, value in point_losses(found, true).items():
