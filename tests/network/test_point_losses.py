@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Regression of points: its formula, at any scale, from true depth and cameras."""
 
+import numpy as np
 import pytest
 import torch
 from network_parts import box_views
 
+from panoptic_gs.network.losses.matches import match_loss, project
 from panoptic_gs.network.losses.points import TruePoints, point_losses, scales, true_points
 from panoptic_gs.network.points import PointMaps, rotation_from_six
 
@@ -85,3 +87,47 @@ def test_maps_that_reach_beyond_the_image_are_no_truth():
     assert true.valid[:, :, :10].all()
     assert not true.valid[:, :, 10:].any()
     assert scales(true.world, true.valid).isfinite().all()
+
+
+def test_places_are_found_where_other_views_see_them():
+    views = box_views(4, seed=5)
+    depth, viewmats, Ks = (torch.from_numpy(x) for x in (views.depth, views.viewmats, views.Ks))
+    row, column = torch.meshgrid(torch.arange(0, 48, 3), torch.arange(0, 64, 3), indexing="ij")
+    row, column = row.flatten(), column.flatten()
+    z = depth[:, row, column].double()
+    focal = Ks[0, 0, 0]
+    local = torch.stack([(column + 0.5 - 32) / focal * z, (row + 0.5 - 24) / focal * z, z], -1)
+    pixel, seen = project(local, z > 0, depth, viewmats, Ks)
+    assert seen.any()
+    for i in range(4):
+        assert not seen[i, :, i].any()
+        to_world = torch.linalg.inv(viewmats[i])
+        for j in range(4):
+            # The box is convex: what lies in the picture of another view is seen by it.
+            moved = (local[i] @ to_world[:3, :3].T + to_world[:3, 3]) @ viewmats[j, :3, :3].T + viewmats[j, :3, 3]
+            u, v = (focal * moved[:, axis] / moved[:, 2] + half for axis, half in ((0, 32), (1, 24)))
+            inside = (moved[:, 2] > 0.2) & (u > 1) & (u < 63) & (v > 1) & (v < 47)
+            if i != j:
+                assert seen[i, inside, j].double().mean() > 0.9 if inside.any() else True
+                torch.testing.assert_close(pixel[i, inside, j, 0], u[inside])
+
+
+def test_descriptors_that_name_places_cost_little():
+    views = box_views(4, seed=5)
+    tensors = [torch.from_numpy(x) for x in (views.depth, views.viewmats, views.Ks)]
+    focal = views.Ks[0, 0, 0]
+    u, v = np.meshgrid(np.arange(2, 64, 4), np.arange(2, 48, 4))
+    rays = np.stack([(u - 32) / focal, (v - 24) / focal, np.ones_like(u, float)], -1)
+    named = []
+    for k in range(4):
+        to_world = np.linalg.inv(views.viewmats[k])
+        world = (rays * views.depth[k, 2::4, 2::4, None]) @ to_world[:3, :3].T + to_world[:3, 3]
+        waves = [f(4 * s * world[..., a]) for s in (1, 2) for a in range(3) for f in (np.sin, np.cos)]
+        named.append(np.stack(waves))
+    good = torch.nn.functional.normalize(torch.from_numpy(np.stack(named)).float(), dim=1)
+    random = torch.nn.functional.normalize(torch.randn_like(good), dim=1)
+    loss = lambda x: match_loss(x, *tensors, 4, torch.Generator().manual_seed(0))
+    assert loss(good).item() < 0.7 * loss(random).item()
+    apart = [tensors[0], tensors[1].clone(), tensors[2]]
+    apart[1][:, 2, 3] += 1000 * torch.arange(4)  # cameras a kilometre apart
+    assert match_loss(good, *apart, 4) is None
