@@ -38,7 +38,7 @@ class Assembly:
     trust_checkpoint: bool = False
     device: str = "cpu"
     seed_points: int = 50_000
-    merge: str = PER_IMAGE_METHOD
+    merge: str = "auto"
     source: str | None = None
     """The photos, in words that differ where files do; None where that does not matter."""
 
@@ -93,13 +93,19 @@ class Assembly:
     ) -> tuple[int, list[str]]:
         """Write the masks of each photo; their number, and the photos without any."""
         from panoptic_gs.merge import merge_predictions
-        from panoptic_gs.predict.assembled import generate_masks, merge_masks, predict_masks
-        from panoptic_gs.predict.masks import MaskGenerator, MaskOptions, load_mask_predictor
+        from panoptic_gs.predict.assembled import generate_masks, merge_masks, predict_masks, track_masks
+        from panoptic_gs.predict.masks import MaskGenerator, MaskOptions, MaskTracker, load_mask_predictor
 
         assert self.masks is not None
         predictor = load_mask_predictor(self.masks, MaskOptions(None, self.wanted(), self.device, say))
-        if isinstance(predictor, MaskGenerator):
-            return generate_masks(self.out, photos, predictor, progress)
+        if isinstance(predictor, MaskGenerator | MaskTracker):
+            if self.merge != "auto":
+                raise InputError(
+                    "--merge", f"{self.merge}, with --masks {self.masks}", "a network whose queries are merged",
+                    "Leave it out: these masks are not merged.",
+                )  # fmt: skip
+            find = generate_masks if isinstance(predictor, MaskGenerator) else track_masks
+            return find(self.out, photos, predictor, progress)
         predict_masks(self.out, photos, predictor, progress)
         method = PER_IMAGE_METHOD if self.merge == "auto" else self.merge
         return merge_masks(self.out, lambda raw: merge_predictions(raw, method), progress=progress)

@@ -63,7 +63,9 @@ class Predict(Output):
     """Instead of one network for all: known, colmap, mapanything, da3 or panst3r finds the cameras …"""
     masks: str | None = None
     """… and eomt, mask2former, oneformer, sam2, sam3, a checkpoint's name on the hub or its folder the masks of each
-    photo. 'panoptic-gs associate' makes scene-wide ids of them. Without --classes all that the network knows."""
+    photo. 'panoptic-gs associate' makes scene-wide ids of them. sam3-video follows objects from photo to photo, in the
+    order of their names, so that ids span them. FAMILY:CHECKPOINT names both. Without --classes all that the network
+    knows."""
     checkpoint: Path | None = None
     """The network's weights."""
     trust_checkpoint: bool = False
@@ -149,7 +151,7 @@ class Predict(Output):
     def _assemble(self) -> None:
         """Cameras by one network, masks of single photos by another."""
         from panoptic_gs.cli.assemble import Assembly, chosen_photos, print_geometry, print_masks
-        from panoptic_gs.predict.assembled import MASKS, RECORD
+        from panoptic_gs.predict.assembled import MASKS, PREDICTIONS, RECORD
         from panoptic_gs.scene import Scene
 
         geometry = self.geometry or ("known" if self.cameras else "colmap")
@@ -187,7 +189,10 @@ class Predict(Output):
         console.print(f"Written: {self.out}/transforms.json, images, points3D.ply")
         if masks is not None:
             print_masks(console, masks[0], len(placed), masks[1])
-            console.print(f"Written: {self.out}/image_predictions, {MASKS}")
+            raw = f"{PREDICTIONS}, " if (self.out / PREDICTIONS).is_dir() else ""
+            console.print(
+                f"Written: {self.out}/{raw}{MASKS}{'' if raw else ' (ids of the tracker, which span the photos)'}"
+            )
         console.print(f"Train it: ns-train panst3r-ludvig --data {self.out}")
         if masks is not None:
             console.print(

@@ -51,7 +51,8 @@ class SceneFromPhotos(Output):
     geometry: str = "colmap"
     """What finds the cameras: colmap, mapanything, da3."""
     masks: str = "eomt"
-    """What finds masks: eomt, mask2former, oneformer, sam2, sam3, a checkpoint's name on the hub or its folder."""
+    """What finds masks: eomt, mask2former, oneformer, sam2, sam3, a checkpoint's name on the hub or its folder; or
+    sam3-video, which follows objects from photo to photo: association joins what it lost."""
     classes: str | None = None
     """The classes that are wanted, as for 'panoptic-gs predict'; by default all that the network knows."""
     iterations: int = 7000

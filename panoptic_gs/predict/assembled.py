@@ -3,7 +3,7 @@
 
 Each step leaves what it found in the folder, so that a later one that fails can be repeated without it:
 ``images/``, ``transforms.json`` and ``points3D.ply``; ``image_predictions/PHOTO/`` with the query masks of each photo;
-``masks_per_image/`` with its merged map, whose ids mean nothing in the next photo.
+``masks_per_image/`` with its merged map, whose ids mean nothing in the next photo unless a tracker gave them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from typing import Any
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.predict.geometry.found import Geometry
-from panoptic_gs.predict.masks.found import MaskGenerator, MaskPredictor, merge_image_predictions
+from panoptic_gs.predict.masks.found import (
+    ImageMaps,
+    MaskGenerator,
+    MaskPredictor,
+    MaskTracker,
+    merge_image_predictions,
+)
 from panoptic_gs.predict.photos import Photo
 from panoptic_gs.predict.scene_folder import write_estimated_scene, write_known_scene
 from panoptic_gs.progress import Progress, silent
@@ -104,6 +110,34 @@ def generate_masks(
             copy = folder / f"{photo.stem}.json"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(out / PREDICTIONS / f"{photo.stem}.json", copy)
+    return count, without
+
+
+def track_masks(
+    out: Path, photos: Sequence[Photo], tracker: MaskTracker, progress: Progress = silent
+) -> tuple[int, list[str]]:
+    """Follow objects from photo to photo, and write their maps with ids of the scene into ``masks_per_image/``.
+
+    Returns:
+        The number of masks, and the photos that have none.
+
+    Raises:
+        InputError: no photo has a mask.
+    """
+    count, without = 0, []
+    with replacing_folder(out / MASKS, overwrite=True, known_by="panoptic.json") as folder:
+        maps = ImageMaps(folder, tracker.categories, f"{tracker.checkpoint}, tracked", scene_wide_ids=True)
+        for number, found in enumerate(tracker.track(photos), 1):
+            maps.add(found.stem, found.ids, found.segments)
+            count += len(found.segments)
+            without += [] if found.segments else [found.stem]
+            progress("Following objects", number, len(photos))
+        if count == 0:
+            raise InputError(
+                out, "no mask in any photo", "masks of the classes that are asked for",
+                "The checkpoint may not be trained, or the photos show none of them; try other words.",
+            )  # fmt: skip
+        maps.finish()
     return count, without
 
 

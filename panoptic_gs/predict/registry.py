@@ -102,8 +102,14 @@ MASKS = {
         f"SAM 3 (Carion et al., 2025): masks of the classes that --classes names. {_CODE} Weights: SAM License, on "
         "whose terms facebook/sam3 can be had after a login (hf auth login).", "3.4 GB",
     ),
+    "sam3-video": Known(
+        "panoptic_gs.predict.masks.sam3_video:Sam3Video", _TRANSFORMERS,
+        "SAM 3 (Carion et al., 2025): objects of the classes that --classes names, followed from photo to photo. "
+        f"{_CODE} Weights: SAM License, on whose terms facebook/sam3 can be had after a login (hf auth login).",
+        "3.4 GB",
+    ),
 }  # fmt: skip
-"""Networks that find the masks of one photo."""
+"""Networks that find masks, of one photo or, ``sam3-video``, of all in their order."""
 
 
 def require_installed(name: str, known: Mapping[str, Known] = NETWORKS) -> None:

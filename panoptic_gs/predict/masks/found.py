@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -61,12 +61,48 @@ class MaskGenerator(Protocol):
         ...
 
 
-def load_mask_predictor(name: str, options: MaskOptions) -> MaskPredictor | MaskGenerator:
+@dataclass(frozen=True, eq=False)
+class TrackedMap:
+    """The map of a photo whose ids mean the same object in all photos.
+
+    Args:
+        stem: the photo's.
+        ids: ``[H, W]`` int32, 0 where nothing is.
+        segments: what they mean.
+    """
+
+    stem: str
+    ids: np.ndarray
+    segments: tuple[Segment, ...]
+
+
+@runtime_checkable
+class MaskTracker(Protocol):
+    """A network that follows objects from photo to photo; called with `MaskOptions`, too."""
+
+    checkpoint: str
+    categories: tuple[Category, ...]
+
+    def track(self, photos: Sequence[Photo]) -> Iterator[TrackedMap]:
+        """The maps of photos in the order of a video.
+
+        Raises:
+            InputError: a photo cannot be read.
+        """
+        ...
+
+
+def load_mask_predictor(name: str, options: MaskOptions) -> MaskPredictor | MaskGenerator | MaskTracker:
     """The network of a family's name, or of a checkpoint's name on the hub or folder, whose family it states.
+
+    ``FAMILY:CHECKPOINT`` says both.
 
     Raises:
         InputError: none of this name, not installed, not to be had, or no network for masks.
     """
+    family, _, checkpoint = name.partition(":")
+    if family in MASKS and checkpoint:
+        name, options = family, replace(options, checkpoint=checkpoint)
     if name not in MASKS:
         from panoptic_gs.predict.masks.hub import family_of
 
@@ -76,22 +112,25 @@ def load_mask_predictor(name: str, options: MaskOptions) -> MaskPredictor | Mask
                 "Choose one of these.",
             )  # fmt: skip
         require_installed(DEFAULT, MASKS)
-        name, options = family_of(name), MaskOptions(name, options.classes, options.device, options.say)
+        name, options = family_of(name), replace(options, checkpoint=name)
     require_installed(name, MASKS)
     module, _, found = MASKS[name].home.partition(":")
     return getattr(importlib.import_module(module), found)(name, options)
 
 
 class ImageMaps:
-    """Label maps of single photos, written as one COCO panoptic folder whose ids are numbered image by image."""
+    """Label maps written photo by photo as one COCO panoptic folder, with ids of each image or of the scene."""
 
-    def __init__(self, folder: Path, categories: Sequence[Category], source: str) -> None:
+    def __init__(
+        self, folder: Path, categories: Sequence[Category], source: str, *, scene_wide_ids: bool = False
+    ) -> None:
         self._folder, self._categories, self._source = folder, categories, source
+        self._scene_wide_ids = scene_wide_ids
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
     def add(self, stem: str, ids: np.ndarray, segments: Sequence[Segment]) -> None:
-        """Write the map ``[H, W]`` of a photo, whose segments are those of this photo alone."""
+        """Write the map ``[H, W]`` of a photo with the segments that it shows."""
         number = len(self._images) + 1
         values, areas = np.unique(ids, return_counts=True)
         area = dict(zip(values.tolist(), areas.tolist(), strict=True))
@@ -111,7 +150,7 @@ class ImageMaps:
     def finish(self) -> None:
         """Write ``panoptic.json``."""
         write_json(self._folder / "panoptic.json", {
-            "info": {"source": self._source, "scene_wide_ids": False},
+            "info": {"source": self._source, "scene_wide_ids": self._scene_wide_ids},
             "images": self._images,
             "annotations": self._annotations,
             "categories": [

@@ -7,6 +7,8 @@ answer; a query's probability is that of the query times that of the class being
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -24,6 +26,26 @@ CHECKPOINT = "facebook/sam3"
 _NEVER = 1e-6
 
 
+def prompts_of(classes: Sequence[Category] | None) -> tuple[tuple[Category, ...], list[tuple[int, str]]]:
+    """The classes by their own names, and what is asked for: number of a class, a word of it (``seat=chair|sofa``).
+
+    Raises:
+        InputError: no classes are asked for.
+    """
+    if classes is None:
+        raise InputError(
+            "--classes", "nothing", "the classes that SAM 3 is asked for",
+            "Say --classes wall:stuff,chair:thing; several words for one class: seat=chair|sofa:thing.",
+        )  # fmt: skip
+    named = [category.name.partition("=") for category in classes]
+    categories = tuple(
+        Category(category.id, name, category.isthing, category.color)
+        for category, (name, _, _) in zip(classes, named, strict=True)
+    )
+    words = [(column, word.strip()) for column, (name, _, of) in enumerate(named) for word in (of or name).split("|")]
+    return categories, words
+
+
 class Sam3:
     """SAM 3 with text prompts.
 
@@ -32,11 +54,7 @@ class Sam3:
     """
 
     def __init__(self, family: str, options: MaskOptions) -> None:
-        if options.classes is None:
-            raise InputError(
-                "--classes", "nothing", "the classes that SAM 3 is asked for",
-                "Say --classes wall:stuff,chair:thing; several words for one class: seat=chair|sofa:thing.",
-            )  # fmt: skip
+        self.categories, self._prompts = prompts_of(options.classes)
         from transformers import Sam3Model, Sam3Processor  # pyright: ignore[reportMissingImports]
 
         self.checkpoint = announced(MASKS[family], options.checkpoint, CHECKPOINT, options.say)
@@ -45,16 +63,6 @@ class Sam3:
         with readable(self.checkpoint):
             self.processor = Sam3Processor.from_pretrained(self.checkpoint)
         self.model = loaded(Sam3Model, self.checkpoint, self.device)
-        named = [category.name.partition("=") for category in options.classes]
-        self.categories = tuple(
-            Category(category.id, name, category.isthing, category.color)
-            for category, (name, _, _) in zip(options.classes, named, strict=True)
-        )
-        self._prompts = [
-            (column, word.strip())
-            for column, (name, _, words) in enumerate(named)
-            for word in (words or name).split("|")
-        ]
 
     def predict(self, photo: Photo) -> RawPredictions:
         """The queries of all prompts that may be of their class."""
