@@ -18,7 +18,7 @@ from panoptic_gs.predict.masks import MaskOptions, load_mask_predictor
 from panoptic_gs.predict.masks.sam3_video import flattened
 from panoptic_gs.predict.photos import Photo
 
-NUMBER = 8
+NUMBER = 7
 CLASSES = (Category(3, "seat=chair", True), Category(5, "wall", False))
 
 
@@ -55,7 +55,7 @@ def by_the_library(checkpoint, photos):
     session = processor.init_video_session()
     processor.add_text_prompt(session, ["chair", "wall"])
     for number, photo in enumerate(photos):
-        session.add_new_frame(processor(images=photo.read(), return_tensors="pt")["pixel_values"], number)
+        session.add_new_frame(processor(images=photo.read().copy(), return_tensors="pt")["pixel_values"], number)
     found = []
     for answer in model.propagate_in_video_iterator(session):
         photo = photos[answer.frame_idx]

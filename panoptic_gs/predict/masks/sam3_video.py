@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Segment
@@ -69,7 +70,7 @@ class Sam3Video:
         session.processed_frames = dict.fromkeys(range(len(photos)))
         held: deque[tuple[Photo, Any]] = deque()
         for number, photo in enumerate(photos):
-            values = self.processor(images=photo.read(), return_tensors="pt")["pixel_values"]
+            values = self.processor(images=Image.fromarray(photo.read()), return_tensors="pt")["pixel_values"]
             session.add_new_frame(values, number)
             answer = self.model(inference_session=session, frame_idx=number)
             session.processed_frames[number] = None
