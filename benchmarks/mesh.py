@@ -9,9 +9,11 @@ points, each with the label of the mesh's nearest vertex within 10 cm.
 
 from __future__ import annotations
 
+import importlib
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +31,19 @@ from benchmarks.quality.harness import Outcome
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from benchmarks.speed.timing import machine
 from panoptic_gs.camera import Camera
+from panoptic_gs.errors import InputError
 from panoptic_gs.export import interpolate_cameras
 from panoptic_gs.files import write_json
-from panoptic_gs.mesh import FusionOptions, LabelledMesh, MeshOptions, fuse, scene_surface
+from panoptic_gs.mesh import (
+    FusionOptions,
+    LabelledMesh,
+    MeshOptions,
+    fuse,
+    make_physics,
+    reconstruct,
+    scene_surface,
+    write_simulation,
+)
 from panoptic_gs.metrics.panoptic_quality import panoptic_quality
 from panoptic_gs.metrics.points import LabelledPoints, point_table, score_points
 from panoptic_gs.metrics.protocol import STRICT
@@ -39,6 +51,7 @@ from panoptic_gs.scene import Scene
 from panoptic_gs.synthetic.primitives import Patch, Primitive
 from panoptic_gs.synthetic.raycast import RoomRenderer
 from panoptic_gs.synthetic.room import Room, make_room
+from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.checkpoint import load_checkpoint
 
 _UP = np.array([0.0, 0.0, 1.0])
@@ -65,6 +78,8 @@ class MeshBenchmark:
     """Share of a pixel's coverage that lies before its surface."""
     iterations: int | None = None
     """Training iterations; by default the method's own."""
+    physics: bool = False
+    """Simulate the rooms, too: five seconds of MuJoCo at 500 Hz, of MJCF and of URDF. Needs mujoco and coacd."""
 
     def run(self) -> Outcome:
         """Train what is not trained yet, mesh, score, and write mesh.json and a table."""
@@ -82,6 +97,10 @@ class MeshBenchmark:
         for row in (*rows, {"room": "mean", **mean}):
             table.add_row(str(row["room"]), *(f"{row[name]:.3f}" for name in _COLUMNS))
         console.print(table)
+        for row in rows:
+            if "physics" in row:
+                console.print("Room {}: {bodies} free bodies, at most {height:.1f} mm up or down and {ground:.1f} mm "
+                              "along the ground".format(row["room"], **row["physics"]), highlight=False)  # fmt: skip
         console.print(f"{_TIMED_VIEWS} views of 640×480: {speed['seconds']:.1f} s, peak {speed['peak_gib']:.2f} GiB")
         return Outcome(tuple(rows))
 
@@ -112,8 +131,10 @@ class MeshBenchmark:
         table = point_table(pred, truth)
         scores = score_points(table, true_maps.categories)
         pq = panoptic_quality(table, true_maps.categories, STRICT)
+        simulated = {"physics": _simulated(scene, cameras, self._fusion())} if self.physics else {}
         return {"room": seed, **surface_scores(surface, truth.positions, room), "miou": scores["miou"], "pq": pq.pq,
-                "seconds": seconds, "triangles": len(surface.faces), "gaussians": len(scene.splats)}  # fmt: skip
+                "seconds": seconds, "triangles": len(surface.faces), "gaussians": len(scene.splats),
+                **simulated}  # fmt: skip
 
     def _fusion(self) -> FusionOptions:
         return FusionOptions(voxel=self.voxel, quantile=self.quantile)
@@ -131,6 +152,38 @@ class MeshBenchmark:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - used,
                 "peak_gib": peak / 2**30, "volume_mib": fusion.volume.num_bytes / 2**20}  # fmt: skip
+
+
+def _simulated(scene: LabelledScene, cameras: Sequence[Camera], fusion: FusionOptions) -> dict[str, float]:
+    """How many bodies of a room are free, and how far they get in millimetres, at most."""
+    physics = make_physics(reconstruct(scene, cameras, _UP, fusion, MeshOptions()), 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        write_simulation(Path(folder), physics)
+        steps = [simulate(Path(folder) / file) for file in ("scene.xml", "scene.urdf")]
+    moved = np.concatenate([step for of_file in steps for step in of_file.values()] or [np.zeros(3)]).reshape(-1, 3)
+    return {"bodies": len(steps[0]), "height": 1000 * float(np.abs(moved[:, 2]).max()),
+            "ground": 1000 * float(np.linalg.norm(moved[:, :2], axis=1).max())}  # fmt: skip
+
+
+def simulate(file: Path, seconds: float = 5.0) -> dict[str, np.ndarray]:
+    """How far ``[3]`` in metres each free body of an MJCF or URDF file gets in MuJoCo.
+
+    Raises:
+        InputError: MuJoCo is not installed.
+    """
+    try:
+        mujoco: Any = importlib.import_module("mujoco")
+    except ModuleNotFoundError as error:
+        raise InputError("mujoco", "not installed", "mujoco, to simulate with",
+                         "Install it with: pip install mujoco") from error  # fmt: skip
+    model = mujoco.MjModel.from_xml_path(str(file))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    start = data.xpos.copy()
+    for _ in range(round(seconds / model.opt.timestep)):
+        mujoco.mj_step(model, data)
+    free = model.jnt_bodyid[model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]
+    return {mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, body): data.xpos[body] - start[body] for body in free}
 
 
 _COLUMNS = {
