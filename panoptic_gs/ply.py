@@ -119,16 +119,21 @@ def _unreadable(path: Path | str, expected: str, error: object) -> InputError:
     return InputError(path, f"a file that cannot be read as PLY ({error})", expected, _MEND)
 
 
-def read_ply(path: Path | str, expected: str) -> PlyData:
-    """All elements of a PLY, mapped into memory where they have no lists.
+def read_ply(path: Path | str, expected: str, lengths: Mapping[str, Mapping[str, int]] | None = None) -> PlyData:
+    """All elements of a PLY, mapped into memory where they have no lists, or only such of known lengths.
+
+    Args:
+        path: the file.
+        expected: what it should be, for people.
+        lengths: element → list → how many values each of its rows has; lists of others are refused.
 
     Raises:
-        InputError: no such file, no PLY, truncated.
+        InputError: no such file, no PLY, truncated, lists of other lengths.
     """
     read_header(path, expected)
     try:
         # Mapped into memory, since plyfile reads unmapped files value by value.
-        return PlyData.read(str(path))
+        return PlyData.read(str(path), known_list_len=dict(lengths or {}))
     except (PlyParseError, KeyError, ValueError, OSError, IndexError, TypeError, OverflowError) as error:
         raise _unreadable(path, expected, error) from error
 

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
+import trimesh
 
+from panoptic_gs.mesh import LabelledMesh, write_mesh_ply
 from panoptic_gs.panoptic import Category, Labelling, Segment
 from panoptic_gs.splats import SH_C0, Splats
 from panoptic_gs.uplift import GaussianLabels, LabelledScene, save_labelled_scene
@@ -56,3 +60,23 @@ def small_room() -> LabelledScene:
 def save(scene: LabelledScene, folder) -> None:
     """Write it as 'panoptic-gs uplift' does."""
     save_labelled_scene(folder, scene.splats, scene.labels, scene.labelling)
+
+
+def small_mesh() -> LabelledMesh:
+    """The same as boxes, one a segment; the cube NEAR is 70 % sure, everything is grey."""
+    parts = {FLOOR: trimesh.creation.box((4, 4, 0.02))}
+    for segment, center in CENTERS.items():
+        parts[segment] = trimesh.creation.box((0.6, 0.6, 0.6))
+        parts[segment].apply_translation(center)
+    whole = trimesh.util.concatenate(list(parts.values()))
+    segment = np.repeat(list(parts), [len(part.vertices) for part in parts.values()]).astype(np.int32)
+    count = len(segment)
+    return LabelledMesh(np.asarray(whole.vertices), np.asarray(whole.faces, dtype=np.int32),
+                        np.full((count, 3), 120, np.uint8), segment,
+                        np.where(segment == NEAR, 0.7, 1).astype(np.float32), np.ones(count, np.float32))  # fmt: skip
+
+
+def save_mesh(scene: LabelledScene, mesh: LabelledMesh, folder: Path) -> None:
+    """Write it as 'panoptic-gs mesh' does, as far as it is read."""
+    write_mesh_ply(folder / "mesh.ply", mesh, scene.labelling, 1.0)
+    (folder / "mesh.json").write_text('{"info": {"meters_per_world_unit": 1.0}}')

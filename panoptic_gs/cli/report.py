@@ -54,6 +54,8 @@ class Report(Output):
     """How the splats were trained; by default as the training says, else classic."""
     training: Path | None = None
     """For labelled splats: the nerfstudio run that they are from, for its curves and the views that it held out."""
+    mesh: Path | None = None
+    """Folder made by 'panoptic-gs mesh' of this scene: each view shows it, too."""
 
     def run(self) -> None:
         console = self.console()
@@ -110,10 +112,13 @@ class Report(Output):
         from panoptic_gs.report.scene_report import ReportOptions, make_report
 
         options = ReportOptions(self.data, self.split, self.truth, self.rasterize_mode, self.meters_per_unit,
-                                self.max_views, self.picture_width, self.training, self.other is not None)  # fmt: skip
+                                self.max_views, self.picture_width, self.training, self.other is not None,
+                                self.mesh)  # fmt: skip
         return make_report(source, options, [command_line()], progress)
 
     def _check_arguments(self, out: Path) -> None:
+        if self.mesh is not None and self.other is not None:
+            raise InputError("--mesh", "two scenes", "one, with its mesh", "Report on each by itself.")
         if self.max_views < 0:
             raise InputError("--max-views", str(self.max_views), "0 or more", "Choose a larger number.")
         if self.picture_width < 16:

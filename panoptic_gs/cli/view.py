@@ -27,6 +27,8 @@ class View(Output):
     """Folder made by 'panoptic-gs uplift', or config.yml of a panst3r-ludvig training."""
     data: Path | None = None
     """The scene folder with its photos, to show cameras, photos and predicted maps."""
+    mesh: Path | None = None
+    """Folder made by 'panoptic-gs mesh' of this scene, to look at beside the Gaussians; the panel 'Look' switches."""
     out: Path | None = None
     """Where edits are saved: a new folder inside the scene's, by default 'edited'."""
     host: str = "127.0.0.1"
@@ -48,7 +50,7 @@ class View(Output):
         console = self.console()
         with console.status("Opening the scene"):
             page, url = start_viewer(self.scene, self.data, out=self.out, host=self.host, port=self.port,
-                                     max_gaussians=self.max_gaussians, up=self.up,
+                                     max_gaussians=self.max_gaussians, up=self.up, mesh=self.mesh,
                                      say=lambda note: console.print(f"[yellow]{escape(note)}"))  # fmt: skip
         session = page.session
         console.print(

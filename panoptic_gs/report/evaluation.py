@@ -17,9 +17,9 @@ from panoptic_gs.palette import colorized, colors_of, paired_colors
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.report.confusion import Confusion
 from panoptic_gs.report.contact_sheet import CORRECT, NOT_SCORED, error_map, match_segments
-from panoptic_gs.report.views import SceneViews, View
+from panoptic_gs.report.views import MeshView, SceneViews, View
 
-LAYERS = ("photo", "rendered", "panoptic", "truth", "errors")
+LAYERS = ("photo", "rendered", "panoptic", "mesh", "truth", "errors")
 """The pictures of a view, in order."""
 
 
@@ -161,7 +161,8 @@ class Evaluator:
         colours = [None if p is None else np.asarray(Image.fromarray(p).resize(size, Image.Resampling.LANCZOS))
                    for p in (view.photo, view.rendered)]  # fmt: skip
         truth = None if view.truth is None else resize_nearest(view.truth, *size)
-        return View(view.name, resize_nearest(view.ids, *size), truth, colours[0], colours[1])
+        mesh = None if view.mesh is None else MeshView(*(resize_nearest(values, *size) for values in view.mesh))
+        return View(view.name, resize_nearest(view.ids, *size), truth, colours[0], colours[1], mesh=mesh)
 
     def _colors(
         self, pairs: Mapping[int, int]
@@ -188,6 +189,8 @@ class Evaluator:
         true_colors: Mapping[int, tuple[int, int, int]],
     ) -> PicturedView:
         pictures = {"photo": view.photo, "rendered": view.rendered, "panoptic": colorized(view.ids, colors)}
+        if view.mesh is not None:
+            pictures["mesh"] = (colorized(view.mesh.ids, colors) * view.mesh.light[..., None]).astype(np.uint8)
         if view.truth is not None and self._truth is not None:
             pictures["truth"] = colorized(view.truth, true_colors)
             pictures["errors"] = error_map(

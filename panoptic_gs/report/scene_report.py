@@ -12,6 +12,7 @@ import numpy as np
 
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.errors import InputError
+from panoptic_gs.mesh.reading import read_mesh
 from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.progress import Progress, silent
@@ -65,6 +66,7 @@ class ReportOptions:
         width: of the pictures, at most.
         training: the run that labelled splats are from, where they do not lie in it.
         color_by_truth: give objects the colours of true ones, which two reports share.
+        mesh: folder made by ``panoptic-gs mesh`` of this scene, to be pictured.
     """
 
     data: Path | None = None
@@ -76,6 +78,7 @@ class ReportOptions:
     width: int = 640
     training: Path | None = None
     color_by_truth: bool = False
+    mesh: Path | None = None
 
 
 def make_report(
@@ -102,7 +105,13 @@ def make_report(
     data = Scene.load(_data_folder(source, options.data, training, is_maps=maps is not None))
     truth = data.load_panoptic(options.truth) if (data.root / options.truth / "panoptic.json").is_file() else None
     facts = {"source": str(source), "scene": str(data.root)}
+    mesh = None if options.mesh is None else read_mesh(options.mesh)
+    if mesh is not None:
+        facts["mesh"] = f"{options.mesh}, {len(mesh.faces):,} triangles"
     if maps is not None:
+        if mesh is not None:
+            raise InputError("--mesh", f"a mesh for the maps of {maps}", "a mesh of labelled Gaussians",
+                             "Report on the labelled scene that the mesh was made of.")  # fmt: skip
         labelling = PanopticScene.load(maps, [*(frame.stem for frame in data.frames), *unposed(data.frames)])
         if not (source / "rgb").is_dir():
             labelling = data.of_photos(labelling, maps.name)
@@ -116,7 +125,7 @@ def make_report(
         mode = options.rasterize_mode or ("antialiased" if trained_as == "antialiased" else "classic")
         scene = open_scene(source).scene
         frames, kind = _frames(data, options.split, training)
-        views = rendered_views(scene, frames, truth, mode)
+        views = rendered_views(scene, frames, truth, mode, mesh)
         objects = labelled_objects(scene, [frame.camera for frame in data.frames], options.meters_per_unit)
         facts |= {"Gaussians": f"{len(scene.splats):,}"}
     if data.notes:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,10 +14,19 @@ from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_rgb
 from panoptic_gs.labelling import Labelling
+from panoptic_gs.mesh.picture import lit_triangles, soft_normals
+from panoptic_gs.mesh.surface import LabelledMesh
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.scene import Frame, Scene
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.view import render_view
+
+
+class MeshView(NamedTuple):
+    """What a view sees of a mesh: segment ids ``[H, W]``, and how light each pixel is ``[H, W]``, 0 beside the mesh."""
+
+    ids: np.ndarray
+    light: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +40,7 @@ class View:
         photo: ``[H, W, 3]`` uint8.
         rendered: ``[H, W, 3]`` uint8, the rendered colours.
         counting: ``[H, W]`` bool, which pixels of the photo count; None where all do.
+        mesh: what it sees of the scene's mesh, where there is one.
     """
 
     name: str
@@ -38,6 +49,7 @@ class View:
     photo: np.ndarray | None = None
     rendered: np.ndarray | None = None
     counting: np.ndarray | None = None
+    mesh: MeshView | None = None
 
     @property
     def psnr(self) -> float | None:
@@ -72,13 +84,22 @@ class SceneViews:
 
 
 def rendered_views(
-    scene: LabelledScene, frames: Mapping[str, Frame], truth: PanopticScene | None, mode: RasterizeMode
+    scene: LabelledScene,
+    frames: Mapping[str, Frame],
+    truth: PanopticScene | None,
+    mode: RasterizeMode,
+    mesh: LabelledMesh | None = None,
 ) -> SceneViews:
-    """The views of photos as a labelled scene shows them."""
+    """The views of photos as a labelled scene shows them, and a mesh of it."""
+    normals = None if mesh is None else soft_normals(mesh)
 
     def view_of(name: str) -> View:
         view = render_view(scene, frames[name].camera, mode)
-        return _beside_photo(frames[name], view.ids.int().cpu().numpy(), view.rgb_bytes, truth)
+        beside = _beside_photo(frames[name], view.ids.int().cpu().numpy(), view.rgb_bytes, truth)
+        if mesh is None or normals is None:
+            return beside
+        triangle, light = lit_triangles(mesh, frames[name].camera, normals)
+        return replace(beside, mesh=MeshView(np.where(triangle >= 0, mesh.face_segment[triangle], 0), light))
 
     return SceneViews(scene.labelling, truth, list(frames), view_of)
 

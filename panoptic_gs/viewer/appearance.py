@@ -14,6 +14,9 @@ from panoptic_gs.panoptic import Category
 ColorBy = Literal["colour", "panoptic", "category", "confidence"]
 COLOR_MODES: tuple[ColorBy, ...] = get_args(ColorBy)
 
+Shown = Literal["splats", "mesh", "both"]
+SHOWN: tuple[Shown, ...] = get_args(Shown)
+
 PaletteName = Literal["distinct", "shuffled", "colour-blind safe", "from the data set"]
 PALETTES: tuple[PaletteName, ...] = get_args(PaletteName)
 

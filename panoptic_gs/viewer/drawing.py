@@ -52,6 +52,15 @@ class SplatNode:
             return 32 * int(visible.sum())
         return self._draw_in_viser_0_2(colors, visible)
 
+    def clear(self) -> None:
+        """Draw nothing until the next :meth:`draw`; viser 0.2 draws splats whether their node is visible or not."""
+        if self._shown is None:
+            return
+        self._shown.remove()
+        self._shown = None
+        if not hasattr(self._server.scene, "add_gaussian_splats"):
+            self._forget(f"/splats/{self._number % 2}")
+
     def _draw_in_viser_0_2(self, colors: np.ndarray, visible: np.ndarray) -> int:
         from viser._messages import GaussianSplatsMessage  # has no public door in 0.2
         from viser._scene_handles import GaussianSplatHandle
@@ -83,6 +92,39 @@ class SplatNode:
                 if type(message).__name__ == "GaussianSplatsMessage" and message.name == name:
                     del sent.message_from_id[number]
                     del sent.id_from_redundancy_key[message.redundancy_key()]
+
+
+class MeshNode:
+    """Triangles with a colour a vertex, or none.
+
+    Args:
+        server: the viewer.
+        vertices: ``[V, 3]``.
+    """
+
+    def __init__(self, server: viser.ViserServer, vertices: np.ndarray) -> None:
+        self._scene: Any = server.scene
+        self._vertices = vertices
+        self._drawn: tuple[np.ndarray, np.ndarray] | None = None
+        self._shown: Any = None
+
+    def draw(self, faces_and_colors: tuple[np.ndarray, np.ndarray] | None) -> None:
+        """Draw these faces ``[F, 3]`` in vertex colours ``[V, 3]`` uint8; what is drawn already is not sent again."""
+        import trimesh
+        from trimesh.visual import ColorVisuals
+
+        if faces_and_colors is None or not len(faces_and_colors[0]):
+            if self._shown is not None:
+                self._shown.remove()
+            self._shown = self._drawn = None
+            return
+        if self._drawn is not None and all(np.array_equal(a, b) for a, b in zip(self._drawn, faces_and_colors)):
+            return
+        self._drawn = faces, colors = faces_and_colors
+        used, number = np.unique(faces, return_inverse=True)
+        shape = trimesh.Trimesh(self._vertices[used], number.reshape(-1, 3), process=False)
+        shape.visual = ColorVisuals(shape, vertex_colors=colors[used])
+        self._shown = self._scene.add_mesh_trimesh("/mesh", shape)
 
 
 class LineNode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from panoptic_gs.viewer.appearance import PALETTES
+from panoptic_gs.viewer.appearance import PALETTES, SHOWN
 from panoptic_gs.viewer.gui_events import by_visitor
 
 if TYPE_CHECKING:
@@ -18,6 +18,11 @@ class LookPanel:
     def __init__(self, page: Page) -> None:
         self._page = page
         gui, look = page.server.gui, page.session.look
+        self._shown: Any = None
+        if page.session.mesh is not None:
+            self._shown = gui.add_dropdown("Show", SHOWN, initial_value=look.shown,
+                                           hint="The Gaussians, the mesh that was made of them, or both.")  # fmt: skip
+            self._shown.on_update(by_visitor(self._changed))
         self._confidence = gui.add_slider(
             "Min. confidence", min=0.0, max=1.0, step=0.01, initial_value=look.min_confidence,
             hint="Hides Gaussians whose label has a smaller share of their votes.",
@@ -42,6 +47,8 @@ class LookPanel:
             look.min_confidence = float(self._confidence.value)
             look.unlabelled = bool(self._unlabelled.value)
             look.palette = self._palette.value
+            if self._shown is not None:
+                look.shown = self._shown.value
             look.shaded = bool(self._shaded.value)
 
     def refresh(self) -> None:
@@ -49,6 +56,8 @@ class LookPanel:
         session = self._page.session
         visible = session.visible()
         self._share.content = f"{int(visible.sum()):,} of {len(visible):,} Gaussians are drawn."
-        for control, value in ((self._unlabelled, session.look.unlabelled), (self._palette, session.look.palette)):
-            if control.value != value:
+        pairs = ((self._shown, session.look.shown), (self._unlabelled, session.look.unlabelled),
+                 (self._palette, session.look.palette))  # fmt: skip
+        for control, value in pairs:
+            if control is not None and control.value != value:
                 control.value = value

@@ -21,7 +21,7 @@ from panoptic_gs.objects.visibility import open_side
 from panoptic_gs.scene import Scene
 from panoptic_gs.viewer.appearance import COLOR_MODES
 from panoptic_gs.viewer.camera_panel import CameraPanel, look_through
-from panoptic_gs.viewer.drawing import BoxNode, SplatNode, introduce, on_click
+from panoptic_gs.viewer.drawing import BoxNode, MeshNode, SplatNode, introduce, on_click
 from panoptic_gs.viewer.edit_panel import EditPanel
 from panoptic_gs.viewer.edits import BrushUse
 from panoptic_gs.viewer.gui_events import by_visitor
@@ -78,6 +78,7 @@ class Page:
         extent = np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0)
         self.brush_radius = max(0.01 * float(np.linalg.norm(extent)), 1e-6)
         self._splats = SplatNode(server, session.scene.splats)
+        self._mesh = None if session.mesh is None else MeshNode(server, session.mesh.vertices)
         self._box = BoxNode(server, "/selected/box", _SPOTLIGHT)
         self._label: Any = None
         self._geometry: Any = session.scene.splats
@@ -229,10 +230,16 @@ class Page:
             with self.lock:
                 splats = self.session.scene.splats
                 colors, visible = self.session.colors(), self.session.visible()
+                mesh, alone = self.session.drawn_mesh(), self.session.look.shown == "mesh"
             if splats is not self._geometry:
                 self._splats.take(splats)
                 self._geometry = splats
-            self._splats.draw(colors, visible)
+            if alone:
+                self._splats.clear()
+            else:
+                self._splats.draw(colors, visible)
+            if self._mesh is not None:
+                self._mesh.draw(mesh)
             self.draws += 1
 
     # Events

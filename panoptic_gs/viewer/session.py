@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.mesh.surface import LabelledMesh
 from panoptic_gs.objects.opening import OpenedScene
 from panoptic_gs.objects.picking import pick, pick_point
 from panoptic_gs.objects.table import ObjectTable
@@ -18,7 +19,7 @@ from panoptic_gs.palette import colors_of
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import LabelledScene, save_labelled_scene
 from panoptic_gs.viewer import appearance, edits
-from panoptic_gs.viewer.appearance import ColorBy, PaletteName
+from panoptic_gs.viewer.appearance import ColorBy, PaletteName, Shown
 from panoptic_gs.viewer.journal import Done, Journal, Step
 from panoptic_gs.viewer.operations import Operation
 
@@ -27,6 +28,8 @@ from panoptic_gs.viewer.operations import Operation
 class Look:
     """What the page's controls say."""
 
+    shown: Shown = "splats"
+    """What is drawn where there is a mesh, too."""
     color_by: ColorBy = "panoptic"
     palette: PaletteName = "distinct"
     shuffle: int = 0
@@ -83,13 +86,15 @@ class Session:
         opened: the scene.
         out: folder inside the scene's folder where edits are saved; by default ``edited``, or ``edited-2`` … where an
             earlier one is there.
+        mesh: a panoptic mesh of the scene, in its units, to be looked at beside the Gaussians. It keeps the labels that
+            it was made with.
 
     Raises:
         InputError: ``out`` is not inside the scene's folder, is the scene itself, or has content.
     """
 
-    def __init__(self, opened: OpenedScene, out: Path | None = None) -> None:
-        self.opened = opened
+    def __init__(self, opened: OpenedScene, out: Path | None = None, mesh: LabelledMesh | None = None) -> None:
+        self.opened, self.mesh = opened, mesh
         self.history = edits.History(opened.scene)
         self.look = Look()
         self.out = _output_folder(opened.folder, out)
@@ -150,6 +155,28 @@ class Session:
         if look.selected:
             colors = appearance.spotlit(colors, derived.table.segment_of == look.selected)
         return colors
+
+    def drawn_mesh(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The faces ``[F, 3]`` of the mesh that are drawn, and the colours ``[V, 3]`` uint8 of its vertices; None where
+        it is not shown. What the look says of Gaussians holds for vertices."""
+        mesh, look = self.mesh, self.look
+        if mesh is None or look.shown == "splats":
+            return None
+        colors = mesh.color
+        if look.color_by == "confidence":
+            colors = appearance.confidence_colors(mesh.confidence)
+        elif look.color_by == "category":
+            category = self.scene.labelling.category_of()
+            known = np.where(mesh.segment < len(category), mesh.segment, 0)
+            colors = appearance.category_colors(category[known], self.scene.categories, look.palette, look.shuffle)
+        elif look.color_by == "panoptic":
+            colors = self.object_colors(mesh.segment)
+        if look.selected:
+            colors = appearance.spotlit(colors, mesh.segment == look.selected)
+        shown = ~np.isin(mesh.segment, list(look.hidden)) & (mesh.confidence >= look.min_confidence)
+        if not look.unlabelled:
+            shown &= mesh.segment != 0
+        return mesh.faces[shown[mesh.faces].sum(axis=1) >= 2], colors
 
     def object_colors(self, ids: np.ndarray) -> np.ndarray:
         """The colours ``[..., 3]`` uint8 of a map of segment ids, by the palette that is chosen; 0 is dark grey."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.mesh.reading import read_mesh
 from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.objects.orientation import axis_named
 from panoptic_gs.scene import Scene
@@ -36,6 +37,7 @@ def start_viewer(
     port: int = 8080,
     max_gaussians: int | None = None,
     up: str = "auto",
+    mesh: Path | None = None,
     say: Callable[[str], None] = warnings.warn,
 ) -> tuple[Page, str]:
     """Open a labelled scene and serve its page.
@@ -47,6 +49,7 @@ def start_viewer(
         host, port: where to listen; port 0 takes any that is free.
         max_gaussians: a sample's size.
         up: ``auto`` or an axis as ``-y``.
+        mesh: folder made by ``panoptic-gs mesh``, to be looked at beside the Gaussians.
         say: called with what there is to say of how the Gaussians fit the photos.
 
     Returns:
@@ -64,7 +67,7 @@ def start_viewer(
         opened = replace(opened, scene=opened.scene._replace(splats=placed.splats))
         for note in placed.notes:
             say(note)
-    session = Session(opened, out)
+    session = Session(opened, out, None if mesh is None else read_mesh(mesh))
     for note in session.restore():
         say(note)
     socket = ListSocket()

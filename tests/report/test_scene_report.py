@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from report_room import FIRST, FLOOR, NASTY, SECOND, TRUE_IDS, cameras, labelled_room
+import trimesh
+from report_room import CENTERS, FIRST, FLOOR, NASTY, SECOND, TRUE_IDS, cameras, labelled_room
 
 from panoptic_gs import Category, InputError, PanopticScene
 from panoptic_gs.cli.main import main
 from panoptic_gs.export import render_path
+from panoptic_gs.mesh import LabelledMesh, write_mesh_ply
 from panoptic_gs.metrics import ContingencyTable, evaluate_scenes
 from panoptic_gs.report.comparison import render_comparison
 from panoptic_gs.report.confusion import OTHERS, UNLABELLED, Confusion
@@ -244,3 +246,28 @@ def test_scenes_without_a_view_in_common_are_not_compared(report, report_room):
     other = make_report(report_room[0], ReportOptions(data=report_room[1], split="train"))
     with pytest.raises(InputError, match="same photos"):
         render_comparison(report, other)
+
+
+def test_views_show_the_mesh_in_the_colours_of_the_objects(report_room, tmp_path):
+    labelled, scene = report_room
+    parts = {FLOOR: trimesh.creation.box((4, 4, 0.02))}
+    for segment, center in CENTERS.items():
+        parts[segment] = trimesh.creation.box((0.6, 0.6, 0.6))
+        parts[segment].apply_translation(center)
+    whole = trimesh.util.concatenate(list(parts.values()))
+    segment = np.repeat(list(parts), [len(part.vertices) for part in parts.values()]).astype(np.int32)
+    ones = np.ones(len(segment), np.float32)
+    mesh = LabelledMesh(2 * np.asarray(whole.vertices), np.asarray(whole.faces, np.int32),
+                        np.zeros((len(segment), 3), np.uint8), segment, ones, ones)  # fmt: skip
+    write_mesh_ply(tmp_path / "mesh.ply", mesh, labelled_room().labelling, 1.0)
+    (tmp_path / "mesh.json").write_text('{"info": {"meters_per_world_unit": 2.0}}')
+    report = make_report(labelled, ReportOptions(data=scene, mesh=tmp_path))
+    for view in report.evaluation.views:
+        found, expected = (view.pictures[name].astype(int) for name in ("mesh", "panoptic"))
+        brightness = found.max(axis=2) / np.maximum(expected.max(axis=2), 1)
+        close = np.abs(found - expected * brightness[..., None]).max(axis=2) < 6
+        assert (close | (expected.max(axis=2) == 0)).mean() > 0.9
+        assert (found.max(axis=2) > 0).mean() > 0.3
+    assert 'data-layer="mesh"' in render_page(report)
+    with pytest.raises(InputError, match="maps"):
+        make_report(scene, ReportOptions(mesh=tmp_path))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_rooms import CENTERS, FAR, NASTY, NEAR, save, small_room
+from small_rooms import CENTERS, FAR, NASTY, NEAR, save, save_mesh, small_mesh, small_room
 
 viser_transforms = pytest.importorskip("viser.transforms")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -45,8 +45,8 @@ def browser(tmp_path_factory):
 class Visit:
     """A viewer of the small room and a page that looks at it."""
 
-    def __init__(self, browser, folder: Path) -> None:
-        self.viewer, self.url = start_viewer(folder, port=0)
+    def __init__(self, browser, folder: Path, mesh: Path | None = None) -> None:
+        self.viewer, self.url = start_viewer(folder, port=0, mesh=mesh)
         self.page = browser.new_page()
         self.page.set_default_timeout(1000 * PATIENCE)
         self.errors: list[str] = []
@@ -218,5 +218,26 @@ def test_a_browser_without_webgl_is_told(browser, folder):
         visit.page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
         visit.page.goto(visit.url)
         assert "WebGL 2" in visit.page.locator("#no-webgl").inner_text()
+    finally:
+        visit.close()
+
+
+def test_the_mesh_is_shown_in_place_of_the_splats(browser, folder):
+    save_mesh(small_room(), small_mesh(), folder)
+    visit = Visit(browser, folder, mesh=folder)
+    visit.viewer.session.look.color_by = "colour"
+    visit.viewer.refresh()
+    visit.open()
+    try:
+        visit.until(lambda: visit.color(CENTERS[NEAR])[0] > 120)  # red: the splats
+        page = visit.page
+        page.get_by_label("Show", exact=True).click()
+        page.get_by_role("option", name="mesh").click()
+        visit.until(lambda: visit.viewer.session.look.shown == "mesh")
+        visit.until(lambda: np.ptp(visit.color(CENTERS[NEAR])) < 30 and visit.color(CENTERS[NEAR]).mean() > 40)  # grey
+        page.get_by_label("Show", exact=True).click()
+        page.get_by_role("option", name="splats").click()
+        visit.until(lambda: np.ptp(visit.color(CENTERS[NEAR])) > 100)
+        assert not visit.errors
     finally:
         visit.close()

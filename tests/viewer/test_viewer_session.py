@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_rooms import CATEGORIES, CENTERS, FAR, FLOOR, NASTY, NEAR, save, small_room
+from small_rooms import CATEGORIES, CENTERS, FAR, FLOOR, NASTY, NEAR, save, small_mesh, small_room
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
@@ -55,6 +55,26 @@ class TestLook:
         assert len(np.unique(session.colors(), axis=0)) == 4
         session.look.color_by = "category"
         assert len(np.unique(session.colors(), axis=0)) == 3
+
+    def test_a_mesh_is_drawn_as_the_gaussians_are(self, folder):
+        session = Session(open_scene(folder), mesh=small_mesh())
+        mesh, look = session.mesh, session.look
+        assert session.drawn_mesh() is None
+        look.shown, look.color_by = "both", "colour"
+        faces, colors = session.drawn_mesh()
+        assert np.array_equal(faces, mesh.faces)
+        assert (colors == 120).all()
+        look.color_by, look.shaded = "panoptic", False
+        _, colors = session.drawn_mesh()
+        for segment in (FLOOR, NEAR, FAR, NASTY):
+            of_splats = session.colors()[session.table.segment_of == segment][0]
+            assert (colors[mesh.segment == segment] == of_splats).all()
+        look.hidden, look.min_confidence = {FLOOR}, 0.75
+        faces, _ = session.drawn_mesh()
+        assert set(mesh.segment[faces].ravel()) == {FAR, NASTY}
+        session.edit("delete", Delete(NASTY))
+        _, colors = session.drawn_mesh()
+        assert (colors[mesh.segment == NASTY] == appearance.UNLABELLED).all(), "the mesh is of before"
 
     @pytest.mark.parametrize("palette", appearance.PALETTES)
     def test_palettes_part_the_segments(self, palette):
