@@ -8,6 +8,7 @@ const look = { hidden: new Set(), unlabelled: true, selected: -1 };
 const { make, swatch, count, size } = ObjectList;
 const numberOf = new Map(objects.map((object, number) => [object.id, number]));
 const numbers = (ids) => ids.map((id) => numberOf.get(id));
+const SLOW = 250; // milliseconds a frame of the coarse scene, beyond which the page stays coarse until it is told otherwise
 let view;
 
 const list = new ObjectList({
@@ -90,6 +91,7 @@ function listen() {
   byId("all").addEventListener("click", showAll);
   byId("photo").addEventListener("click", () => color(false));
   byId("objects").addEventListener("click", () => color(true));
+  byId("fine").addEventListener("click", fine);
   byId("keys").addEventListener("click", () => byId("help").showModal());
   const canvas = view.renderer.domElement;
   let down = null;
@@ -156,5 +158,23 @@ async function start() {
   await view.drawn();
   document.documentElement.dataset.state = "ready";
   document.documentElement.dataset.milliseconds = Math.round(performance.now());
+  await refine();
+}
+
+// A large scene is there coarsely; where the browser draws that quickly, all of it follows, else a button offers it.
+async function refine() {
+  if (!view.fine) {
+    const slow = (await view.frameTime()) > SLOW;
+    byId("fine").hidden = !slow;
+    if (!slow) {
+      view.refine(true);
+      await view.drawn();
+    }
+  }
+  document.documentElement.dataset.detail = view.fine ? "all" : "coarse";
+}
+function fine() {
+  view.refine(!view.fine);
+  byId("fine").setAttribute("aria-pressed", String(view.fine));
 }
 start();

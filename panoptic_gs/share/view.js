@@ -3,6 +3,8 @@
 
 const EDGES = [0, 1, 2, 3, 4, 5, 6, 7, 0, 2, 1, 3, 4, 6, 5, 7, 0, 4, 1, 5, 2, 6, 3, 7];
 const FOV = 60;
+// What is drawn at first of a large scene, so that something is there soon, and what is drawn where drawing is slow.
+const COARSE = { splats: 100000, pixels: 200000 };
 
 class View {
   // stage: the element to draw into. scene: the page's document. onDrawn: called after each frame.
@@ -13,7 +15,6 @@ class View {
     this.onDrawn = onDrawn;
     this.renderer = new S.WebGLRenderer({ antialias: false, powerPreference: "high-performance" });
     this.renderer.setClearColor(0x0d0e10, 1);
-    this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     stage.prepend(this.renderer.domElement);
     this.camera = new S.PerspectiveCamera(FOV, 1, 0.01, 10000);
     this.world = new S.Scene();
@@ -38,6 +39,7 @@ class View {
     this.outline.visible = false;
     this.world.add(this.outline);
     this.labelled = 1; // 1: object colours, 0: the photo's
+    this.fine = scene.splats <= COARSE.splats;
     this.home();
     new ResizeObserver(() => this.resize()).observe(stage);
     this.resize();
@@ -75,7 +77,28 @@ class View {
     await this.mesh.initialized;
     const found = this.mesh.splats.getNumSplats();
     if (found !== this.scene.splats) throw new Error(`The page holds ${found} splats of ${this.scene.splats}.`);
+    if (!this.fine) this.minor = this.leastSeen();
     this.request();
+  }
+
+  // The Gaussians that are left out at first: all but those with the largest opacity times area.
+  leastSeen() {
+    const seen = new Float32Array(this.scene.splats);
+    this.mesh.splats.forEachSplat((i, center, { x, y, z }, quaternion, opacity) => {
+      seen[i] = opacity * Math.max(x * y, y * z, z * x);
+    });
+    const least = seen.slice().sort()[seen.length - COARSE.splats];
+    const minor = new Uint32Array(seen.length);
+    let count = 0;
+    for (let i = 0; i < seen.length; i++) if (seen[i] < least) minor[count++] = i;
+    return minor.subarray(0, count);
+  }
+
+  // Draw everything at full resolution, or coarsely.
+  refine(fine) {
+    this.fine = fine;
+    this.resize();
+    if (this.look) this.draw(this.look);
   }
 
   // Gaussians as flat arrays for picking; made when they are first needed.
@@ -110,6 +133,7 @@ class View {
     this.scene.objects.forEach((object, number) =>
       fill(object.splats, object.color, look.hidden.has(number) ? 0 : dimmed && number !== look.selected ? 128 : 255));
     fill(this.scene.unlabelled, [96, 96, 96], !look.unlabelled ? 0 : dimmed ? 128 : 255);
+    if (!this.fine) for (const i of this.minor) paint[4 * i + 3] = 0;
     this.paint.needsUpdate = true;
     this.spot.value = dimmed ? 1 : 0;
     this.flat.value = this.labelled;
@@ -153,9 +177,31 @@ class View {
     });
   }
 
+  // How long a frame takes to be on the screen, in milliseconds, from the moment on at which it is asked for.
+  frameTime() {
+    return new Promise((resolve) => {
+      const before = this.onDrawn, gl = this.renderer.getContext(), start = performance.now();
+      this.onDrawn = () => {
+        before();
+        this.onDrawn = before;
+        const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+        gl.flush();
+        const ask = () => {
+          if (gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED && !gl.isContextLost()) return setTimeout(ask, 4);
+          gl.deleteSync(fence);
+          resolve(performance.now() - start);
+        };
+        setTimeout(ask);
+      };
+      this.request();
+    });
+  }
+
   resize() {
     const { clientWidth: width, clientHeight: height } = this.stage;
     if (!width || !height) return;
+    const full = Math.min(devicePixelRatio, 2);
+    this.renderer.setPixelRatio(this.fine ? full : Math.min(full, Math.sqrt(COARSE.pixels / (width * height))));
     this.renderer.setSize(width, height, false);
     this.camera.aspect = width / height;
     this.camera.updateProjectionMatrix();
