@@ -15,7 +15,7 @@ SOURCES := pyproject.toml constraints.txt overrides.txt CMakeLists.txt $(shell f
 # torch's threads spin after each operation otherwise, on cores that the kernels could use.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo demo-photos test test-core install lint cuda-check gpu-check speed clean
+.PHONY: demo demo-photos demo-network test test-core install lint cuda-check gpu-check speed clean
 
 install: $(INSTALLED)
 
@@ -48,6 +48,10 @@ demo: $(INSTALLED)
 demo-photos: $(INSTALLED)
 	$(BIN)/python -m benchmarks.demo_photos --out demo-photos
 
+# From photos by the network that comes along, without cameras and masks.
+demo-network: $(INSTALLED)
+	$(BIN)/python -m benchmarks.demo_network --out demo-network
+
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
@@ -75,4 +79,4 @@ speed: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed --out benchmarks/results/speed.json
 
 clean:
-	rm -rf build demo demo-photos $(VENV) $(CORE_VENV)
+	rm -rf build demo demo-photos demo-network $(VENV) $(CORE_VENV)

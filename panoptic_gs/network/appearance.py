@@ -73,10 +73,9 @@ class ConvolutionalAppearance(nn.Module):
         while stride < patch:
             steps.append(_Step(last, width))
             stride, last = 2 * stride, width
-        if stride != patch:
-            raise InputError("network, patch", str(patch), "8, 16, 32, … for convolutions", "Choose another patch.")
+        if stride != patch or not steps:
+            raise InputError("network, patch", str(patch), "16, 32, … for convolutions", "Choose another patch.")
         self.last = nn.ModuleList(steps)
-        self.out = nn.Conv2d(last, width, 1)
         self.fine_widths = {stride: widths[stride] for stride in (4, 8) if stride < patch}
 
     def forward(self, images: Tensor, valid: Tensor | None) -> Appearance:
@@ -91,7 +90,7 @@ class ConvolutionalAppearance(nn.Module):
         for step in self.last:
             x, mask = step(x, mask)
         chosen = {stride: fine[stride] for stride in self.fine_widths}
-        return Appearance(self.out(x).permute(0, 2, 3, 1), chosen)
+        return Appearance(x.permute(0, 2, 3, 1), chosen)
 
 
 class Dinov2Appearance(nn.Module):

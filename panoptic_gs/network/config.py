@@ -42,6 +42,7 @@ class GeometryConfig:
         points: ``camera`` makes the point maps of a depth for each pixel, and a pose and a focal length for each view;
             ``dense`` says both maps point by point.
         point_stride: pixels between the points that are predicted; those between are interpolated.
+        fine: whether depth of a ``camera`` head is corrected by the dense features, which see edges.
     """
 
     width: Positive = 192
@@ -50,6 +51,7 @@ class GeometryConfig:
     decoder_blocks: Positive = 6
     points: Literal["camera", "dense"] = "camera"
     point_stride: Positive = 4
+    fine: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class NetworkConfig:
         size: width and height in pixels of the views it is trained on.
         appearance, geometry, masks: its parts.
         fused: which features make the frame tokens.
+        located: whether frame tokens are told where the points of their patch are, in both frames: two objects that
+            look alike differ in where they are.
         memory: ``all``: each view sees all keyframes; ``online``: those before it and itself.
         class_width: of class embeddings.
         text: SigLIP's name on the hub or its folder, for classes by their names; none for a table that is learned.
@@ -104,6 +108,7 @@ class NetworkConfig:
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
     fused: Annotated[tuple[Fused, ...], Length(1, 3)] = ("appearance", "encoder", "decoder")
+    located: bool = True
     memory: Literal["all", "online"] = "all"
     class_width: Positive = 64
     text: str | None = None

@@ -116,13 +116,17 @@ class PanopticNetwork(nn.Module):
         self.appearance = appearance_backbone(config.appearance, config.patch)
         self.geometry = MultiViewTransformer(config.geometry, config.patch)
         head = CameraPoints if config.geometry.points == "camera" else DensePoints
-        self.points = head(config.geometry, config.patch)
+        self.points = head(config.geometry, config.patch, config.masks.mask_width)
         widths = {"appearance": self.appearance.width, "encoder": self.geometry.width, "decoder": self.geometry.width}
         width = config.masks.width
         self.fuse_norms = nn.ModuleDict({name: nn.LayerNorm(widths[name]) for name in config.fused})
         self.fuse = nn.Sequential(
             nn.Linear(sum(widths[name] for name in config.fused), width), nn.GELU(), nn.Linear(width, width)
         )
+        self.located = nn.Linear(6 * _OCTAVES * 2, width) if config.located else None
+        if self.located is not None:  # says nothing at first
+            nn.init.zeros_(self.located.weight)
+            nn.init.zeros_(self.located.bias)
         fine = self.appearance.fine_widths if "appearance" in config.fused else {}
         self.dense = DenseFeatures(
             width, config.patch, config.masks.stride, config.masks.mask_width, fine, config.masks.match_width
@@ -164,13 +168,16 @@ class PanopticNetwork(nn.Module):
         encoded = self.encode(views)
         decoded = self.geometry.decode(encoded.tokens, encoded.valid, reach, first, memory)
         rows, columns = (side // self.patch for side in views.images.shape[-2:])
-        points = self.points(decoded, rows, columns, views.sizes, first)
         frame_tokens = self._fused(encoded, decoded)
+        if self.located is not None:
+            coarse = self.points(decoded, None, rows, columns, views.sizes, first)
+            frame_tokens = frame_tokens + self.located(_where(coarse, rows, columns).to(frame_tokens.dtype))
         grid = frame_tokens.flatten(0, 1).unflatten(1, (rows, columns))
         features, descriptors = self.dense(grid, encoded.appearance.fine)
         scenes = frame_tokens.shape[:2]
         descriptors = None if descriptors is None else descriptors.unflatten(0, scenes)
         features = features.unflatten(0, scenes)
+        points = self.points(decoded, features, rows, columns, views.sizes, first)
         return Seen(frame_tokens, features, descriptors, points, encoded.valid, Memory.of(decoded, encoded.valid))
 
     def ask(self, seen: Seen, keyframes: Sequence[int] | None = None) -> list[Queries]:
@@ -204,6 +211,19 @@ class PanopticNetwork(nn.Module):
             "decoder": lambda: decoded.tokens,
         }
         return self.fuse(torch.cat([self.fuse_norms[name](parts[name]()) for name in self.config.fused], dim=-1))
+
+
+_OCTAVES = 6
+
+
+@torch.no_grad()
+def _where(points: PointMaps, rows: int, columns: int) -> Tensor:
+    """Sines and cosines ``[B, V, rows · columns, 12 · octaves]`` of the mean points of patches, in both frames."""
+    both = torch.cat([points.world, points.local], -1).flatten(0, 1).permute(0, 3, 1, 2)
+    mean = functional.adaptive_avg_pool2d(both, (rows, columns)).flatten(2).transpose(1, 2)
+    frequencies = 0.4 * 2 ** torch.arange(_OCTAVES, device=mean.device, dtype=mean.dtype)
+    angles = (mean.clamp(-50, 50)[..., None] * frequencies).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], -1).unflatten(0, points.world.shape[:2])
 
 
 def parameters_of(network: nn.Module) -> int:

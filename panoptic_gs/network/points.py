@@ -50,7 +50,7 @@ class CameraPoints(nn.Module):
     CVPR 2019, Sec. 3.2). The first view's pose is the identity. So both maps of a view agree by construction.
     """
 
-    def __init__(self, config: GeometryConfig, patch: int) -> None:
+    def __init__(self, config: GeometryConfig, patch: int, mask_width: int) -> None:
         super().__init__()
         self.steps = patch // config.point_stride
         self.stride = config.point_stride
@@ -58,15 +58,35 @@ class CameraPoints(nn.Module):
         self.cameras = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, 10))
         last = self.cameras[-1]
         assert isinstance(last, nn.Linear)
+        self.fine = nn.Linear(mask_width, 1) if config.fine else None
         with torch.no_grad():
+            if self.fine is not None:  # corrects nothing at first
+                self.fine.weight.zero_()
+                self.fine.bias.zero_()
             last.weight.mul_(0.1)
             last.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 0, 0.3]))
 
-    def forward(self, decoded: Decoded, rows: int, columns: int, sizes: Tensor, first: bool) -> PointMaps:
-        """Point maps of tokens on a grid; ``sizes [B, V, 2]`` are heights and widths in pixels without padding."""
+    def forward(
+        self, decoded: Decoded, features: Tensor | None, rows: int, columns: int, sizes: Tensor, first: bool
+    ) -> PointMaps:
+        """Point maps of tokens on a grid.
+
+        Args:
+            decoded: of the views.
+            features: ``[B, V, mask_width, h, w]`` dense features, that correct the depth; where they are known.
+            rows, columns: of the grid.
+            sizes: ``[B, V, 2]`` heights and widths in pixels without padding.
+            first: whether the first view's camera is the frame of the points.
+        """
         maps = _unfold(self.patches(decoded.tokens), rows, columns, self.steps)  # [B, V, h, w, 2]
         camera = self.cameras(decoded.cameras).float()
-        depth = maps[..., 0].float().clamp(-8, 8).exp()
+        log_depth = maps[..., 0].float()
+        if self.fine is not None and features is not None:
+            dense = nn.functional.interpolate(
+                features.flatten(0, 1), maps.shape[2:4], mode="bilinear", align_corners=False
+            )
+            log_depth = log_depth + self.fine(dense.permute(0, 2, 3, 1))[..., 0].float().unflatten(0, maps.shape[:2])
+        depth = log_depth.clamp(-8, 8).exp()
         half = sizes.max(dim=-1).values.float() / 2  # [B, V]
         focal = camera[..., 9].clamp(-3, 3).exp()[..., None, None]
         x = (torch.arange(maps.shape[3], device=maps.device) + 0.5) * self.stride
@@ -87,14 +107,16 @@ class CameraPoints(nn.Module):
 class DensePoints(nn.Module):
     """Both maps point by point (DUSt3R's regression, Wang et al., CVPR 2024), x = v / ‖v‖ · (exp ‖v‖ − 1)."""
 
-    def __init__(self, config: GeometryConfig, patch: int) -> None:
+    def __init__(self, config: GeometryConfig, patch: int, mask_width: int) -> None:
         super().__init__()
         self.steps = patch // config.point_stride
         self.stride = config.point_stride
         self.patches = nn.Linear(config.width, 7 * self.steps**2)
 
-    def forward(self, decoded: Decoded, rows: int, columns: int, sizes: Tensor, first: bool) -> PointMaps:
-        """See `CameraPoints.forward`."""
+    def forward(
+        self, decoded: Decoded, features: Tensor | None, rows: int, columns: int, sizes: Tensor, first: bool
+    ) -> PointMaps:
+        """See `CameraPoints.forward`; the features are not looked at."""
         tokens = decoded.tokens + decoded.cameras[:, :, None]
         maps = _unfold(self.patches(tokens), rows, columns, self.steps).float()
         return PointMaps(_stretched(maps[..., :3]), _stretched(maps[..., 3:6]), _confidence(maps[..., 6]))

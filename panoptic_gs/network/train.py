@@ -159,7 +159,7 @@ def starting_weights(path: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
     """
     config, weights = read_weights(path)
     wanted = recipe.architecture
-    for part in ("patch", "appearance", "geometry", "fused"):
+    for part in ("patch", "appearance", "fused"):
         if getattr(config, part) != getattr(wanted, part):
             raise InputError(path, f"{part}: {getattr(config, part)}", f"{getattr(wanted, part)}",
                              "Start from weights of the same network, or from none.")  # fmt: skip

@@ -27,7 +27,7 @@ from panoptic_gs.replacing import replacing
 
 FORMAT, VERSION = "panoptic-gs training", 1
 _FREE = (
-    "rooms", "folders", "steps", "cooling", "workers", "save_every", "pictures_every", "log_every", "compile",
+    "views", "rooms", "folders", "steps", "cooling", "workers", "save_every", "pictures_every", "log_every", "compile",
     "accumulate",
 )  # fmt: skip
 """What may change when a training goes on."""
@@ -41,7 +41,7 @@ class Training:
         classes: names of the classes of its data.
         processes: that share each step's scenes.
         device: where it runs.
-        start: weights to start from, by their names; what is missing starts anew.
+        start: weights to start from, by their names; what is missing, or of another shape, starts anew.
 
     Raises:
         InputError: scenes of a step that the processes or the parts cannot share evenly.
@@ -68,7 +68,9 @@ class Training:
             config = replace(config, classes=tuple(classes))
         self.network = PanopticNetwork(config).to(device).train()
         if start is not None:
-            self.network.load_state_dict(start, strict=False)
+            shapes = {name: tensor.shape for name, tensor in self.network.state_dict().items()}
+            fitting = {name: tensor for name, tensor in start.items() if shapes.get(name) == tensor.shape}
+            self.network.load_state_dict(fitting, strict=False)
         self.network.queries.checkpointing = recipe.checkpointing
         self.supervision = DenseSupervision(config.masks.mask_width, config.class_width).to(device)
         self.average = {name: tensor.detach().clone() for name, tensor in own_weights(self.network).items()}

@@ -30,7 +30,9 @@ def small_network(seed: int = 0, **changes: object) -> PanopticNetwork:
     network = PanopticNetwork(replace(SMALL, **changes))
     with torch.no_grad():
         for parameter in network.parameters():
-            if parameter.ndim < 2:
+            if not parameter.any():
+                parameter.copy_(0.3 * torch.randn_like(parameter))
+            elif parameter.ndim < 2:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return network.eval()
 

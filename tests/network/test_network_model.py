@@ -119,7 +119,7 @@ def test_attention_is_that_of_torch():
 @torch.inference_mode()
 @pytest.mark.parametrize("fused", [("appearance",), ("encoder",), ("decoder",), ("encoder", "decoder")])
 def test_features_may_be_fused_from_any_of_the_backbones(images: torch.Tensor, fused: tuple[str, ...]):
-    network = small_network(fused=fused)
+    network = small_network(fused=fused, located=False)
     seen = look(network, images)
     assert seen.features.shape == (1, 4, 16, 12, 16)
     changed = images.clone()
