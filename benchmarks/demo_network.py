@@ -61,7 +61,7 @@ class DemoNetwork:
         masks = evaluate_scenes(predictions, room.truth, [frame.stem for frame in found.frames])
         alignment = add_held_out_views(out / "scene", room.scene)
         console.print(
-            f"{len(found.frames)} of {len(room.seen)} photos have cameras; against the true ones, after one similarity, "
+            f"{len(found.frames)} of {len(room.seen)} photos have cameras; against the true ones, after a similarity, "
             f"they are off by {alignment.angle_error:.1f}° and {100 * alignment.center_error:.0f}% of their spread "
             "(medians)"
         )

@@ -114,7 +114,14 @@ class Dinov2Appearance(nn.Module):
             raise InputError(f"DINOv2 '{config.checkpoint}'", f"tokens of width {self.width}", str(config.width),
                              "Correct appearance.width.")  # fmt: skip
         if self.frozen:
-            self.model.requires_grad_(False)
+            self.model.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Dinov2Appearance:
+        """Frozen weights are never in training: neither dropout nor dropped layers."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
 
     def forward(self, images: Tensor, valid: Tensor | None) -> Appearance:
         rows, columns = (side // self.patch for side in images.shape[-2:])

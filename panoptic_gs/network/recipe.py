@@ -38,6 +38,21 @@ class RoomsRecipe:
 
 
 @dataclass(frozen=True)
+class ImagesRecipe:
+    """Single images with COCO panoptic truth.
+
+    Args:
+        images: folder of photos, relative to the recipe.
+        panoptic: folder with ``panoptic.json`` and its maps.
+        weight: how often they are drawn, against other sources.
+    """
+
+    images: str
+    panoptic: str
+    weight: Annotated[float, Range(0)] = 1.0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training.
 
@@ -45,7 +60,7 @@ class Recipe:
         preset: of the network; `network` instead says each part.
         start: weights to start from, relative to the recipe, of a network whose parts are alike; parts that it does not
             have start anew.
-        rooms, folders: what is trained on; folders are relative to the recipe and have the same classes.
+        rooms, folders, images: what is trained on; folders are relative to the recipe; all have the same classes.
         width, height: of the views in pixels.
         views: least and most of a scene.
         partial: share of steps in which some views are no keyframes.
@@ -72,6 +87,7 @@ class Recipe:
     start: str | None = None
     rooms: RoomsRecipe | None = None
     folders: tuple[str, ...] = ()
+    images: ImagesRecipe | None = None
     width: Positive = 160
     height: Positive = 120
     views: tuple[Annotated[int, Range(1, 256)], Annotated[int, Range(1, 256)]] = (3, 6)
@@ -99,8 +115,8 @@ class Recipe:
     log_every: Positive = 10
 
     def __post_init__(self) -> None:
-        if self.rooms is None and not self.folders:
-            raise InputError("rooms, folders", "neither", "rooms, scene folders, or both", "Say what to train on.")
+        if self.rooms is None and self.images is None and not self.folders:
+            raise InputError("rooms, folders, images", "none", "one of them at least", "Say what to train on.")
         if self.views[0] > self.views[1]:
             raise InputError("views", f"{self.views[0]} to {self.views[1]}", "the least first", "Exchange them.")
         if self.rooms is not None and self.views[1] > self.rooms.views:

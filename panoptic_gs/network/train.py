@@ -28,6 +28,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json, write_png
 from panoptic_gs.network.data.draws import Draws, Folders, Rooms, Sample, Source
 from panoptic_gs.network.data.folders import FolderSource
+from panoptic_gs.network.data.images import ImageSource
 from panoptic_gs.network.data.rooms import FIRST_TRAINING_SEED, RoomSource
 from panoptic_gs.network.model import parameters_of
 from panoptic_gs.network.pictures import sheet
@@ -146,8 +147,14 @@ def sources_of(recipe: Recipe, beside: Path) -> list[tuple[Source, float]]:
         for folder in folders[1:]:
             _require_classes(folder.classes, folders[0].classes, str(folder.root))
         sources.append((Folders(folders), 1.0))
-    if len(sources) > 1:
-        _require_classes(sources[1][0].classes, sources[0][0].classes, recipe.folders[0])
+    if recipe.images is not None:
+        images = recipe.images
+        source = ImageSource(
+            _beside(beside, images.images), _beside(beside, images.panoptic), recipe.width, recipe.height
+        )
+        sources.append((source, images.weight))
+    for other, _ in sources[1:]:
+        _require_classes(other.classes, sources[0][0].classes, str(beside))
     return sources
 
 

@@ -27,8 +27,8 @@ from panoptic_gs.replacing import replacing
 
 FORMAT, VERSION = "panoptic-gs training", 1
 _FREE = (
-    "views", "rooms", "folders", "steps", "cooling", "workers", "save_every", "pictures_every", "log_every", "compile",
-    "accumulate",
+    "views", "rooms", "folders", "images", "steps", "cooling", "workers", "save_every", "pictures_every", "log_every",
+    "compile", "accumulate",
 )  # fmt: skip
 """What may change when a training goes on."""
 

@@ -29,7 +29,9 @@ def small_network(seed: int = 0, **changes: object) -> PanopticNetwork:
     torch.manual_seed(seed)
     network = PanopticNetwork(replace(SMALL, **changes))
     with torch.no_grad():
-        for parameter in network.parameters():
+        for name, parameter in network.named_parameters():
+            if name.startswith("appearance.model"):  # DINOv2's, which comes as it is
+                continue
             if not parameter.any():
                 parameter.copy_(0.3 * torch.randn_like(parameter))
             elif parameter.ndim < 2:

@@ -13,8 +13,10 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_png
 from panoptic_gs.network.data.colours import recoloured
 from panoptic_gs.network.data.folders import FolderSource
+from panoptic_gs.network.data.images import ImageSource
 from panoptic_gs.network.data.rooms import RoomSource
 from panoptic_gs.network.data.views import SceneViews
+from panoptic_gs.panoptic import Category, PanopticScene, Segment
 from panoptic_gs.synthetic import synthesize, write_synthetic_scene
 
 
@@ -82,3 +84,34 @@ def test_views_of_different_sizes_are_refused():
     views = box_views(2)
     with pytest.raises(InputError, match="images"):
         SceneViews(views.images, views.depth[:, :10], views.segments, views.categories, views.viewmats, views.Ks, ())
+
+
+def test_views_of_one_image_are_crops_of_it(tmp_path: Path):
+    """Pixels, ids and cameras of all views come from the same places of the image."""
+    height, width = 90, 120
+    v, u = np.mgrid[0:height, 0:width]
+    pixels = np.stack([2 * u, 2 * v, 0 * u + 50], -1).astype(np.uint8)
+    ids = np.where(u < 60, 7, 9).astype(np.int32)
+    categories = (Category(3, "wall", False), Category(5, "chair", True))
+    PanopticScene(categories, (Segment(7, 5), Segment(9, 3)), {"a": ids}).save(tmp_path / "maps")
+    write_png(tmp_path / "images" / "a.png", pixels)
+    source = ImageSource(tmp_path / "images", tmp_path / "maps", 32, 24)
+    views = source.draw(np.random.default_rng(0), 5)
+    assert views.classes == ("wall", "chair")
+    x, y = views.images[..., 0] / 2.0, views.images[..., 1] / 2.0
+    left = x < 58
+    assert (views.segments[left] == 1).all()
+    assert (views.categories[left] == 1).all()
+    assert (views.segments[x > 62] == 2).all()
+    assert (views.categories[x > 62] == 0).all()
+    # A ray of a view, turned into the image's axes, meets the image where the view has its colour from.
+    K = np.array([[0.6 * width, 0, width / 2], [0, 0.6 * width, height / 2], [0, 0, 1]])
+    for k in range(5):
+        row, column = 10, 20
+        ray = np.linalg.inv(views.Ks[k]) @ [column + 0.5, row + 0.5, 1]
+        there = K @ views.viewmats[k][:3, :3].T @ ray
+        assert abs(there[0] - 0.5 - x[k, row, column]) < 1.5
+        assert abs(there[1] - 0.5 - y[k, row, column]) < 1.5
+    write_png(tmp_path / "others" / "b.png", pixels)
+    with pytest.raises(InputError, match="no image with a map"):
+        ImageSource(tmp_path / "others", tmp_path / "maps", 32, 24)
