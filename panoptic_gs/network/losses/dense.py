@@ -14,7 +14,7 @@ from torch.nn import functional
 from panoptic_gs.network.vocabulary import Similarity
 
 TEMPERATURE = 0.1
-PIXELS = 768
+PIXELS = 512
 """At most, that are compared with each other."""
 
 
