@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks.quality.command import main
 from benchmarks.quality.harness import Outcome, RunSettings, Task, run_tasks
+from benchmarks.quality.on_engine import OnEngine
 from benchmarks.quality.predictions import PredictionSource
 from benchmarks.quality.published import PUBLISHED_ABLATION, TITLES
 from benchmarks.quality.rooms import RoomOptions
@@ -21,7 +22,7 @@ from benchmarks.quality.variants import variants_of
 
 
 @dataclass(frozen=True)
-class Ablation(RoomOptions):
+class Ablation(RoomOptions, OnEngine):
     """Train procedural rooms with and without the panoptic colour loss, from masks merged by QUBO and by MaskFormer's
     rules."""
 
@@ -53,7 +54,8 @@ class Ablation(RoomOptions):
             for root in scenes
             for variant in variants
         ]  # fmt: skip
-        outcome = run_tasks(tasks, RunSettings(self.iterations, baselines=()), console, self.jobs)
+        engine = self.chosen_engine(self.jobs, self.out / "logs")
+        outcome = run_tasks(tasks, RunSettings(self.iterations, baselines=()), console, self.jobs, engine=engine)
         published = {f"Published on {TITLES[name]}": rows for name, rows in PUBLISHED_ABLATION.items()}
         self.write_tables("Regularisation × merge on procedural rooms", "ablation", outcome, console,
                           published=published, ablation=True)  # fmt: skip

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from benchmarks.quality.command import main, require_known
 from benchmarks.quality.harness import BASELINES, Outcome, RunSettings, Task, run_tasks
+from benchmarks.quality.on_engine import OnEngine
 from benchmarks.quality.predictions import PredictionSource
 from benchmarks.quality.rooms import RoomOptions
 from benchmarks.quality.table import require_markers
@@ -17,7 +18,7 @@ from panoptic_gs.synthetic.noise import LEVELS
 
 
 @dataclass(frozen=True)
-class Rooms(RoomOptions):
+class Rooms(RoomOptions, OnEngine):
     """Train procedural rooms from simulated predictions of several noise levels, and score held-out views.
 
     Rows: the predictions themselves on the training views; predictions carried over to the held-out views without 3D;
@@ -42,7 +43,9 @@ class Rooms(RoomOptions):
             for level in self.levels
             for root in scenes
         ]  # fmt: skip
-        outcome = run_tasks(tasks, RunSettings(self.iterations, baselines=self.baselines), console, self.jobs)
+        settings = RunSettings(self.iterations, baselines=self.baselines)
+        engine = self.chosen_engine(self.jobs, self.out / "logs")
+        outcome = run_tasks(tasks, settings, console, self.jobs, engine=engine)
         self.write_tables("Procedural rooms", "rooms", outcome, console)
         return outcome
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What has to be in the installed package beside its modules."""
 
+import re
 import subprocess
 from importlib import metadata, resources
 from pathlib import Path
@@ -66,3 +67,17 @@ def test_licences_and_commands_are_installed():
     commands = {entry.name: entry for entry in distribution.entry_points}
     assert set(commands) == {"panoptic-gs", "panst3r-ludvig", "panoptic-splatting", "panopticrecon", "panoptic-scene"}
     assert callable(commands["panoptic-gs"].load())
+
+
+def test_one_version_everywhere():
+    said = {
+        "pyproject.toml": r'^version = "(.+)"',
+        "CITATION.cff": r"^version: (.+)",
+        "CMakeLists.txt": r"^project\(panoptic_gs VERSION (\S+)",
+        "CHANGELOG.md": r"^## (\d\S*)",
+    }
+    found = {
+        name: re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+        for name, pattern in said.items()
+    }
+    assert len({None if match is None else match[1] for match in found.values()}) == 1, found

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmarks.quality.command import plain
 from benchmarks.quality.harness import BASELINES, Outcome, RunSettings, Task, require_scorable, run_tasks
+from benchmarks.quality.on_engine import OnEngine
 from benchmarks.quality.predictions import PredictionSource
 from benchmarks.quality.published import PUBLISHED, PUBLISHED_ABLATION, PUBLISHED_VIEWS, TITLES, Published
 from benchmarks.quality.report import write_report
@@ -26,7 +27,7 @@ from panoptic_gs.merge.registry import DEFAULT
 
 
 @dataclass(frozen=True)
-class DatasetBenchmark:
+class DatasetBenchmark(OnEngine):
     """Predictions → training → held-out views → scores, over the scenes of a dataset."""
 
     root: Path
@@ -105,7 +106,7 @@ class DatasetBenchmark:
                              "--scenes.")  # fmt: skip
         for note in self.notes(list(dict.fromkeys(task.root for task in tasks))):
             console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        outcome = run_tasks(tasks, settings, console, self.jobs)
+        outcome = run_tasks(tasks, settings, console, self.jobs, engine=self.chosen_engine(self.jobs, out / "logs"))
         outcome = dataclasses.replace(outcome, failures={**missing, **outcome.failures})
         if outcome.results:
             options = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from benchmarks.quality.baselines import BASELINES, require_baselines
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from benchmarks.quality.predictions import PredictionSource
 from benchmarks.quality.variants import Variant
+from panoptic_gs.engines import Engine, Job
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.scene import Scene
@@ -95,7 +96,12 @@ Execute = Callable[[Task, RunSettings, int], dict[str, Any]]
 
 
 def run_tasks(
-    tasks: Sequence[Task], settings: RunSettings, console: Console, jobs: int = 1, execute: Execute | None = None
+    tasks: Sequence[Task],
+    settings: RunSettings,
+    console: Console,
+    jobs: int = 1,
+    execute: Execute | None = None,
+    engine: Engine | None = None,
 ) -> Outcome:
     """Do every task that has not been done with the same settings; a failing one does not stop the others.
 
@@ -105,6 +111,7 @@ def run_tasks(
         console: where one line a run is printed.
         jobs: how many run at a time; each gets its share of the cores.
         execute: does one task, by default :func:`execute_task`.
+        engine: runs the tasks elsewhere; by default threads here.
     """
     execute = execute or execute_task
     finished: dict[Task, dict[str, Any]] = {}
@@ -122,29 +129,57 @@ def run_tasks(
             finished[task] = kept
     if finished:
         console.print(f"{len(finished)} of {len(tasks)} runs are finished already.", highlight=False)
-    threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
+    endings = _here(waiting, execute, settings, jobs) if engine is None else _on(engine, waiting, execute, settings)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar, ThreadPoolExecutor(max(1, jobs)) as pool:
+    with Progress(*columns, console=console, transient=True) as bar:
         runs = bar.add_task("Runs", total=len(tasks), completed=len(tasks) - len(waiting))
-        futures = {pool.submit(_kept, execute, task, settings, threads): task for task in waiting}
+        for task, result, reason in endings:
+            bar.advance(runs)
+            number = f"[{len(finished) + len(failures) + 1}/{len(tasks)}]"
+            if result is None:
+                failures[task.label] = reason
+                console.print(f"{number} {task.label}: {reason}", style="red", markup=False, highlight=False)
+                continue
+            finished[task] = result
+            console.print(f"{number} {task.label}: {_summary(result)}", markup=False, highlight=False)
+    return Outcome(tuple(finished[task] for task in tasks if task in finished), failures)
+
+
+Ending = tuple[Task, dict[str, Any] | None, str]
+"""A task, its result, and why it has none."""
+
+
+def _here(tasks: Sequence[Task], execute: Execute, settings: RunSettings, jobs: int) -> Iterator[Ending]:
+    """Do tasks in threads, whose runs are processes."""
+    threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        futures = {pool.submit(_kept, execute, task, settings, threads): task for task in tasks}
         try:
             for future in as_completed(futures):
                 task = futures[future]
-                bar.advance(runs)
-                number = f"[{len(finished) + len(failures) + 1}/{len(tasks)}]"
                 try:
-                    finished[task] = future.result()
+                    yield task, future.result(), ""
                 except Exception as error:
                     # Hours of other runs must not be lost, whatever went wrong in this one.
-                    failures[task.label] = _failure(task, error)
-                    message = f"{number} {task.label}: {failures[task.label]}"
-                    console.print(message, style="red", markup=False, highlight=False)
-                    continue
-                console.print(f"{number} {task.label}: {_summary(finished[task])}", markup=False, highlight=False)
+                    yield task, None, _failure(task, error)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise
-    return Outcome(tuple(finished[task] for task in tasks if task in finished), failures)
+
+
+def _on(engine: Engine, tasks: Sequence[Task], execute: Execute, settings: RunSettings) -> Iterator[Ending]:
+    """Let an engine do tasks."""
+    folder = str(Path.cwd())
+    by_name = {task.label: task for task in tasks}
+    jobs = [Job(name, _kept_in, (folder, execute, task, settings)) for name, task in by_name.items()]
+    for ended in engine.run(jobs):
+        yield by_name[ended.job.name], ended.result, ended.reasons()
+
+
+def _kept_in(folder: str, execute: Execute, task: Task, settings: RunSettings) -> dict[str, Any]:
+    os.chdir(folder)  # where the paths of tasks begin
+    kept = finished_result(task, settings)  # of a try whose machine was lost right after it
+    return _kept(execute, task, settings, int(os.environ.get("OMP_NUM_THREADS") or 1)) if kept is None else kept
 
 
 def signature(task: Task, settings: RunSettings) -> dict[str, Any]:

@@ -8,6 +8,8 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 namespace panoptic_gs {
@@ -27,6 +29,14 @@ struct Recycler {
     std::vector<Chunk> free;
     size_t bytes = 0;
 };
+
+#if defined(_WIN32)
+void* allocate(size_t alignment, size_t bytes) { return _aligned_malloc(bytes, alignment); }
+void deallocate(void* memory) { _aligned_free(memory); }
+#else
+void* allocate(size_t alignment, size_t bytes) { return std::aligned_alloc(alignment, bytes); }
+void deallocate(void* memory) { std::free(memory); }
+#endif
 
 Recycler& recycler() {
     static Recycler* const all = new Recycler;  // buffers may outlive static destruction
@@ -59,7 +69,7 @@ void* acquire_memory(size_t bytes, bool tight, size_t* capacity) {
     const size_t wanted = tight ? bytes : bytes + bytes / 8;  // room for a slightly larger next frame
     const size_t page = wanted >= 2 * kHugePage ? kHugePage : tight ? kLine : kPage;
     const size_t rounded = (wanted + page - 1) / page * page;
-    void* memory = std::aligned_alloc(page == kHugePage ? page : kLine, rounded);
+    void* memory = allocate(page == kHugePage ? page : kLine, rounded);
     if (memory == nullptr) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
     if (page == kHugePage) madvise(memory, rounded, MADV_HUGEPAGE);  // a frame's data is read in any order
@@ -82,7 +92,7 @@ void release_memory(void* memory, size_t capacity) {
         }
         all.free.erase(all.free.begin(), all.free.begin() + static_cast<std::ptrdiff_t>(drop));
     }
-    for (const Chunk& chunk : surplus) std::free(chunk.memory);
+    for (const Chunk& chunk : surplus) deallocate(chunk.memory);
 }
 
 }  // namespace panoptic_gs

@@ -6,23 +6,43 @@
 #include <stdexcept>
 #include <string>
 
+#if defined(PANOPTIC_GS_X86_DISPATCH)
+#include <cpuid.h>
+#endif
+
 namespace panoptic_gs {
 
 namespace {
 
-Isa widest() {
 #if defined(PANOPTIC_GS_X86_DISPATCH)
-    __builtin_cpu_init();
-    // All that CMakeLists.txt lets the compiler use, as far as it can be asked for.
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
-        return Isa::baseline;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl"))
-        return Isa::avx512;
-    return Isa::avx2;
-#endif
-    return Isa::baseline;
+
+// Asked of the processor itself: the compilers' own questions need a run-time library that not every linker brings.
+bool has(unsigned word, int bit) { return (word >> bit & 1) != 0; }
+
+// Which registers the operating system keeps for each thread.
+unsigned kept_registers() {
+    unsigned low, high;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
 }
+
+// All that CMakeLists.txt lets the compiler use.
+Isa widest() {
+    unsigned eax, ebx, ecx, edx;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return Isa::baseline;
+    const bool fma = has(ecx, 12), xsave = has(ecx, 27), f16c = has(ecx, 29);
+    if (!fma || !xsave || !f16c || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return Isa::baseline;
+    const unsigned kept = kept_registers(), ymm = 0x6, zmm = 0xe6;
+    if ((kept & ymm) != ymm || !has(ebx, 5) || !has(ebx, 8)) return Isa::baseline;  // AVX2, BMI2
+    const bool wide = has(ebx, 16) && has(ebx, 17) && has(ebx, 30) && has(ebx, 31);  // AVX-512 F, DQ, BW, VL
+    return wide && (kept & zmm) == zmm ? Isa::avx512 : Isa::avx2;
+}
+
+#else
+
+Isa widest() { return Isa::baseline; }
+
+#endif
 
 }  // namespace
 

@@ -8,8 +8,9 @@
 //     work alone for a while, and try again later.
 #include "core/thread_pool.h"
 
+#if !defined(_WIN32)
 #include <pthread.h>
-#include <time.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -20,6 +21,8 @@
 #include <mutex>
 #include <thread>
 
+#include "core/clock.h"
+
 namespace panoptic_gs {
 
 namespace {
@@ -28,16 +31,10 @@ constexpr int64_t kMicrosecond = 1000;  // nanoseconds
 // How long threads spin before they sleep: about what falling asleep and waking up again cost.
 constexpr int64_t kSpin = 20 * kMicrosecond;
 
-int64_t now(clockid_t clock) {
-    timespec t;
-    clock_gettime(clock, &t);
-    return int64_t{1000000000} * t.tv_sec + t.tv_nsec;
-}
-
 // Waits for `done` to be true, but not for long.
 template <class Done>
 bool spin(Done&& done) {
-    const int64_t end = now(CLOCK_MONOTONIC) + kSpin;
+    const int64_t end = elapsed_time() + kSpin;
     do {
         for (int i = 0; i < 32; ++i) {
             if (done()) return true;
@@ -47,14 +44,14 @@ bool spin(Done&& done) {
             asm volatile("yield");
 #endif
         }
-    } while (now(CLOCK_MONOTONIC) < end);
+    } while (elapsed_time() < end);
     return false;
 }
 
 // Whether helpers are worth waiting for.
 class Balance {
 public:
-    bool alone() const { return now(CLOCK_MONOTONIC) < alone_until_.load(std::memory_order_relaxed); }
+    bool alone() const { return elapsed_time() < alone_until_.load(std::memory_order_relaxed); }
 
     // `helped`: processor time that helpers took off a caller; `waited`: how long it waited for the last of them.
     void add(int64_t helped, int64_t waited) {
@@ -64,7 +61,7 @@ public:
         if (helped_ + waited_ < kLeast) return;
         if (waited_ > helped_) {
             pause_ = std::min(2 * pause_, kLongestPause);
-            alone_until_.store(now(CLOCK_MONOTONIC) + pause_, std::memory_order_relaxed);
+            alone_until_.store(elapsed_time() + pause_, std::memory_order_relaxed);
             helped_ = waited_ = 0;
         } else {
             pause_ = kShortestPause;
@@ -99,7 +96,7 @@ struct Job {
     bool open() const { return next.load(std::memory_order_relaxed) < count && joined.load() < workers; }
 
     void work(int worker) {
-        const int64_t begin = worker == 0 ? 0 : now(CLOCK_THREAD_CPUTIME_ID);
+        const int64_t begin = worker == 0 ? 0 : thread_time();
         int64_t mine = 0;
         for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count; ++mine) {
             try {
@@ -110,7 +107,7 @@ struct Job {
             }
         }
         if (mine == 0) return;
-        if (worker != 0) helped.fetch_add(now(CLOCK_THREAD_CPUTIME_ID) - begin, std::memory_order_relaxed);
+        if (worker != 0) helped.fetch_add(thread_time() - begin, std::memory_order_relaxed);
         if (finished.fetch_add(mine, std::memory_order_acq_rel) + mine == count) {
             std::lock_guard<std::mutex> lock(mutex);
             done.notify_all();
@@ -149,9 +146,9 @@ public:
         inside_task = true;
         job->work(0);
         inside_task = false;
-        const int64_t begin = now(CLOCK_MONOTONIC);
+        const int64_t begin = elapsed_time();
         job->wait();
-        balance_.add(job->helped.load(std::memory_order_relaxed), now(CLOCK_MONOTONIC) - begin);
+        balance_.add(job->helped.load(std::memory_order_relaxed), elapsed_time() - begin);
         std::lock_guard<std::mutex> lock(mutex_);
         jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), job), jobs_.end());
     }
@@ -201,10 +198,12 @@ Pool* pool = nullptr;
 Pool& the_pool() {
     static const bool ready = [] {
         pool = new Pool;
+#if !defined(_WIN32)  // where no process is forked
         pthread_atfork(nullptr, nullptr, [] {
             pool = new Pool;
             inside_task = false;
         });
+#endif
         return true;
     }();
     (void)ready;

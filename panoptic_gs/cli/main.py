@@ -44,7 +44,13 @@ def _run(arguments: Sequence[str]) -> None:
                          f"Run `panoptic-gs {name} …`.")  # fmt: skip
     if name in COMMANDS:
         # One command is parsed by itself, so that the modules of the others are not imported.
-        _parse(COMMANDS[name].load(), f"panoptic-gs {name}", arguments[1:]).run()
+        command = _parse(COMMANDS[name].load(), f"panoptic-gs {name}", arguments[1:])
+        if COMMANDS[name].many_scenes:
+            from panoptic_gs.cli import many_scenes
+
+            many_scenes.run(command)
+        else:
+            command.run()
     elif name in ("-h", "--help"):
         _print_commands(Console(highlight=False))
         sys.stdout.flush()

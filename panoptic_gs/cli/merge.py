@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.markup import escape
 from tyro.conf import Positional
 
-from panoptic_gs.cli.output import Output
+from panoptic_gs.cli.many_scenes import ManyScenes
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge.registry import AUTO, MethodOrAuto
 from panoptic_gs.processes import Processes, joined_processes
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Merge(Output):
+class Merge(ManyScenes):
     """Merge the query masks of a multi-view network into panoptic maps with one id an object.
 
     Masks of different queries overlap. 'qubo' chooses the queries that cover most and overlap least over all views

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tyro.conf import Positional
 
-from panoptic_gs.cli.output import Output
+from panoptic_gs.cli.many_scenes import ManyScenes
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge.registry import AUTO, METHODS, MethodOrAuto
 from panoptic_gs.progress import Progress, progress_bars
@@ -34,7 +34,7 @@ _POOR_CENTER, _POOR_ANGLE = 0.1, 5.0  # median error over the spread of the cent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Output):
+class Predict(ManyScenes):
     """Predict panoptic masks, cameras and shape from photos: a scene folder ready for ns-train. No poses needed.
 
     Runs official PanSt3R where it is installed (non-commercial licence), or a network of your own; see

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
-from panoptic_gs.cli.output import Output
+from panoptic_gs.cli.many_scenes import ManyScenes
 from panoptic_gs.errors import InputError
 from panoptic_gs.progress import Progress, progress_bars
 
@@ -26,7 +26,7 @@ _MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
-class PrepareScene(Output):
+class PrepareScene(ManyScenes):
     """Options of every dataset; a subclass opens the raw scene."""
 
     raw: Positional[Path]

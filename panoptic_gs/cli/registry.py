@@ -27,6 +27,8 @@ class Command:
     summary: str
     on_processes: bool = False
     """Whether the processes of torchrun share its work."""
+    many_scenes: bool = False
+    """Whether {scene} in its paths stands for each of many scenes, which an engine runs."""
 
     def load(self) -> type[Runnable]:
         """Import what runs it."""
@@ -44,11 +46,13 @@ COMMANDS = {
         "Prepare",
         "Make a scene folder of one scene of a public dataset: photos, cameras, depth, seed points, "
         "true panoptic maps.",
+        many_scenes=True,
     ),
     "predict": Command(
         "predict",
         "Predict",
         "Predict panoptic masks, cameras and shape from photos: a scene folder ready for ns-train.",
+        many_scenes=True,
     ),
     "scene": Command(
         "scene",
@@ -60,6 +64,7 @@ COMMANDS = {
         "Merge",
         "Merge the query masks of a multi-view network into panoptic maps with one id an object.",
         on_processes=True,
+        many_scenes=True,
     ),
     "associate": Command(
         "associate",

@@ -25,6 +25,7 @@ from benchmarks.quality.harness import (
 from benchmarks.quality.predictions import PredictionSource, views_of
 from benchmarks.quality.variants import Variant, variants_of
 from panoptic_gs import Camera, Category, InputError, PanopticScene, Segment
+from panoptic_gs.engines import EngineOptions, engine_of
 from panoptic_gs.scene import Scene, write_scene
 from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
 
@@ -229,3 +230,14 @@ def test_ablations_are_the_papers_products():
         variants_of(["colour"])
     with pytest.raises(InputError, match="--views"):
         variants_of(["views"])
+
+
+def test_runs_on_an_engine_are_kept_and_a_failing_one_is_named(tasks, tmp_path):
+    engine = engine_of("local", EngineOptions(folder=tmp_path / "logs", at_once=2))
+    console, runner = quiet(), Runner([tasks[1].label], OSError("no luck"))
+    outcome = run_tasks(tasks, RunSettings(), console, execute=runner, engine=engine)
+    assert list(outcome.failures) == [tasks[1].label]
+    assert "OSError: no luck" in console.file.getvalue()
+    again = Runner()
+    assert run_tasks(tasks, RunSettings(), quiet(), execute=again).results[:1] == outcome.results
+    assert again.done == [tasks[1].label]
