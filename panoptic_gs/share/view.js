@@ -39,7 +39,8 @@ class View {
     this.outline.visible = false;
     this.world.add(this.outline);
     this.labelled = 1; // 1: object colours, 0: the photo's
-    this.fine = scene.splats <= COARSE.splats;
+    this.stride = Math.ceil(scene.splats / COARSE.splats);
+    this.fine = this.stride === 1;
     this.home();
     new ResizeObserver(() => this.resize()).observe(stage);
     this.resize();
@@ -50,12 +51,14 @@ class View {
     this.paint = new S.RgbaArray({ array: new Uint8Array(4 * this.scene.splats).fill(255), count: this.scene.splats });
     this.flat = new dyno.DynoFloat({ value: this.labelled });
     this.spot = new dyno.DynoFloat({ value: 0 });
+    this.grown = new dyno.DynoFloat({ value: 1 });
+    this.large = new dyno.DynoFloat({ value: this.scene.large });
     const repaint = dyno.dynoBlock({ gsplat: dyno.Gsplat }, { gsplat: dyno.Gsplat }, ({ gsplat }) => {
       const paint = S.readRgbaArray(this.paint.dyno, dyno.splitGsplat(gsplat).outputs.index);
       return new dyno.Dyno({
-        inTypes: { gsplat: dyno.Gsplat, paint: "vec4", flat: "float", spot: "float" },
+        inTypes: { gsplat: dyno.Gsplat, paint: "vec4", flat: "float", spot: "float", grown: "float", large: "float" },
         outTypes: { gsplat: dyno.Gsplat },
-        inputs: { gsplat, paint, flat: this.flat, spot: this.spot },
+        inputs: { gsplat, paint, flat: this.flat, spot: this.spot, grown: this.grown, large: this.large },
         // The paint's alpha says what is done: 0 hides, a half greys, one keeps.
         statements: ({ inputs: i, outputs: o }) => [
           `${o.gsplat} = ${i.gsplat};`,
@@ -66,7 +69,14 @@ class View {
           `  if (${i.paint}.a < 0.75) color = vec3(0.45 * dot(color, light) + 0.086);`,
           `  else if (${i.spot} > 0.5) color = 1.0 - (1.0 - color) * 0.75;`,
           `  ${o.gsplat}.rgba.rgb = color;`,
-          `  if (${i.paint}.a < 0.25) ${o.gsplat}.rgba.a = 0.0;`,
+          `  vec3 scales = ${i.gsplat}.scales;`,
+          `  float longest = max(max(scales.x, scales.y), max(scales.z, 1e-9));`, // what is large already stays so
+          `  ${o.gsplat}.scales = scales * max(1.0, min(${i.grown}, ${i.large} / longest));`,
+          `  if (${i.paint}.a < 0.25) {`, // not even sorted
+          `    ${o.gsplat}.rgba.a = 0.0;`,
+          `    ${o.gsplat}.scales = vec3(0.0);`,
+          `    ${o.gsplat}.flags = 0u;`,
+          `  }`,
           `}`,
         ],
       }).outputs;
@@ -77,21 +87,20 @@ class View {
     await this.mesh.initialized;
     const found = this.mesh.splats.getNumSplats();
     if (found !== this.scene.splats) throw new Error(`The page holds ${found} splats of ${this.scene.splats}.`);
-    if (!this.fine) this.minor = this.leastSeen();
+    if (!this.fine) this.left = this.leftOut(this.stride);
     this.request();
   }
 
-  // The Gaussians that are left out at first: all but those with the largest opacity times area.
-  leastSeen() {
-    const seen = new Float32Array(this.scene.splats);
-    this.mesh.splats.forEachSplat((i, center, { x, y, z }, quaternion, opacity) => {
-      seen[i] = opacity * Math.max(x * y, y * z, z * x);
-    });
-    const least = seen.slice().sort()[seen.length - COARSE.splats];
-    const minor = new Uint32Array(seen.length);
-    let count = 0;
-    for (let i = 0; i < seen.length; i++) if (seen[i] < least) minor[count++] = i;
-    return minor.subarray(0, count);
+  // The Gaussians that are left out of a coarse scene. Those of an object follow a curve through space, so that each
+  // stride-th of them is everywhere; they are drawn as much larger as it takes to cover the same.
+  leftOut(stride) {
+    const left = new Uint32Array(this.scene.splats);
+    let first = 0, count = 0;
+    for (const splats of [...this.scene.objects.map((object) => object.splats), this.scene.unlabelled]) {
+      for (let i = 0; i < splats; i++) if (i % stride) left[count++] = first + i;
+      first += splats;
+    }
+    return left.subarray(0, count);
   }
 
   // Draw everything at full resolution, or coarsely.
@@ -133,10 +142,11 @@ class View {
     this.scene.objects.forEach((object, number) =>
       fill(object.splats, object.color, look.hidden.has(number) ? 0 : dimmed && number !== look.selected ? 128 : 255));
     fill(this.scene.unlabelled, [96, 96, 96], !look.unlabelled ? 0 : dimmed ? 128 : 255);
-    if (!this.fine) for (const i of this.minor) paint[4 * i + 3] = 0;
+    if (!this.fine) for (const i of this.left) paint[4 * i + 3] = 0;
     this.paint.needsUpdate = true;
     this.spot.value = dimmed ? 1 : 0;
     this.flat.value = this.labelled;
+    this.grown.value = this.fine ? 1 : Math.sqrt(this.stride);
     this.mesh.updateVersion();
     const corners = dimmed && !look.hidden.has(look.selected) ? this.scene.objects[look.selected].corners : null;
     this.outline.visible = corners !== null;

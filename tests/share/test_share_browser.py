@@ -11,6 +11,7 @@ from PIL import Image
 from small_rooms import CENTERS, FAR, FLOOR, NASTY, NASTY_NAME, NEAR, small_room
 
 from panoptic_gs.objects.picking import pick
+from panoptic_gs.share import page as share_page
 from panoptic_gs.share import shared_scene, write_page
 from panoptic_gs.uplift import GaussianLabels
 
@@ -159,3 +160,44 @@ def test_go_to_finds_a_side_from_which_it_is_seen(page):
     middle = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
     number = page.evaluate("([x, y]) => view.pick(x, y)", list(middle))
     assert page.evaluate("(number) => scene.objects[number].id", number) == FAR
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_large_scene_is_there_coarsely_before_all_of_it(browser, tmp_path, monkeypatch, slow):
+    """Large is what has more than 1,000 Gaussians here, slow what takes longer than no time, or than an hour."""
+    changes = {"splats: 100000": "splats: 1000", "SLOW = 250": "SLOW = -1" if slow else "SLOW = 3600000"}
+    unchanged = share_page._text
+
+    def text(file):
+        content = unchanged(file)
+        for old, new in changes.items():
+            content = content.replace(old, new)
+        return content
+
+    monkeypatch.setattr(share_page, "_text", text)
+    write_page(tmp_path / "large.html", shared_scene(small_room(), "large"))
+    page = browser.new_page(viewport={"width": 720, "height": 640})
+    page.set_default_timeout(PATIENCE)
+    try:
+        page.goto((tmp_path / "large.html").as_uri())
+        page.wait_for_selector("html[data-detail]")
+        button = page.locator("#fine")
+        if slow:
+            assert page.locator("html").get_attribute("data-detail") == "coarse"
+            assert 850 <= page.evaluate("view.spark.activeSplats") < 1000  # one in four of 3,400
+            page.keyboard.press("c")
+            settle(page)
+            assert color(page, CENTERS[FAR]).argmax() == 1  # the cubes have no holes
+            button.click()
+            playwright.expect(button).to_have_attribute("aria-pressed", "true")
+            settle(page)
+        else:
+            assert page.locator("html").get_attribute("data-detail") == "all"
+            playwright.expect(button).to_be_hidden()
+        for _ in range(200):
+            if page.evaluate("view.spark.activeSplats") == 3400:
+                break
+            page.wait_for_timeout(100)
+        assert page.evaluate("view.spark.activeSplats") == 3400
+    finally:
+        page.close()
