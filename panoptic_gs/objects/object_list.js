@@ -40,7 +40,7 @@
   }
 
   class ObjectList {
-    // act: { select(id), goTo(id), hide(ids, hidden), only(ids) }
+    // act: { select(id), goTo(id), hide(ids, hidden), only(ids) }, and find(text) where words can be asked for
     constructor(act) {
       this.act = act;
       this.objects = [];
@@ -48,11 +48,13 @@
       this.selected = 0;
       this.rows = new Map();
       this.descending = false;
+      this.ranked = null; // { ids, title }: what was found by words, the best first
       const hints = make("datalist", { id: "ol-hints" }, ...["count > 100", "count < 50", "size > 1", "size < 0.2", "confidence < 0.6", "is:hidden"]
         .map((value) => make("option", { value })));
       this.search = make("input", { type: "search", placeholder: "Search, or count > 100, size < 0.5, …", "aria-label": "Search objects by name, category or id",
         title: "Words of the name or category, or the id; and count > 100, size < 0.5, confidence < 0.6, is:hidden, is:shown",
-        autocomplete: "off", spellcheck: "false", list: "ol-hints", oninput: () => this.list() });
+        autocomplete: "off", spellcheck: "false", list: "ol-hints", oninput: () => this.rank(null),
+        onkeydown: (event) => { if (event.key === "Enter" && act.find && this.search.value.trim()) act.find(this.search.value.trim()); } });
       this.order = make("select", { "aria-label": "Sort objects by", onchange: () => { this.descending = this.order.value !== "name"; this.list(); } },
         ...Object.entries(ORDERS).map(([value, title]) => make("option", { value }, title)));
       this.turn = make("button", { type: "button", class: "ol-turn", onclick: () => { this.descending = !this.descending; this.list(); } });
@@ -73,7 +75,14 @@
       if (moved) this.rows.get(selected)?.row.scrollIntoView({ block: "nearest" });
     }
 
+    // Show what was found by words: { ids, title }, the best first; null for what the search box says.
+    rank(ranked) {
+      this.ranked = ranked;
+      this.list();
+    }
+
     found() {
+      if (this.ranked) return this.ranked.ids.map((id) => this.objects.find((object) => object.id === id)).filter(Boolean);
       const fits = filterOf(this.search.value);
       return this.objects.filter((object) => fits(object, this.hidden));
     }
@@ -85,10 +94,10 @@
       this.turn.textContent = this.descending ? "↓" : "↑";
       this.turn.setAttribute("aria-label", this.descending ? "Largest first" : "Smallest first");
       const closed = new Set([...this.groups.querySelectorAll("details:not([open])")].map((group) => group.dataset.group));
-      const all = this.found().sort(compare), top = this.groups.scrollTop;
+      const all = this.ranked ? this.found() : this.found().sort(compare), top = this.groups.scrollTop;
       this.rows.clear();
-      const groups = Object.entries(GROUPS).map(([group, title]) => {
-        const found = all.filter((object) => object.group === group);
+      const groups = Object.entries(this.ranked ? { ranked: this.ranked.title } : GROUPS).map(([group, title]) => {
+        const found = all.filter((object) => this.ranked || object.group === group);
         return found.length ? make("details", { open: !closed.has(group) || this.search.value !== "", "data-group": group },
           make("summary", { title: group === "uncertain" ? WHY : null }, `${title} · ${found.length}`), ...found.map((object) => this.row(object))) : null;
       }).filter(Boolean);

@@ -145,6 +145,14 @@ class Doubts:
 
 
 @dataclass(frozen=True)
+class Find:
+    """Find objects by words, as in "the chair next to the window"."""
+
+    do: Literal["find"]
+    text: Annotated[str, Length(1, 200)]
+
+
+@dataclass(frozen=True)
 class Settle:
     """Settle a doubt, by the number of the list that it is from and its place there."""
 
@@ -156,7 +164,7 @@ class Settle:
 
 Command = (
     Hello | Select | Hide | Only | ShowAll | GoTo | Color | Rename | Merge | Clean | History | Measure | Brush | Photo
-    | StandThere | Doubts | Settle
+    | StandThere | Doubts | Find | Settle
 )  # fmt: skip
 
 

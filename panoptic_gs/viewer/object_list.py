@@ -13,6 +13,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.objects.table import ObjectTable, SceneObject
 from panoptic_gs.viewer import commands
 from panoptic_gs.viewer.doubting import Question, mend, questions
+from panoptic_gs.viewer.finding import Finder
 from panoptic_gs.viewer.list_socket import ListSocket
 from panoptic_gs.viewer.markdown import unmarked
 from panoptic_gs.viewer.operations import Clean, Merge, Rename
@@ -37,6 +38,7 @@ class ObjectList:
         self._doubts: list[Question] | None = None
         self._doubts_number = 0
         self._settled: set[int] = set()
+        self._finder = Finder(page.session.opened.folder, page.up)
         socket.state, socket.heard = self.state, self.heard
 
     def refresh(self) -> None:
@@ -131,6 +133,12 @@ class ObjectList:
             return self._photo(command, client)
         if isinstance(command, commands.Doubts):
             return self._look_for_doubts()
+        if isinstance(command, commands.Find):
+            with page.lock:
+                scene, table = page.session.scene, page.session.table
+            found = self._finder.find(command.text, scene, table)
+            return {"show": "found", "text": command.text, "ids": list(found.ids), "by": unmarked(found.by, 120),
+                    "note": unmarked(found.note, 400)}  # fmt: skip
         with page.lock:
             answer = self._change(command)
         page.refresh()

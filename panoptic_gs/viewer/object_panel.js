@@ -22,6 +22,10 @@ addEventListener("DOMContentLoaded", () => {
     if (message.show === "state") show(message);
     else if (message.show === "message") say(message.text, message.bad);
     else if (message.show === "photo") showPhoto(message);
+    else if (message.show === "found") {
+      say(message.note);
+      list.rank({ ids: message.ids, title: `Best for “${message.text}” by ${message.by === "name" ? "name" : "looks"}` });
+    }
   }
   const toast = make("div", { id: "op-say", role: "status", hidden: true });
   let quiet;
@@ -40,7 +44,9 @@ addEventListener("DOMContentLoaded", () => {
     goTo: (id) => goTo(id),
     hide: (ids, hidden) => send({ do: "hide", ids, hidden }),
     only: (ids) => send({ do: "only", ids }),
+    find: (text) => { say("Searching …"); send({ do: "find", text }); },
   });
+  list.search.placeholder = "Search; Enter finds by words";
   const heading = make("h1"), counts = make("p", { class: "op-soft" });
   const selected = make("section", { class: "op-selected", "aria-live": "polite" });
   const legend = make("div", { class: "op-legend", hidden: true },

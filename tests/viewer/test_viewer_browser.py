@@ -241,3 +241,21 @@ def test_the_mesh_is_shown_in_place_of_the_splats(browser, folder):
         assert not visit.errors
     finally:
         visit.close()
+
+
+def test_words_find_objects(visit):
+    page = visit.page
+    toggle = page.get_by_role("button", name="Objects", exact=True)
+    search = page.get_by_label("Search objects by name, category or id")
+    if not search.is_visible():
+        toggle.click()
+    search.fill("the chair on the floor")
+    search.press("Enter")
+    summary = page.locator("summary", has_text="Best for “the chair on the floor” by name")
+    playwright.expect(summary).to_be_visible()
+    playwright.expect(page.locator(".ol-row")).to_have_count(2)
+    search.fill("")
+    playwright.expect(summary).to_have_count(0)
+    search.fill("left of the door")
+    search.press("Enter")
+    playwright.expect(page.locator("#op-say")).to_contain_text("Cannot do this")
