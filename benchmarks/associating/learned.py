@@ -31,6 +31,7 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
     "warping": {"warping": False},
     "start": {"start": "clusters"},
     "temperature": {"temperature": 1.0},
+    "falling-rates": {"last_rate": 1.0},
 }
 """What is ablated → the options that differ from a method's own. ``prune`` and ``split`` are the halves of
 ``dynamic-tokens``, which joins queries of one object at the end, too."""

@@ -152,6 +152,7 @@ class Learning:
             {"params": heads, "lr": _HEAD_RATE},
             *({"params": [getattr(self.queries, name)], "lr": rate} for name, rate in _LEARNING_RATES.items()),
         ])  # fmt: skip
+        self._first_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.steps_done = 0
         self.census = TokenCensus(len(self.queries))
         self._order: list[str] = []
@@ -239,6 +240,10 @@ class Learning:
         if not self._order:
             stems = list(self.views)
             self._order = [stems[k] for k in torch.randperm(len(stems), generator=self.generator).tolist()]
+        # Rates that stay leave every Gaussian as the last view saw it, with that view's errors.
+        decay = self.options.last_rate ** (self.steps_done / self.options.steps)
+        for group, rate in zip(self.optimizer.param_groups, self._first_rates, strict=True):
+            group["lr"] = decay * rate
         losses = self.losses(self._order.pop())
         self.optimizer.zero_grad()
         if losses:

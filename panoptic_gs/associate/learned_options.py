@@ -59,6 +59,8 @@ class LearnedOptions:
     """Steps between two looks for contested queries."""
     pixels: int = 4800
     """Pixels of each view that are learned from, spread evenly."""
+    last_rate: float = 0.1
+    """Learning rates fall evenly in their logarithm to this part of what they begin with; 1: they stay."""
     seed: int = 0
     """Seed of whatever is drawn."""
 
@@ -67,6 +69,7 @@ class LearnedOptions:
             self._require(name, getattr(self, name) >= 1, "a number of at least 1")
         for name in ("temperature", "panoptic_weight", "warping_weight", "most_dice"):
             self._require(name, 0 < getattr(self, name) < float("inf"), "a positive number")
+        self._require("last_rate", 0 < self.last_rate <= 1, "a part of the first rate, above 0")
         self._require("panoptic_from", 0 <= self.panoptic_from <= 1, "a part of the steps, 0 … 1")
 
     def _require(self, name: str, good: bool, expected: str) -> None:

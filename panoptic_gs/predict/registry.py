@@ -59,7 +59,7 @@ GEOMETRIES = {
         "panoptic_gs.predict.geometry.map_anything:MapAnythingCameras",
         {"mapanything": "Run: pip install git+https://github.com/facebookresearch/map-anything."},
         "MapAnything: code and the weights facebook/map-anything-apache are under Apache-2.0.",
-        "2.3 GB",
+        "2.3 to 3.9 GB, by release",
     ),
     "da3": Known(
         "panoptic_gs.predict.geometry.depth_anything:DepthAnythingCameras",

@@ -230,3 +230,20 @@ def test_bad_input_is_named(scene):
         replace(PANOPTIC_SPLATTING, temperature=0.0)
     with pytest.raises(InputError, match="steps"):
         LearnedOptions(steps=0)
+
+
+@pytest.mark.parametrize("last", [1.0, 0.1])
+def test_learning_rates_fall_so_that_no_view_has_the_last_word(scene, last):
+    """The features of Gaussians move less and less, by Adam as far as the rate allows."""
+    options = LearnedOptions(steps=60, pixels=400, last_rate=last, dynamic_tokens=False)
+    learning = Learning(scene.splats, scene.cameras, scene.masks(), CATEGORIES, options)
+    moved = []
+    for _ in range(options.steps):
+        before = learning.semantics.detach().clone()
+        learning.step()
+        moved.append(float((learning.semantics.detach() - before).abs().max()))
+    bound = [1.5 * 0.01 * last ** (step / options.steps) for step in range(options.steps)]
+    assert all(step <= most for step, most in zip(moved[10:], bound[10:], strict=True))
+    assert np.mean(moved[-10:]) > 0.3 * bound[-1]
+    with pytest.raises(InputError, match="last_rate"):
+        LearnedOptions(last_rate=0.0)

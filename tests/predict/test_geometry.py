@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from panoptic_gs import InputError
 from panoptic_gs.cli.main import main
@@ -23,6 +24,7 @@ from panoptic_gs.scene import Scene
 from panoptic_gs.synthetic import RoomRenderer, make_room, synthesize, write_synthetic_scene
 from panoptic_gs.synthetic.raycast import camera_rays
 
+MAP_ANYTHING_SIZES = {(518, 518), (518, 392), (518, 336), (518, 294), (518, 252), (518, 168)}  # of its own load_images
 OFFICE = Path(__file__).parents[2] / "../shared/data/tum_fr3_office"
 
 
@@ -141,15 +143,38 @@ class ExactNetwork:
         depth = (points @ viewmat[:3, :3].T + viewmat[:3, 3])[..., 2]
         return depth, K, viewmat, points
 
-    def infer(self, views, **options):
+    def infer(
+        self, views, memory_efficient_inference=False, use_amp=True, amp_dtype="bf16", apply_mask=True, mask_edges=True,
+        edge_normal_threshold=5.0, edge_depth_threshold=0.03, apply_confidence_mask=False, confidence_percentile=10,
+        ignore_calibration_inputs=False, ignore_depth_inputs=False, ignore_pose_inputs=False,
+        ignore_depth_scale_inputs=False, ignore_pose_scale_inputs=False,
+    ):  # fmt: skip
+        """As MapAnything's README and the docstring of ``infer`` say: signature, keys, shapes, and what is masked."""
+        assert not use_amp  # autocast of CUDA
         answers = []
         for index, view in enumerate(views):
+            assert view.keys() <= {"img", "data_norm_type", "true_shape", "idx", "instance"}
             assert view["data_norm_type"] == ["dinov2"]
             assert -3 < view["img"].min() < 0 < view["img"].max() < 3
-            _, K, viewmat, points = self.view(index, view["img"].shape[3], view["img"].shape[2])
-            answer = {"pts3d": points, "intrinsics": K, "camera_poses": np.linalg.inv(viewmat)}
-            answer["conf"] = np.ones(points.shape[:2])
-            answers.append({key: torch.from_numpy(value)[None].float() for key, value in answer.items()})
+            batch, channels, height, width = view["img"].shape
+            assert (batch, channels) == (1, 3)
+            assert (max(width, height), min(width, height)) in MAP_ANYTHING_SIZES
+            depth, K, viewmat, points = self.view(index, width, height)
+            mask = np.ones((height, width, 1), bool)
+            mask[:, : width // 8] = False
+            pose, cam = np.linalg.inv(viewmat), points @ viewmat[:3, :3].T + viewmat[:3, 3]
+            along = np.linalg.norm(cam, axis=-1, keepdims=True)
+            qx, qy, qz, qw = Rotation.from_matrix(pose[:3, :3]).as_quat()
+            answer = {
+                "pts3d": points * mask, "pts3d_cam": cam * mask, "depth_z": depth[..., None] * mask,
+                "depth_along_ray": along * mask, "ray_directions": cam / along, "intrinsics": K, "camera_poses": pose,
+                "cam_trans": pose[:3, 3], "cam_quats": np.array([qx, qy, qz, qw]), "conf": np.ones((height, width)),
+                "mask": mask, "non_ambiguous_mask": mask[..., 0],
+                "non_ambiguous_mask_logits": np.where(mask[..., 0], 5.0, -5.0),
+                "metric_scaling_factor": np.array(1.0), "img_no_norm": np.zeros((height, width, 3)),
+            }  # fmt: skip
+            tensors = {key: torch.from_numpy(np.asarray(value))[None] for key, value in answer.items()}
+            answers.append({key: t if t.dtype == torch.bool else t.float() for key, t in tensors.items()})
         return answers
 
     def inference(self, images):
@@ -197,6 +222,9 @@ def test_geometry_networks_are_called_as_documented_and_their_cameras_reach_the_
     assert found.points is not None
     assert 500 < len(found.points[0]) <= 2000
     world = fitted(found.points[0].astype(np.float64))
+    if name == "mapanything":  # what the network masks out lies at 0, where the first camera is
+        first = np.linalg.inv(scene.frames[0].camera.viewmat.double().numpy())[:3, 3]
+        assert np.linalg.norm(world - first, axis=1).min() > 0.05
     low, high = np.percentile(world, [1, 99], axis=0)
     assert (high - low < 12).all()
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from panoptic_gs.predict.crop import crop, input_size
 from panoptic_gs.predict.geometry.found import Geometry, GeometryOptions
-from panoptic_gs.predict.geometry.point_maps import crops_of, geometry_of
+from panoptic_gs.predict.geometry.point_maps import geometry_of
 from panoptic_gs.predict.masks.hub import announced, readable
 from panoptic_gs.predict.photos import Photo
 from panoptic_gs.predict.registry import GEOMETRIES
@@ -18,6 +19,8 @@ from panoptic_gs.progress import Progress
 
 CHECKPOINT = "facebook/map-anything-apache"
 
+SIZES = ((518, 518), (518, 392), (518, 336), (518, 294), (518, 252), (518, 168))
+"""Width and height of its inputs, upright photos have them transposed: its resolution set 518."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -33,16 +36,13 @@ class MapAnythingCameras:
             self.model = MapAnything.from_pretrained(checkpoint).to(options.device).eval()
 
     def find(self, photos: Sequence[Photo], progress: Progress) -> Geometry:
-        crops, size = crops_of(photos, 518, 14)
+        size = input_size(photos, SIZES)
         progress("Placing photos", 0, 0)
         mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
-        views = [
-            {
-                "img": ((torch.tensor(crop).permute(2, 0, 1).float() / 255 - mean) / std)[None].to(self.options.device),
-                "data_norm_type": ["dinov2"],
-            }
-            for crop in crops
-        ]
+        views = []
+        for photo in photos:
+            pixels = torch.tensor(crop(photo.read(), size)).permute(2, 0, 1).float() / 255
+            views.append({"img": ((pixels - mean) / std)[None].to(self.options.device), "data_norm_type": ["dinov2"]})
         with torch.inference_mode():
             answers = self.model.infer(views, memory_efficient_inference=True, use_amp=self.options.device != "cpu")
         progress("Placing photos", 1, 1)

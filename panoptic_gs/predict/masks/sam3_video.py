@@ -64,10 +64,10 @@ class Sam3Video:
 
         The library holds a frame back until it is known which objects did not last; the maps come as much later.
         """
-        session = self.processor.init_video_session(inference_device=self.device)
+        session: Any = self.processor.init_video_session(inference_device=self.device)
         self.processor.add_text_prompt(session, list(self._column_of))
         # Frames are counted beforehand, as if all were there, but only the current one is.
-        session.processed_frames = dict.fromkeys(range(len(photos)))
+        session.processed_frames = dict.fromkeys(range(len(photos)), None)
         held: deque[tuple[Photo, Any]] = deque()
         for number, photo in enumerate(photos):
             values = self.processor(images=Image.fromarray(photo.read()), return_tensors="pt")["pixel_values"]
