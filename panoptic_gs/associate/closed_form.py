@@ -103,9 +103,11 @@ def associate_evidence(
     members = np.bincount(patch[inside], minlength=1)
     centers = np.stack([np.bincount(patch[inside], values) for values in means[inside].T], axis=1) / members[:, None]
     progress("Linking masks", 1, 3)
-    tree = agglomerate(patches)
-    progress("Linking masks", 2, 3)
-    objects = settle(divide(tree, patches, centers), patches)
+    objects = np.zeros(0, np.int64)
+    if len(centers):  # masks of stuff alone leave no patch
+        tree = agglomerate(patches)
+        progress("Linking masks", 2, 3)
+        objects = settle(divide(tree, patches, centers), patches)
     progress("Linking masks", 3, 3)
     of_gaussian = np.r_[objects, -1][patch]
     assignments, votes = refine(everything, things, of_gaussian, evidence.num_gaussians, progress=progress)

@@ -190,13 +190,13 @@ class Predict(ManyScenes):
         if masks is not None:
             print_masks(console, masks[0], len(placed), masks[1])
             raw = f"{PREDICTIONS}, " if (self.out / PREDICTIONS).is_dir() else ""
-            console.print(
-                f"Written: {self.out}/{raw}{MASKS}{'' if raw else ' (ids of the tracker, which span the photos)'}"
-            )
+            tracked = "" if raw else " (ids of the tracker, which span the photos)"
+            console.print(f"Written: {self.out}/{raw}{MASKS}{tracked}")
         console.print(f"Train it: ns-train panst3r-ludvig --data {self.out}")
         if masks is not None:
+            why = "Then" if (self.out / PREDICTIONS).is_dir() else "To join objects that the tracker lost"
             console.print(
-                f"Then: panoptic-gs associate RUN {self.out}/{MASKS} --data {self.out} --out {self.out}/panoptic"
+                f"{why}: panoptic-gs associate RUN {self.out}/{MASKS} --data {self.out} --out {self.out}/panoptic"
             )
         self.finish([self.out], images=len(placed), left_out=alike | dict(found.left_out), metric=found.metric,
                     masks=None if masks is None else masks[0])  # fmt: skip

@@ -43,6 +43,18 @@ def test_maps_are_the_truth_up_to_the_names_of_ids(scene):
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
+def test_masks_of_stuff_alone_are_associated_by_their_class(scene):
+    masks = {}
+    for stem, of in scene.masks().items():
+        floor = next(number for number, category in enumerate(of.category_ids.tolist()) if category == FLOOR.id)
+        masks[stem] = ViewMasks.from_masks([of.mask(floor)], of.regions.shape, category_ids=[FLOOR.id])
+    found = associate(scene.splats, scene.cameras, masks, CATEGORIES)
+    assert [(entry.category_id, entry.isthing) for entry in found.objects] == [(FLOOR.id, False)]
+    maps = found.scene(masks).maps
+    for stem, of in masks.items():
+        np.testing.assert_array_equal(maps[stem] == found.objects[0].id, of.mask(0))
+
+
 def test_the_numbers_that_masks_come_with_change_nothing(scene):
     results = [
         associate(scene.splats, scene.cameras, scene.masks(np.random.default_rng(seed)), CATEGORIES) for seed in (1, 2)
