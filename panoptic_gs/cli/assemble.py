@@ -104,8 +104,9 @@ class Assembly:
                     "--merge", f"{self.merge}, with --masks {self.masks}", "a network whose queries are merged",
                     "Leave it out: these masks are not merged.",
                 )  # fmt: skip
-            find = generate_masks if isinstance(predictor, MaskGenerator) else track_masks
-            return find(self.out, photos, predictor, progress)
+            if isinstance(predictor, MaskTracker):
+                return track_masks(self.out, photos, predictor, progress)
+            return generate_masks(self.out, photos, predictor, progress)
         predict_masks(self.out, photos, predictor, progress)
         method = PER_IMAGE_METHOD if self.merge == "auto" else self.merge
         return merge_masks(self.out, lambda raw: merge_predictions(raw, method), progress=progress)
