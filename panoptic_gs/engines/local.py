@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.process
 import os
 import socket
 from collections import deque

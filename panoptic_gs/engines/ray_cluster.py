@@ -53,7 +53,7 @@ class RayEngine:
         whereabouts = _Whereabouts.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
         ).remote()
-        waiting = [(job, ()) for job in reversed(jobs)]
+        waiting: list[tuple[Job, tuple[Attempt, ...]]] = [(job, ()) for job in reversed(jobs)]
         running: dict[Any, tuple[Job, tuple[Attempt, ...]]] = {}
         try:
             while waiting or running:
@@ -71,7 +71,7 @@ class RayEngine:
         finally:
             for task in running:
                 ray.cancel(task, force=True)
-            ray.kill(whereabouts)
+            ray.kill(whereabouts)  # pyright: ignore[reportArgumentType] (it is a handle)
             if own:
                 ray.shutdown()
 
@@ -96,11 +96,12 @@ class RayEngine:
 
     def _answered(self, task: Any, job: Job, whereabouts: Any) -> tuple[Attempt, str | None]:
         try:
-            found = ray.get(task)
+            found: Any = ray.get(task)
         except RayError as error:
-            node = ray.get(whereabouts.of.remote(job.name))
+            node: Any = ray.get(whereabouts.of.remote(job.name))
             return Attempt(_host(node), error=f"{type(error).__name__}: the task or its machine was lost"), node
-        return found, ray.get(whereabouts.of.remote(job.name))
+        where: Any = ray.get(whereabouts.of.remote(job.name))
+        return found, where
 
 
 def _host(node: str | None) -> str:

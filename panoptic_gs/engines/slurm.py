@@ -36,7 +36,9 @@ class SlurmEngine:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         """Run all jobs and yield each when it ended; one that fails is queued once more, for another machine."""
-        running = dict(zip(self._submitted(jobs), ((job, ()) for job in jobs)))
+        running: dict[Any, tuple[Job, tuple[Attempt, ...]]] = {
+            submitted: (job, ()) for submitted, job in zip(self._submitted(jobs), jobs)
+        }
         poll = _POLL_HERE if self._options.slurm == "local" else _POLL_SLURM
         try:
             while running:

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How memory and time grow with Gaussians and labels: ``python -m benchmarks.scale``.
+
+Each size runs in a process of its own: Gaussians on the walls of a room, label maps of the same walls seen from within.
+The exit code is 1 where uplifting takes more memory than its bar, or where its time grows faster than the pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.speed.timing import machine
+from panoptic_gs import Camera, Category, Segment, Splats
+from panoptic_gs.files import write_json
+from panoptic_gs.labelling import Labelling
+from panoptic_gs.uplift import LabelVotes, render_panoptic, save_labelled_scene
+
+BAR_BYTES, BAR_PER_GAUSSIAN = 1.5 * 2**30, 120
+"""Most memory of uplifting: so much, and so much a Gaussian."""
+BAR_SLOPE = 0.1
+"""By how much the exponent of time may be above that of pairs: what a measurement of seconds repeats to."""
+_SIZE = np.array([5.0, 3.0, 4.0], np.float32)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Measure uplifting, rendering and export at several sizes."""
+
+    gaussians: tuple[int, ...] = (100_000, 500_000, 1_000_000, 2_000_000, 5_000_000)
+    """Numbers of Gaussians."""
+    labels: tuple[int, ...] = (10, 100, 1000)
+    """Numbers of labels; the walls are divided into about so many."""
+    views: int = 20
+    """Views that vote; memory does not depend on them once all Gaussians were seen, time is told a view."""
+    width: int = 1920
+    """Of a view; the height is 9/16 of it."""
+    out: Path | None = None
+    """JSON to write."""
+    one: tuple[int, int] | None = None
+    """Gaussians and labels of the one size to measure in this process, printed as JSON."""
+
+
+def room(count: int, seed: int = 0) -> Splats:
+    """Flat Gaussians on the walls of a closed box, as dense as they cover it."""
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.from_numpy(_SIZE)
+    means = torch.rand(count, 3, generator=generator)
+    wall = torch.randint(0, 3, (count,), generator=generator)
+    means.scatter_(1, wall[:, None], torch.randint(0, 2, (count, 1), generator=generator).float())
+    means = (means - 0.5) * size
+    area = 2 * float(size[0] * size[1] + size[1] * size[2] + size[0] * size[2])
+    scales = torch.full((count, 3), 0.7 * (area / count) ** 0.5)
+    scales.scatter_(1, wall[:, None], 1e-3)
+    quats = torch.zeros(count, 4)
+    quats[:, 0] = 1
+    opacities = 0.3 + 0.65 * torch.rand(count, generator=generator)
+    return Splats(means, quats, scales, opacities, torch.zeros(count, 1, 3))
+
+
+def views_of(count: int, width: int, labels: int, seed: int = 0) -> Iterator[tuple[Camera, np.ndarray]]:
+    """Cameras within the room, and which patch of which wall each pixel sees, from 1."""
+    rng, height = np.random.default_rng(seed), 9 * width // 16
+    across = max(1, round((labels / 6) ** 0.5))
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5)
+    for _ in range(count):
+        eye, target = (rng.random(3) - 0.5) * _SIZE * 0.5, (rng.random(3) - 0.5) * _SIZE * 2
+        camera = Camera.look_at(eye.tolist(), target.tolist(), [0.0, 1.0, 0.0], np.radians(70.0), width, height)
+        K, view = camera.K.numpy(), camera.viewmat.numpy()
+        rays = np.stack([(columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1], np.ones_like(columns)], axis=-1)
+        rays = rays @ view[:3, :3]  # of the camera in the world: the transpose on the other side
+        origin = (-view[:3, :3].T @ view[:3, 3]).astype(np.float32)
+        with np.errstate(divide="ignore"):
+            reach = (np.sign(rays) * _SIZE / 2 - origin) / rays
+        wall = reach.argmin(axis=-1)
+        hit = (origin + rays * reach.min(axis=-1)[..., None]) / _SIZE + 0.5
+        cell = np.minimum((hit.clip(0, 1) * across).astype(np.int32), across - 1)
+        first, second = np.array([1, 0, 0])[wall], np.array([2, 2, 1])[wall]
+        side = np.take_along_axis(rays, wall[..., None], axis=-1)[..., 0] > 0
+        at = [np.take_along_axis(cell, axis[..., None], axis=-1)[..., 0] for axis in (first, second)]
+        yield camera, (((2 * wall + side) * across + at[0]) * across + at[1] + 1).astype(np.int32)
+
+
+def measured(gaussians: int, labels: int, views: int, width: int) -> dict[str, Any]:
+    """One size, in this process."""
+    splats, votes = room(gaussians), LabelVotes(gaussians)
+    row: dict[str, Any] = {"gaussians": gaussians, "labels": labels, "views": views, "width": width}
+    seconds, seen = 0.0, set[int]()
+    _forget_peak()
+    for camera, label_map in views_of(views, width, labels):
+        seen.update(np.unique(label_map).tolist())
+        start = time.perf_counter()
+        votes.add(splats, camera, label_map)
+        seconds += time.perf_counter() - start
+    start = time.perf_counter()
+    found = votes.finish()
+    row |= {"labels_seen": len(seen), "pairs": len(found.label), "uplift_seconds_per_view": seconds / views,
+            "finish_seconds": time.perf_counter() - start, "uplift_peak_bytes": _peak()}  # fmt: skip
+    del votes
+    camera, label_map = next(views_of(1, width, labels))
+    rendered = _timed(row, "render", lambda: render_panoptic(splats, found, camera))
+    row["agreement"] = float((rendered.ids.numpy() == label_map).mean())
+    meaning = Labelling((Category(1, "patch", True),), tuple(Segment(i, 1) for i in sorted(seen)))
+    with tempfile.TemporaryDirectory() as folder:
+        _timed(row, "export", lambda: save_labelled_scene(Path(folder) / "scene", splats, found, meaning))
+    return row
+
+
+def _timed(row: dict[str, Any], name: str, call: Callable[[], Any]) -> Any:
+    _forget_peak()
+    start = time.perf_counter()
+    result = call()
+    row[f"{name}_seconds"], row[f"{name}_peak_bytes"] = time.perf_counter() - start, _peak()
+    return result
+
+
+def _forget_peak() -> None:
+    """Let the process's peak memory begin anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """The process's most resident memory since then, in bytes."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def exponent(rows: list[dict[str, Any]], name: str) -> float:
+    """The slope of log(value) over log(Gaussians), by least squares."""
+    x = np.log([row["gaussians"] for row in rows])
+    return float(np.polyfit(x, np.log([row[name] for row in rows]), 1)[0])
+
+
+def exponents(rows: list[dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """How time, memory and pairs grow with Gaussians, for each number of labels that has two sizes or more."""
+    found = {}
+    for labels in dict.fromkeys(row["labels"] for row in rows):
+        of = [row for row in rows if row["labels"] == labels]
+        if len({row["gaussians"] for row in of}) > 1:
+            names = ("uplift_seconds_per_view", "pairs", "render_seconds", "export_seconds", "uplift_peak_bytes")
+            found[labels] = {name: exponent(of, name) for name in names}
+    return found
+
+
+def faults(rows: list[dict[str, Any]]) -> list[str]:
+    """Which bars were missed."""
+    missed = []
+    for row in rows:
+        bar = BAR_BYTES + BAR_PER_GAUSSIAN * row["gaussians"]
+        if row["uplift_peak_bytes"] > bar:
+            missed.append(f"{row['gaussians']:,} Gaussians, {row['labels']} labels: uplifting took "
+                          f"{row['uplift_peak_bytes'] / 2**30:.2f} GiB of {bar / 2**30:.2f}")  # fmt: skip
+    for labels, slopes in exponents(rows).items():
+        if slopes["uplift_seconds_per_view"] > max(slopes["pairs"], 0.0) + BAR_SLOPE:
+            missed.append(f"{labels} labels: time grows as Gaussians^{slopes['uplift_seconds_per_view']:.2f}, pairs as "
+                          f"Gaussians^{slopes['pairs']:.2f}")  # fmt: skip
+    return missed
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """A row a size, and one of exponents for each number of labels."""
+    made = Table("Gaussians", "labels", "pairs", "uplift s/view", "uplift GiB", "bar GiB", "render s", "export s",
+                 "agreement")  # fmt: skip
+    for row in rows:
+        bar = BAR_BYTES + BAR_PER_GAUSSIAN * row["gaussians"]
+        made.add_row(f"{row['gaussians']:,}", str(row["labels"]), f"{row['pairs']:,}",
+                     f"{row['uplift_seconds_per_view']:.3f}", f"{row['uplift_peak_bytes'] / 2**30:.2f}",
+                     f"{bar / 2**30:.2f}", f"{row['render_seconds']:.3f}", f"{row['export_seconds']:.2f}",
+                     f"{100 * row['agreement']:.1f} %")  # fmt: skip
+    for labels, slopes in exponents(rows).items():
+        made.add_row("exponent", str(labels), f"{slopes['pairs']:.2f}", f"{slopes['uplift_seconds_per_view']:.2f}",
+                     f"{slopes['uplift_peak_bytes']:.2f}", "", f"{slopes['render_seconds']:.2f}",
+                     f"{slopes['export_seconds']:.2f}", "")  # fmt: skip
+    return made
+
+
+def main(options: Scale) -> int:
+    """Run and print."""
+    if options.one is not None:
+        print(json.dumps(measured(*options.one, options.views, options.width)))
+        return 0
+    console, rows = Console(soft_wrap=True), []
+    for labels in options.labels:
+        for gaussians in options.gaussians:
+            command = [sys.executable, "-m", "benchmarks.scale", "--one", str(gaussians), str(labels), "--views",
+                       str(options.views), "--width", str(options.width)]  # fmt: skip
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            rows.append(json.loads(done.stdout))
+            console.print(f"{gaussians:,} Gaussians, {labels} labels: done", highlight=False)
+            if options.out is not None:
+                settings = {name: value for name, value in asdict(options).items() if name not in ("out", "one")}
+                write_json(options.out, {"settings": settings, "rows": rows, "machine": machine("cpu")})
+    console.print(table(rows))
+    for fault in faults(rows):
+        console.print(fault, style="red", highlight=False)
+    return 1 if faults(rows) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(tyro.cli(Scale)))
