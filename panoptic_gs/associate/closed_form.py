@@ -103,14 +103,15 @@ def associate_evidence(
     members = np.bincount(patch[inside], minlength=1)
     centers = np.stack([np.bincount(patch[inside], values) for values in means[inside].T], axis=1) / members[:, None]
     progress("Linking masks", 1, 3)
-    objects = np.zeros(0, np.int64)
+    objects, cut = np.zeros(0, np.int64), False
     if len(centers):  # masks of stuff alone leave no patch
         tree = agglomerate(patches)
         progress("Linking masks", 2, 3)
-        objects = settle(divide(tree, patches, centers), patches)
+        divided = divide(tree, patches, centers)
+        objects, cut = settle(divided.objects, patches), divided.cut
     progress("Linking masks", 3, 3)
     of_gaussian = np.r_[objects, -1][patch]
-    assignments, votes = refine(everything, things, of_gaussian, evidence.num_gaussians, progress=progress)
+    assignments, votes = refine(everything, things, of_gaussian, evidence.num_gaussians, cut=cut, progress=progress)
     return association_of(views, things, assignments, votes, tuple(categories), source)
 
 

@@ -182,8 +182,17 @@ class Verdict(NamedTuple):
         return not self.one_class or self.contact < CONTACT or self.joined < JOINED * self.views
 
 
-def divide(tree: Tree, sums: Sums, centers: np.ndarray) -> np.ndarray:
-    """The object ``[S]`` of each patch: clusters of the tree, divided where views part them as they part two objects.
+class Division(NamedTuple):
+    """What a tree falls into."""
+
+    objects: np.ndarray
+    """The object ``[S]`` of each patch."""
+    cut: bool
+    """Whether the scene's masks are cut in general: most are pieces of things."""
+
+
+def divide(tree: Tree, sums: Sums, centers: np.ndarray) -> Division:
+    """Clusters of the tree, divided where views part them as they part two objects.
 
     ``centers [S, 3]`` are where the patches lie.
     """
@@ -206,7 +215,7 @@ def divide(tree: Tree, sums: Sums, centers: np.ndarray) -> np.ndarray:
         for cluster in _divided(root, tree, count, total, two):
             result[[leaf for member in cluster for leaf in total.leaves(member)]] = number
             number += 1
-    return result
+    return Division(result, cut)
 
 
 class _Row(NamedTuple):

@@ -30,7 +30,7 @@ LEAST_DISSENT = 3
 """Views that have to show one of masks that had another object."""
 DISSENTS = 0.3
 """And the least share of the views that see as much of it."""
-TAKEN = 0.3
+TAKEN = 0.2
 """Masks of which known objects of their class show more than this are ill-fitting masks of those."""
 MOST = 4000
 """Masks that are compared, the largest first."""

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from panoptic_gs.associate.evidence import ViewEvidence
 from panoptic_gs.associate.left_over import left_over_objects
+from panoptic_gs.associate.reunion import reunite
 from panoptic_gs.progress import Progress, silent
 
 CONTAINED = 0.5
@@ -76,7 +77,7 @@ class ObjectVotes:
     """
 
     def __init__(self, views: Sequence[ViewEvidence], own: Sequence[sparse.csr_matrix], num_gaussians: int) -> None:
-        self.views, self.own = views, own
+        self.views, self.own, self.num_gaussians = views, own, num_gaussians
         self.said = np.zeros(num_gaussians)
         rows, columns, data = [], [], []
         for view, votes in zip(views, own):
@@ -200,6 +201,7 @@ def refine(
     objects: np.ndarray,
     num_gaussians: int,
     rounds: int = ROUNDS,
+    cut: bool = False,
     progress: Progress = silent,
 ) -> tuple[list[Assignment], ObjectVotes]:
     """Assign masks to objects and let them vote for what Gaussians are, in turn.
@@ -210,6 +212,7 @@ def refine(
         objects: ``[N]``, the object of each Gaussian to begin with, −1 for none.
         num_gaussians: N.
         rounds: how often masks are assigned by the votes of the other views.
+        cut: whether most masks of the scene are pieces of things.
         progress: called while it works.
     """
     count = int(objects.max()) + 1
@@ -224,12 +227,7 @@ def refine(
     for done in range(rounds):
         progress("Refining objects", done, rounds)
         known = np.sum([of.known(count) for of in assignments], axis=0) >= LEAST_CLEAR
-        assignments, own = [], []
-        for number, (view, thing) in enumerate(zip(views, things)):
-            share, seen = votes.elsewhere(number)
-            assignments.append(assign(view, thing, share, seen, known))
-            own.append(votes_of(view, assignments[-1], share))
-        votes = ObjectVotes(views, own, num_gaussians)
+        assignments, votes = _assigned(views, things, votes, known)
     progress("Refining objects", rounds, rounds)
     objects_of = [np.where([len(o) > 1 for o in of.objects], -2, of.single) for of in assignments]
     new = left_over_objects(views, things, objects_of, votes.shares())
@@ -237,11 +235,30 @@ def refine(
     if more:
         assignments = [_with_new(of, numbers, count) for of, numbers in zip(assignments, new)]
         own = [
-            _moved(votes, view, of, np.where(numbers >= 0, count + numbers, -1), count + more)
-            for votes, view, of, numbers in zip(own, views, objects_of, new)
+            _moved(own, view, of, np.where(numbers >= 0, count + numbers, -1), count + more)
+            for own, view, of, numbers in zip(votes.own, views, objects_of, new)
         ]
         votes = ObjectVotes(views, own, num_gaussians)
+    elsewhere = (votes.elsewhere(number)[0] for number in range(len(views)))
+    numbers = reunite(views, [of.objects for of in assignments], elsewhere, count + more, cut)
+    if numbers is not None:
+        table = sparse.csr_matrix((np.ones(len(numbers), np.float32), (np.arange(len(numbers)), numbers)))
+        votes = ObjectVotes(views, [(of @ table).tocsr() for of in votes.own], num_gaussians)
+    if more or numbers is not None:
+        assignments, votes = _assigned(views, things, votes)
     return assignments, votes
+
+
+def _assigned(
+    views: Sequence[ViewEvidence], things: Sequence[np.ndarray], votes: ObjectVotes, known: np.ndarray | None = None
+) -> tuple[list[Assignment], ObjectVotes]:
+    """Each view's masks assigned by the votes of the others, and what all vote then."""
+    assignments, own = [], []
+    for number, (view, thing) in enumerate(zip(views, things)):
+        share, seen = votes.elsewhere(number)
+        assignments.append(assign(view, thing, share, seen, known))
+        own.append(votes_of(view, assignments[-1], share))
+    return assignments, ObjectVotes(views, own, votes.num_gaussians)
 
 
 def _moved(
