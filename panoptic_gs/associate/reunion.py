@@ -33,8 +33,8 @@ def reunite(
 
     A partition that reaches around a desk may be two clusters of Gaussians that hardly touch. Two objects of a class
     are one where masks show both of them together by Σ_m min(c_a(m), c_b(m)), c_o(m) the share of what the view sees of
-    object o that mask m covers, on average over the views that see both, and no view has a mask of each. Networks that cut
-    things to pieces have masks of each, too; there more has to be shown together.
+    object o that mask m covers, on average over the views that see both, and no view has a mask of each. Networks
+    that cut things to pieces have masks of each, too; there what shows together decides alone.
 
     Args:
         views: the evidence.
