@@ -164,6 +164,9 @@ def _read_ply(path: Path) -> LabelledPoints:
             path, f"no property {', '.join(missing)}", "x, y, z, segment_id and category_id for each point",
             "Write the labels as integer properties; 0 is void.",
         )  # fmt: skip
+    lists = [n for n in ("x", "y", "z", "segment_id", "category_id") if vertices.dtype[n].kind == "O"]
+    if lists:
+        raise InputError(path, f"lists as {', '.join(lists)}", "one number for each point", "Write plain properties.")
     positions = np.stack([vertices[axis] for axis in "xyz"], axis=-1).astype(np.float64)
     if not np.isfinite(positions).all():
         raise InputError(path, "NaN or infinite positions", "finite ones", "Remove these points.")

@@ -81,6 +81,7 @@ def test_a_ply_is_scored_against_a_ply(tmp_path, capsys):
 @pytest.mark.parametrize(("arguments", "message"), [
     (("nowhere", "truth.ply"), "no such file"),
     (("truth.ply", "bare.ply"), "segment_id"),
+    (("truth.ply", "lists.ply"), "lists as category_id"),
     (("truth.ply", "scene"), "depth"),
 ])  # fmt: skip
 def test_bad_input_is_named(scene_with_depth, tmp_path, capsys, arguments, message):
@@ -89,6 +90,9 @@ def test_bad_input_is_named(scene_with_depth, tmp_path, capsys, arguments, messa
     write_ply(tmp_path / "truth.ply", positions, np.array([1, 1, 7]))
     bare = np.zeros(3, [(axis, "f4") for axis in "xyz"])
     PlyData([PlyElement.describe(bare, "vertex")]).write(str(tmp_path / "bare.ply"))
+    lists = np.zeros(1, [*((axis, "f4") for axis in "xyz"), ("segment_id", "i4"), ("category_id", "O")])
+    lists["category_id"][0] = np.array([1, 2], np.int32)
+    PlyData([PlyElement.describe(lists, "vertex")], text=True).write(str(tmp_path / "lists.ply"))
     with pytest.raises(SystemExit) as stopped:
         main(["evaluate-points", *(str(tmp_path / name) for name in arguments)])
     assert stopped.value.code == 2
