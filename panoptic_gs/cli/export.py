@@ -18,7 +18,6 @@ from tyro.conf import Positional
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json
-from panoptic_gs.palette import colors_of
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.replacing import replacing_folder, require_replaceable
 
@@ -143,6 +142,7 @@ class Export(Output):
     ) -> dict[str, str]:
         from panoptic_gs import export
         from panoptic_gs.objects.table import ObjectTable
+        from panoptic_gs.palette import colors_of
         from panoptic_gs.uplift import save_labelled_scene
 
         written = {}
@@ -222,6 +222,7 @@ class Export(Output):
     ) -> dict[str, str]:
         from panoptic_gs import export
         from panoptic_gs.objects.table import ObjectTable
+        from panoptic_gs.palette import colors_of
 
         table = ObjectTable(scene)
         turns = self.path is None

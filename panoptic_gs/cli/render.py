@@ -16,7 +16,6 @@ from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.files import write_arrays, write_png
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.replacing import replacing_folder
-from panoptic_gs.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Render(PlacedSplats):
 
     def run(self) -> None:
         from panoptic_gs.palette import palette_of
+        from panoptic_gs.scene import Scene
         from panoptic_gs.splats.reading import rasterize_mode_of
         from panoptic_gs.uplift import load_labelled_scene
         from panoptic_gs.uplift.view import render_view, to_bytes

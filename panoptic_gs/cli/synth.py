@@ -13,9 +13,6 @@ from tyro.conf import Positional
 from panoptic_gs.cli.output import Output
 from panoptic_gs.progress import progress_bars
 from panoptic_gs.replacing import replacing_folder
-from panoptic_gs.synthetic.noise import Level, PredictionNoise, simulate_predictions
-from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
-from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize
 
 _STAGES = {
     "light": "Lighting the room",
@@ -40,7 +37,7 @@ class Synth(Output):
     """Image height in pixels."""
     kind: Literal["living", "office", "bedroom", "kitchen", "washroom"] | None = None
     """Kind of room; by default the seed takes them in turn."""
-    noise: Level = "default"
+    noise: Literal["none", "low", "default", "high", "correlated", "parts", "fused"] = "default"
     """How wrong the predictions are; correlated, parts and fused are errors that most views share."""
     raw: bool = False
     """Write query masks as a network gives them, too: predictions/predictions.safetensors and .json."""
@@ -48,8 +45,10 @@ class Synth(Output):
     """Replace an existing scene."""
 
     def run(self) -> None:
-        # torchmetrics takes seconds to import: the other commands and --help start without it.
         from panoptic_gs.metrics import evaluate_scenes
+        from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
+        from panoptic_gs.synthetic.queries import QueryNoise, simulate_queries
+        from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize
 
         console = self.console()
         folder_in_place = replacing_folder(self.out, overwrite=self.overwrite, known_by="transforms.json")

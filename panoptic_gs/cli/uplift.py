@@ -6,21 +6,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rich.progress import track
 from tyro.conf import Positional
 
-from panoptic_gs.camera import Camera
 from panoptic_gs.cli.output import next_command
 from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.errors import InputError
 from panoptic_gs.processes import Processes, joined_processes
 from panoptic_gs.replacing import require_replaceable
-from panoptic_gs.scene import Frame, Scene
-from panoptic_gs.scene.confidence import ConfidenceMaps
-from panoptic_gs.splats import read_splats
+
+if TYPE_CHECKING:
+    from panoptic_gs.camera import Camera
+    from panoptic_gs.scene import Frame
+    from panoptic_gs.scene.confidence import ConfidenceMaps
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Uplift(PlacedSplats):
     def _run(self, processes: Processes) -> None:
         from panoptic_gs.objects.opening import telling_name
         from panoptic_gs.refine import label_gaussians
+        from panoptic_gs.scene import Scene
+        from panoptic_gs.splats import read_splats
         from panoptic_gs.uplift import save_labelled_scene
         from panoptic_gs.uplift.maps import Repeated
 

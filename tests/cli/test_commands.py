@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,25 @@ def test_the_list_needs_no_torch():
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stderr.strip() == ""
     assert "uplift" in result.stdout
+
+
+def test_options_of_no_command_need_torch():
+    """Its import takes longer than a command may take to start."""
+    program = (
+        "import sys\nfrom panoptic_gs.cli.registry import COMMANDS\n"
+        "for name, command in COMMANDS.items():\n"
+        "    command.load()\n"
+        "    if {'torch', 'viser'} & set(sys.modules): sys.exit(name)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"'{result.stderr.strip()}' imports torch"
+
+
+def test_every_noise_level_may_be_named():
+    from panoptic_gs.cli.synth import Synth
+    from panoptic_gs.synthetic.noise import LEVELS
+
+    assert typing.get_args(typing.get_type_hints(Synth)["noise"]) == LEVELS
 
 
 def test_an_unknown_command_is_named(capsys):
