@@ -28,10 +28,25 @@ if TYPE_CHECKING:
     from panoptic_gs.splats.gaussians import RasterizeMode
     from panoptic_gs.uplift import LabelledScene
 
-Format = Literal["splats", "objects", "points", "boxes", "graph", "maps", "video", "glb", "ply", "spz", "usd", "match"]
+Format = Literal[
+    "splats",
+    "objects",
+    "points",
+    "boxes",
+    "graph",
+    "maps",
+    "video",
+    "glb",
+    "ply",
+    "spz",
+    "sog",
+    "usd",
+    "usdz",
+    "match",
+]
 _STILL: tuple[Format, ...] = ("splats", "objects", "points", "boxes", "graph")
 _ALONG_PATH: tuple[Format, ...] = ("maps", "video")
-_BY_NAME: tuple[Format, ...] = ("glb", "ply", "spz", "usd", "match")
+_BY_NAME: tuple[Format, ...] = ("glb", "ply", "spz", "sog", "usd", "usdz", "match")
 """The Gaussians once more for one program or another: written where they are asked for."""
 _INDEX = "export.json"
 _MOST_FRAMES = 20_000
@@ -47,8 +62,9 @@ class Export(Output):
     video: an MP4 with colour and panoptic side by side: along the path, or asked for without one once around the room,
     with names and a legend. Written where they are named: glb: all Gaussians
     as glTF (KHR_gaussian_splatting), each with its object in a table of id, name, category, confidence. ply: a PLY with
-    class_id and instance_id, by which SuperSplat and splat-transform select. spz: one SPZ for each object and an index.
-    usd: a prim for each object, with semantics labels, z up, in metres. match: the labels in the order of another file
+    class_id and instance_id, by which SuperSplat and splat-transform select. spz, sog: one SPZ or SOG for each object
+    and an index. usd: a prim for each object, with semantics labels, z up, in metres; usdz: the same as a package.
+    match: the labels in the order of another file
     of the same Gaussians (--match).
     """
 
@@ -57,7 +73,8 @@ class Export(Output):
     out: Path
     """New folder."""
     formats: Annotated[tuple[Format, ...], tyro.conf.arg(aliases=["--format"])] = ()
-    """What to write; by default all but glb, ply, spz, usd and match; maps and video where --path is given."""
+    """What to write; by default all but glb, ply, spz, sog, usd, usdz and match; maps and video where --path is
+    given."""
     node_each: bool = False
     """In the GLB, a node for each object, named after it, in place of one for all."""
     match: Path | None = None
@@ -197,9 +214,14 @@ class Export(Output):
         if "spz" in formats:
             files = export.write_spz_objects(folder / "spz", scene, objects, mode)
             written["spz/"] = f"{len(files)} SPZ files, one for each object, and index.json"
-        if "usd" in formats:
-            export.write_gaussian_usd(folder / "splats.usdc", scene, objects, up, self.meters_per_unit, mode)
-            written["splats.usdc"] = f"{len(scene.splats):,} Gaussians, {len(objects)} objects with semantics labels"
+        if "sog" in formats:
+            files = export.write_sog_objects(folder / "sog", scene, objects, mode)
+            written["sog/"] = f"{len(files)} SOG bundles, one for each object, and index.json"
+        for kind, ending in (("usd", "usdc"), ("usdz", "usdz")):
+            if kind in formats:
+                name = f"splats.{ending}"
+                export.write_gaussian_usd(folder / name, scene, objects, up, self.meters_per_unit, mode)
+                written[name] = f"{len(scene.splats):,} Gaussians, {len(objects)} objects with semantics labels"
         if "match" in formats and self.match is not None:
             matched = export.write_matched_labels(folder / "matched.npz", scene, self.match, self.tolerance)
             document = {"file": self.match.name, **matched.report(), "labelling": scene.labelling.to_json()}

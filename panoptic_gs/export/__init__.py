@@ -10,6 +10,7 @@ from panoptic_gs.export.objects import PlacedObject, placed_objects
 from panoptic_gs.export.paths import interpolate_cameras, load_camera_path
 from panoptic_gs.export.relations import Relation, relate_objects
 from panoptic_gs.export.scene_graph import write_boxes, write_scene_graph
+from panoptic_gs.export.sog_objects import write_sog, write_sog_objects
 from panoptic_gs.export.spz_objects import write_spz, write_spz_objects
 from panoptic_gs.export.supersplat import write_labelled_ply
 from panoptic_gs.export.turn import around_the_room
@@ -40,6 +41,8 @@ __all__ = [
     "write_objects",
     "write_point_cloud",
     "write_scene_graph",
+    "write_sog",
+    "write_sog_objects",
     "write_spz",
     "write_spz_objects",
 ]

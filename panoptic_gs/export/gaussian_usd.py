@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from panoptic_gs.errors import InputError
 from panoptic_gs.export.objects import PlacedObject
 from panoptic_gs.replacing import replacing
 from panoptic_gs.splats.gaussians import RasterizeMode, Splats
@@ -34,7 +35,7 @@ def write_gaussian_usd(
     """Write all Gaussians of a scene as one binary USD stage.
 
     Args:
-        path: the file, ``.usdc``, replaced in one move.
+        path: the file, ``.usdc``, or ``.usdz`` for a package of it, replaced in one move.
         scene: the labelled scene.
         objects: the segments that have Gaussians; what has no label becomes the prim ``unlabelled``.
         up: ``[3]`` direction away from the ground, which becomes +z.
@@ -75,12 +76,20 @@ def write_gaussian_usd(
     if not known.all():
         _define(stage, "/scene/unlabelled", scene.splats.subset(torch.from_numpy(np.flatnonzero(~known))))
     with replacing(path) as temporary:
-        inside = temporary.with_name(temporary.name + ".usdc")  # the library goes by the ending
+        inside, packed = (temporary.with_name(temporary.name + end) for end in (".usdc", ".usdz"))  # which say the kind
         try:
             stage.GetRootLayer().Export(str(inside))
-            inside.replace(temporary)
+            if path.suffix.lower() == ".usdz":
+                asset = _module("Sdf").AssetPath(str(inside))
+                if not _module("UsdUtils").CreateNewUsdzPackage(asset, str(packed), f"{path.stem}.usdc"):
+                    raise InputError(path, "a package that usd-core could not write", "a USDZ package",
+                                     "Write usd in place of usdz.")  # fmt: skip
+                packed.replace(temporary)
+            else:
+                inside.replace(temporary)
         finally:
             inside.unlink(missing_ok=True)
+            packed.unlink(missing_ok=True)
 
 
 def upright(up: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import json
 import shutil
 import struct
 import subprocess
+import zipfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -207,6 +208,62 @@ def test_spz_far_from_the_origin_loses_digits_or_is_refused(scene: LabelledScene
     assert not (tmp_path / "farther.spz").exists()
 
 
+def test_sog_comes_back_to_within_its_steps(
+    scene: LabelledScene, placed: list[export.PlacedObject], tmp_path: Path
+) -> None:
+    files = export.write_sog_objects(tmp_path / "sog", scene, placed, "antialiased")
+    index = json.loads((tmp_path / "sog" / "index.json").read_text())
+    assert [entry["file"] for entry in index["objects"]] == [file.name for file in files]
+    assert sum(entry["gaussians"] for entry in index["objects"]) == len(scene.splats)
+    assert {e["id"]: e["name"] for e in index["objects"]}[3] == "Großmutters Tasse ☕"
+    for entry, file in zip(placed, files):
+        read, expected = read_splats(file), scene.splats.subset(torch.from_numpy(entry.members))
+        assert read.rasterize_mode == "antialiased"
+        span = (expected.means.abs().log1p() * expected.means.sign()).aminmax(dim=0)
+        step = (span.max - span.min) / 65535 * (1 + expected.means.abs().amax(dim=0))
+        assert ((read.splats.means - expected.means).abs() <= step + 1e-6).all()
+        assert (read.splats.quats * expected.quats).sum(dim=1).abs().min() > 0.9999
+        assert (read.splats.opacities - expected.opacities).abs().max() <= 0.5 / 255 + 1e-6
+        assert (read.splats.scales / expected.scales).log().abs().max() <= 0.02
+        for degrees in (slice(0, 1), slice(1, None)):
+            spread = expected.sh[:, degrees].max() - expected.sh[:, degrees].min()
+            assert (read.splats.sh[:, degrees] - expected.sh[:, degrees]).abs().max() <= 0.02 * spread + 1e-6
+
+
+def test_a_palette_of_harmonics_stands_for_more_rows_than_it_has(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    count = 6000
+    kinds = torch.randn(30, 15, 3, generator=generator)
+    sh = torch.cat([torch.randn(count, 1, 3, generator=generator), kinds.repeat(count // 30, 1, 1)], dim=1)
+    splats = Splats(torch.randn(count, 3, generator=generator), torch.nn.functional.normalize(
+        torch.randn(count, 4, generator=generator), dim=1), torch.rand(count, 3, generator=generator) + 0.1,
+        torch.rand(count, generator=generator), sh)  # fmt: skip
+    export.write_sog(tmp_path / "s.sog", splats)
+    back = read_splats(tmp_path / "s.sog").splats
+    assert (back.sh[:, 1:] - sh[:, 1:]).abs().max() < 0.05  # the codebook's steps
+    assert (back.quats * splats.quats).sum(dim=1).abs().min() > 0.9999
+
+
+def test_usdz_is_a_package_of_the_same_stage(
+    scene: LabelledScene, placed: list[export.PlacedObject], tmp_path: Path
+) -> None:
+    pytest.importorskip("pxr")
+    from pxr import Usd, UsdGeom
+
+    export.write_gaussian_usd(tmp_path / "s.usdz", scene, placed, UP, 0.5, "classic")
+    assert [file.name for file in tmp_path.iterdir()] == ["s.usdz"]
+    with zipfile.ZipFile(tmp_path / "s.usdz") as package:
+        assert package.namelist() == ["s.usdc"]
+        assert package.infolist()[0].compress_type == zipfile.ZIP_STORED
+    stage = Usd.Stage.Open(str(tmp_path / "s.usdz"))
+    assert UsdGeom.GetStageMetersPerUnit(stage) == 1.0
+    kinds = [prim.GetTypeName() for prim in stage.Traverse()]
+    assert kinds.count("ParticleField3DGaussianSplat") == len(placed)
+    read = read_splats(tmp_path / "s.usdz")
+    assert read.rasterize_mode == "classic"
+    assert len(read.splats) == len(scene.splats)
+
+
 def test_labels_are_found_again_after_reordering(scene: LabelledScene, tmp_path: Path) -> None:
     order = torch.randperm(len(scene.splats), generator=torch.Generator().manual_seed(1))
     ids = scene.labels.best()[0].numpy()
@@ -243,9 +300,9 @@ def test_the_command_writes_them_where_they_are_named(scene: LabelledScene, tmp_
     save_labelled_scene(tmp_path / "labelled", scene.splats, scene.labels, scene.labelling)
     save_labelled_scene(tmp_path / "other", scene.splats, scene.labels, scene.labelling)
     call = ["export", str(tmp_path / "labelled"), "--out", str(tmp_path / "out"), "--quiet", "--overwrite"]
-    main([*call, "--format", "glb", "ply", "spz", "match", "--match", str(tmp_path / "other" / "splats.ply")])
+    main([*call, "--format", "glb", "ply", "spz", "sog", "match", "--match", str(tmp_path / "other" / "splats.ply")])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "splats.glb", "labelled.ply", "labelled.json", "spz", "matched.npz", "matched.json", "export.json",
+        "splats.glb", "labelled.ply", "labelled.json", "spz", "sog", "matched.npz", "matched.json", "export.json",
     }  # fmt: skip
     report = json.loads((tmp_path / "out" / "matched.json").read_text())
     assert report["exact"] == len(scene.splats)
@@ -274,6 +331,14 @@ def test_other_programs_select_and_read_them(
     assert (back.means - expected.means).abs().max() <= 2**-13 + 1e-6
     assert (back.quats * expected.quats).sum(dim=1).abs().min() > 0.99999
     assert (back.sh[:, 1:] - expected.sh[:, 1:]).abs().max() <= 1 / 16 + 1e-5
+    export.write_sog_objects(tmp_path / "sog", scene, [cup], "classic")
+    run(next((tmp_path / "sog").glob("*.sog")), tmp_path / "back_of_sog.ply")
+    back, ours = (
+        read_splats(path).splats for path in (tmp_path / "back_of_sog.ply", *(tmp_path / "sog").glob("*.sog"))
+    )
+    for name in ("means", "scales", "opacities", "sh"):
+        torch.testing.assert_close(getattr(back, name), getattr(ours, name), atol=2e-3, rtol=2e-3)
+    assert (back.quats * ours.quats).sum(dim=1).abs().min() > 0.99999
     run(tmp_path / "labelled.ply", "-M", tmp_path / "morton.ply")
     matched = export.write_matched_labels(tmp_path / "m.npz", scene, tmp_path / "morton.ply")
     assert matched.exact == len(scene.splats)
