@@ -30,6 +30,7 @@ from panoptic_gs.viewer.look_panel import LookPanel
 from panoptic_gs.viewer.markdown import plain, unmarked
 from panoptic_gs.viewer.object_list import ObjectList
 from panoptic_gs.viewer.operations import Brush
+from panoptic_gs.viewer.path_panel import PathPanel
 from panoptic_gs.viewer.photos import Photos
 from panoptic_gs.viewer.ruler import Ruler
 from panoptic_gs.viewer.selection_panel import SelectionPanel
@@ -100,6 +101,8 @@ class Page:
             self.edit = EditPanel(self)
         with tabs.add_tab("Cameras"):
             self.cameras = CameraPanel(self)
+        with tabs.add_tab("Video"):
+            self.video = PathPanel(self)
         self.objects = ObjectList(self, ListSocket() if socket is None else socket)
         self.server.on_client_connect(self._welcome)
         on_click(self.server, self._clicked)

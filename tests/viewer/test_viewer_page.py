@@ -4,12 +4,15 @@
 import time
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from small_rooms import CENTERS, FAR, FLOOR, NASTY, NEAR, save, small_room
 
 viser = pytest.importorskip("viser")
 
+from panoptic_gs.camera import Camera  # noqa: E402
 from panoptic_gs.scene import write_scene  # noqa: E402
 from panoptic_gs.viewer.start import start_viewer  # noqa: E402 (needs viser)
 
@@ -244,3 +247,56 @@ def test_a_page_that_opens_late_gets_the_splats_once(page):
     ]
     assert page.draws >= 5
     assert len(kept) == 1
+
+
+class Traveller(Visitor):
+    """A browser with a camera that looks from a place to another, and takes downloads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, bytes] = {}
+        self.camera = SimpleNamespace(fov=0.8)
+
+    def look(self, eye, target) -> None:
+        viewmat = Camera.look_at(eye, target, [0, 0, 1.0], 1.0, 4, 4).viewmat.double().numpy()
+        x, y, z, w = Rotation.from_matrix(viewmat[:3, :3].T).as_quat()
+        self.camera.wxyz, self.camera.position = (w, x, y, z), tuple(eye)
+
+    def send_file_download(self, name: str, content: bytes) -> None:
+        self.files[name] = content
+
+
+def test_a_path_of_key_views_becomes_a_video(page, tmp_path):
+    traveller = Traveller()
+    panel = page.video
+    press(panel._make, "", traveller)
+    assert "0 key views" in traveller.told.pop()
+    target = list(CENTERS[NASTY])
+    for eye in ([4.0, 0, 1], [4.0, 0, 1], [0, 4.0, 1.5], [-4.0, 0, 1]):
+        traveller.look(eye, target)
+        press(panel._buttons, "Add this view", traveller)
+    press(panel._buttons, "Remove last", traveller)
+    assert len(panel.views) == 3
+    panel._seconds.value, panel._size.value, panel._content.value = 0.5, "640 × 360", "colour"
+    page.session.look.hidden = {FAR, NEAR}
+    cameras = list(panel.path((640, 360), 0.5).values())
+    assert len(cameras) == 25
+    for camera, eye in ((cameras[0], [4.0, 0, 1]), (cameras[-1], [0, 4.0, 1.5])):
+        np.testing.assert_allclose(camera.center.numpy(), eye, atol=1e-4)
+        seen = camera.viewmat.numpy() @ [*target, 1]
+        np.testing.assert_allclose(seen[:2], 0, atol=1e-4)  # in the middle of the picture
+    press(panel._make, "", traveller)
+    press(panel._make, "", traveller)
+    assert "being made" in traveller.told.pop()
+    end = time.monotonic() + 120
+    while "path.mp4" not in traveller.files:
+        assert time.monotonic() < end, traveller.told
+        time.sleep(0.05)
+    (tmp_path / "path.mp4").write_bytes(traveller.files["path.mp4"])
+    with av.open(str(tmp_path / "path.mp4")) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert len(frames) == 25
+    assert frames[0].shape == (360, 640, 3)
+    assert frames[-1][180, 320].argmax() == 2, "the blue cube"
+    reds = [int(((f[..., 0] > 150) & (f[..., 1] < 80)).sum()) for f in frames]
+    assert max(reds) == 0, "what is hidden is not in it"
