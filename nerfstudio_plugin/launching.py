@@ -25,6 +25,9 @@ from panoptic_gs.errors import InputError
 if TYPE_CHECKING:
     from nerfstudio_plugin.trainer import PanopticTrainerConfig
 
+_PATIENCE = timedelta(hours=6)
+"""How long processes wait for the first, which evaluates and may be paused in the viewer. One that ends is noticed at
+once all the same."""
 _GRACE = 10.0
 """Seconds that the other processes have to end by themselves once one has failed: they may be told why, too."""
 
@@ -75,6 +78,7 @@ def launch(
 
     A process that fails ends the others, and this one with its exit code.
     """
+    timeout = max(timeout, _PATIENCE)
     if dist_url == "auto":
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     arguments = (main_func, num_devices_per_machine, num_machines, machine_rank, dist_url, config, timeout, device_type)

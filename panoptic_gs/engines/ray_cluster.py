@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from panoptic_gs.engines.jobs import ATTEMPTS, Attempt, Ended, Engine, EngineOptions, Job, attempt, log_of
+from panoptic_gs.errors import InputError
 
 
 @ray.remote(num_cpus=0)
@@ -44,10 +45,39 @@ class RayEngine:
         self._options = options
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Ended]:
-        """Run all jobs and yield each when it ended; one that fails is tried once more on another machine."""
+        """Run all jobs and yield each when it ended; one that fails is tried once more on another machine.
+
+        Raises:
+            InputError: no cluster at the address, or no machine in it that has what a scene is to get.
+        """
         own = not ray.is_initialized()
         if own:
-            ray.init(address=self._options.address, log_to_driver=False, include_dashboard=False)
+            self._connect()
+        try:
+            self._require_room()
+            yield from self._run(jobs)
+        finally:
+            if own:
+                ray.shutdown()
+
+    def _connect(self) -> None:
+        options: dict[str, Any] = {} if self._options.address else {"include_dashboard": False}
+        try:
+            ray.init(address=self._options.address, log_to_driver=False, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise InputError("--ray-address", f"{self._options.address or 'none'} ({reason})", "a Ray cluster",
+                             "Start one with 'ray start --head', or leave it out.") from error  # fmt: skip
+
+    def _require_room(self) -> None:
+        if self._another_node(avoid="") is None:
+            most = [f"{kind} {max(n['Resources'].get(kind, 0) for n in ray.nodes()):g}" for kind in ("CPU", "GPU")]
+            raise InputError(
+                "--cpus-per-scene and --gpus-per-scene", f"{self._options.cpus} and {self._options.gpus:g}",
+                f"what one machine of the cluster has ({', '.join(most)} at most)", "Ask for less, or add a machine.",
+            )  # fmt: skip
+
+    def _run(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         here = ray.get_runtime_context().get_node_id()
         # Beside the caller, so that it outlives every other machine.
         whereabouts = _Whereabouts.options(
@@ -72,8 +102,6 @@ class RayEngine:
             for task in running:
                 ray.cancel(task, force=True)
             ray.kill(whereabouts)  # pyright: ignore[reportArgumentType] (it is a handle)
-            if own:
-                ray.shutdown()
 
     def _submit(self, job: Job, whereabouts: Any, avoid: str | None) -> Any:
         strategy: Any = "DEFAULT"

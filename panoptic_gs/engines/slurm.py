@@ -12,6 +12,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 from submitit.helpers import Checkpointable, as_completed
 
 from panoptic_gs.engines.jobs import ATTEMPTS, Attempt, Ended, Engine, EngineOptions, Job, attempt, log_of
+from panoptic_gs.errors import InputError
 
 _POLL_HERE, _POLL_SLURM = 0.2, 20.0
 """Seconds between two looks at what has ended. Slurm's answer is asked of a server that all users share."""
@@ -35,7 +36,11 @@ class SlurmEngine:
         self._options = options
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Ended]:
-        """Run all jobs and yield each when it ended; one that fails is queued once more, for another machine."""
+        """Run all jobs and yield each when it ended; one that fails is queued once more, for another machine.
+
+        Raises:
+            InputError: Slurm takes no jobs.
+        """
         running: dict[Any, tuple[Job, tuple[Attempt, ...]]] = {
             submitted: (job, ()) for submitted, job in zip(self._submitted(jobs), jobs)
         }
@@ -59,6 +64,14 @@ class SlurmEngine:
                 submitted.cancel()
 
     def _submitted(self, jobs: Sequence[Job], avoid: str | None = None) -> list[Any]:
+        try:
+            return self._queued(jobs, avoid)
+        except (RuntimeError, OSError, FailedJobError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError("--engine slurm", reason[0][:300], "a machine that may submit jobs to Slurm",
+                             "Run the command on a login node, and check what it asks for.") from error  # fmt: skip
+
+    def _queued(self, jobs: Sequence[Job], avoid: str | None = None) -> list[Any]:
         options = self._options
         executor = submitit.AutoExecutor(folder=options.folder.absolute() / "slurm", cluster=options.slurm)
         # submitit asks for whole GPUs.

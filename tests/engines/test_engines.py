@@ -57,6 +57,13 @@ def test_what_slurm_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     }  # fmt: skip
 
 
+def test_a_machine_without_slurm_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="srun"):
+        list(engine_of("slurm", EngineOptions(folder=tmp_path)).run(jobs(tmp_path, a="works")))
+
+
 @pytest.mark.parametrize(
     "options", [{"cpus": 0}, {"gpus": -1.0}, {"gpus": float("nan")}, {"at_once": 0}, {"hours": 0.0}]
 )

@@ -18,6 +18,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from panoptic_gs.engines import EngineOptions, engine_of
+from panoptic_gs.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +72,10 @@ def test_a_node_that_is_killed_loses_no_finished_scene_and_repeats_the_one_that_
     assert lost.result == f"{lost.job.name} done"
     failed = endings["b"]
     assert len(failed.attempts) == tries(tmp_path, "b") == 2
+
+
+def test_scenes_for_which_no_node_is_large_enough_are_refused(cluster: Any, tmp_path: Path) -> None:
+    engine = engine_of("ray", EngineOptions(cpus=64, folder=tmp_path / "logs"))
+    with pytest.raises(InputError, match=r"64 and 0.*CPU 1"):
+        list(engine.run(jobs(tmp_path, a="works")))
+    assert tries(tmp_path, "a") == 0
