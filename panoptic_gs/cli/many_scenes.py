@@ -59,20 +59,31 @@ def run(command: Any) -> None:
     console = options.console()
     jobs = jobs_of(command, options)
     waiting = [job for job in jobs if not is_finished(job, options.logs)]
+    noted = [job.name for job in jobs if job not in waiting and _exit_code(job, options.logs) == 1]
     if len(waiting) < len(jobs):
         console.print(f"{len(jobs) - len(waiting)} of {len(jobs)} scenes are finished already.")
     from panoptic_gs.engines import engine_of
 
     engine = engine_of(options.engine or "local", engine_options(options))
-    failures = _follow(engine.run(waiting), len(waiting), console) if waiting else {}
+    failures: dict[str, str] = {}
+    for number, ended in enumerate(engine.run(waiting) if waiting else (), 1):
+        _say(ended, f"[{number}/{len(waiting)}]", console)
+        if ended.error is not None:
+            failures[ended.job.name] = ended.reasons()
+        elif ended.result == 1:
+            noted.append(ended.job.name)
     summary = replace(options, json=None) if PLACE in str(options.json) else options
     summary.finish(
         [str(job.arguments[1]) for job in jobs if job.name not in failures],
-        scenes=[job.name for job in jobs if job.name not in failures], failures=failures,
+        scenes=[job.name for job in jobs if job.name not in failures], failures=failures, noted=sorted(noted),
     )  # fmt: skip
     if failures:
         console.print(f"{len(failures)} of {len(jobs)} scenes failed: {', '.join(sorted(failures))}; logs are in "
                       f"{options.logs}. The same command does them again.", style="red", markup=False)  # fmt: skip
+    if noted:
+        console.print(f"{len(noted)} scenes are finished with exit code 1, as their logs in {options.logs} explain: "
+                      f"{', '.join(sorted(noted))}", style="yellow", markup=False)  # fmt: skip
+    if failures or noted:
         sys.exit(1)
 
 
@@ -155,13 +166,10 @@ def _note(logs: Path, name: str) -> Path:
     return logs / f"{file_name(name)}.json"
 
 
-def _follow(endings: Any, count: int, console: Console) -> dict[str, str]:
-    failures: dict[str, str] = {}
-    for number, ended in enumerate(endings, 1):
-        _say(ended, f"[{number}/{count}]", console)
-        if ended.error is not None:
-            failures[ended.job.name] = ended.reasons()
-    return failures
+def _exit_code(job: Job, logs: Path) -> int:
+    from panoptic_gs.files import read_json
+
+    return int(read_json(_note(logs.absolute(), job.name)).get("exit_code", 0))
 
 
 def _say(ended: Ended, number: str, console: Console) -> None:
@@ -170,7 +178,7 @@ def _say(ended: Ended, number: str, console: Console) -> None:
         console.print(f"{number} {ended.job.name}: {ended.reasons()}", style="red", markup=False)
     else:
         again = f", after a first try: {ended.attempts[0].error}" if len(ended.attempts) > 1 else ""
-        note = ", with notes in its log" if ended.result == 1 else ""
+        note = ", exit code 1" if ended.result == 1 else ""
         console.print(f"{number} {ended.job.name}: done on {where}{note}{again}", markup=False)
 
 

@@ -6,12 +6,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from panoptic_gs.cli import many_scenes
 from panoptic_gs.cli.main import main
+from panoptic_gs.cli.many_scenes import ManyScenes
 from panoptic_gs.cli.merge import Merge
 from panoptic_gs.cli.prepare import Prepare, PrepareReplica
 from panoptic_gs.errors import InputError
@@ -57,6 +60,31 @@ def test_each_scene_as_by_itself_failures_named_and_finished_ones_kept(
         main([*words, "--engine", "local"])
     assert "2 of 3 scenes are finished already" in capsys.readouterr().out
     assert changed == {name: os.stat(f"maps/{name}/panoptic.json").st_mtime_ns for name in changed}
+
+
+@dataclass(frozen=True)
+class Drops(ManyScenes):
+    """A command that ends with exit code 1, as ``prepare`` does where frames were dropped."""
+
+    given: str
+    out: Path
+
+    def run(self) -> None:
+        self.out.write_text(self.given)
+        sys.exit(1 if self.given == "drops" else 0)
+
+
+def test_exit_code_1_of_a_scene_is_that_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = Drops("{scene}", tmp_path / "{scene}.txt", scenes=("works", "drops"))
+    for finished in (False, True):
+        with pytest.raises(SystemExit) as ended:
+            many_scenes.run(command)
+        assert ended.value.code == 1
+        said = capsys.readouterr().out
+        assert ("2 of 2 scenes are finished already" in said) == finished
+        assert "1 scenes are finished with exit code 1" in said
+        assert (tmp_path / "drops.txt").read_text() == "drops"
 
 
 def test_what_is_finished_is_known_by_its_command_and_its_output(rooms: Path, tmp_path: Path) -> None:
