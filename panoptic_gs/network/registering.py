@@ -25,10 +25,13 @@ LIKELY = 0.02
 """Least product of the shares that a match has among all from either side."""
 INLIER = 0.1
 """Residual of an inlier over its depth."""
-FEWEST = 12
+FEWEST = 16
 """Inliers below which a pair says nothing."""
 OWN = 2.0
 """How much the network's own pose counts, in matches."""
+UNCONFIRMED = 10.0
+"""Matches that count for and against a pair before any triangle does."""
+_TRIANGLE = 0.26  # radians, 15°
 _ROUNDS = 30
 _ANGLE = 0.35  # radians from which on a pair counts little
 
@@ -59,8 +62,10 @@ class Pair:
 
 def matched(a: Describer, b: Describer) -> tuple[Tensor, Tensor, Tensor]:
     """Indices of pixels that are each other's best match, and the product of the shares that they have, best first."""
-    similarity = a.descriptors @ b.descriptors.T / TEMPERATURE
-    likely = similarity.softmax(1) * similarity.softmax(0)
+    # The product of both softmaxes from one exponential; descriptors of length 1 keep it within 1e-6 … 1e6.
+    strength = (a.descriptors @ b.descriptors.T).div_(TEMPERATURE).exp_()
+    rows_sum, columns_sum = strength.sum(1, keepdim=True), strength.sum(0, keepdim=True)
+    likely = strength.square_().div_(rows_sum).div_(columns_sum)
     best, column = likely.max(1)
     mutual = (likely.argmax(0)[column] == torch.arange(len(column), device=column.device)) & (best > LIKELY)
     rows = mutual.nonzero()[:, 0]
@@ -125,6 +130,7 @@ def agreed_poses(poses: np.ndarray, pairs: Mapping[tuple[int, int], Pair], fixed
         support[i, j] = support[j, i] = pair.support
         R[i, j], t[i, j] = pair.rotation, pair.place
         R[j, i], t[j, i] = pair.rotation.T, -pair.rotation.T @ pair.place
+    support = confirmed(support, R)
     own_R, own_t = poses[:, :, :3].astype(np.float64), poses[:, :, 3].astype(np.float64)
     found_R, found_t = own_R.copy(), own_t.copy()
     # What no pair reaches keeps the network's own pose, which every view has towards the fixed one.
@@ -164,6 +170,24 @@ def agreed_poses(poses: np.ndarray, pairs: Mapping[tuple[int, int], Pair], fixed
             found_R[i] = (u * np.array([1, 1, np.sign(np.linalg.det(u @ vt))])) @ vt
             found_t[i] = weights @ said_t / weights.sum()
     return np.concatenate([found_R, found_t[..., None]], axis=-1)
+
+
+def confirmed(support: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Supports ``[N, N]`` of pairs, less where triangles of pairs disagree: two wrong pairs rarely make a third.
+
+    A pair keeps the share (a + s) / (a + d + 2 s) of its support, where a and d are what triangles with it agree and
+    disagree by, each as much as its weaker other pair has, and s is `UNCONFIRMED`.
+
+    Args:
+        support: ``[N, N]`` symmetric, 0 where there is no pair.
+        rotations: ``[N, N, 3, 3]`` from the first view's axes to the second's.
+    """
+    around = np.einsum("kjab,ikbc,ijac->ijk", rotations, rotations, rotations)  # trace of R_kj R_ik R_ijᵀ
+    angle = np.arccos(np.clip((around - 1) / 2, -1, 1))
+    weight = np.minimum(support[:, None, :], support.T[None, :, :])
+    agree = (weight * np.exp(-((angle / _TRIANGLE) ** 2))).sum(-1)
+    disagree = weight.sum(-1) - agree
+    return support * (agree + UNCONFIRMED) / (agree + disagree + 2 * UNCONFIRMED)
 
 
 def register(

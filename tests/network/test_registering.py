@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from panoptic_gs.network.registering import Describer, Pair, agreed_poses, fit_rotations, matched, register
+from panoptic_gs.network.registering import TEMPERATURE, Describer, Pair, agreed_poses, fit_rotations, matched, register
 
 
 def scene(views: int, seed: int, wrong: float = 0.0) -> tuple[list[Describer], np.ndarray]:
@@ -84,3 +84,20 @@ def test_matches_are_mutual():
     same = (views[0].descriptors[rows] - views[1].descriptors[columns]).abs().amax(1) < 1e-6
     assert same.float().mean() > 0.7  # the others' own pixel is not in both views
     assert same[:50].all()
+    similarity = views[0].descriptors @ views[1].descriptors.T / TEMPERATURE
+    expected = similarity.softmax(0) * similarity.softmax(1)
+    torch.testing.assert_close(likely, expected[rows, columns])
+
+
+def test_triangles_outvote_several_strong_false_pairs():
+    rng = np.random.default_rng(3)
+    poses = np.concatenate([Rotation.random(7, rng=rng).as_matrix(), rng.normal(size=(7, 3, 1))], -1)
+    poses[0] = np.eye(4)[:3]
+    pairs, false = {}, {(6, 0), (5, 1), (4, 2), (3, 0), (6, 3)}
+    for i in range(7):
+        for j in range(i):
+            R, t = poses[j, :, :3].T @ poses[i, :, :3], poses[j, :, :3].T @ (poses[i, :, 3] - poses[j, :, 3])
+            wrong = (i, j) in false
+            pairs[i, j] = Pair(Rotation.random(rng=rng).as_matrix(), t, 90.0) if wrong else Pair(R, t, 40.0)
+    found = agreed_poses(np.tile(np.eye(4)[:3], (7, 1, 1)), pairs)
+    assert degrees(found, poses).max() < 5
