@@ -114,9 +114,9 @@ class Train:
                 self.keep(training)
 
     def keep(self, training: Training) -> None:
-        """Write the state and the averaged weights."""
+        """Write the state, and the averaged weights in half precision."""
         training.save(self.out / STATE)
-        save_network(self.out / WEIGHTS, training.network, training.average, torch.float32)
+        save_network(self.out / WEIGHTS, training.network, training.average, torch.float16)
 
     def _draw(self, training: Training, board: Any) -> None:
         recipe = training.recipe
