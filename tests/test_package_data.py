@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = {
     "panoptic_gs": (
         "py.typed",
+        "network/weights/tiny.safetensors",
         "report/page.css",
         "report/page.js",
         "viewer/page_additions.html",
