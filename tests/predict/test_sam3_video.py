@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """SAM 3's video tracker by the real classes of transformers, tiny and random, against the library's own loop."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from posed_photos import write_cameras
 
@@ -15,7 +18,7 @@ from panoptic_gs import Category, PanopticScene, Segment
 from panoptic_gs.associate import read_masks
 from panoptic_gs.cli.main import main
 from panoptic_gs.predict.masks import MaskOptions, load_mask_predictor
-from panoptic_gs.predict.masks.sam3_video import flattened
+from panoptic_gs.predict.masks.sam3_video import flattened, forget
 from panoptic_gs.predict.photos import Photo
 
 NUMBER = 7
@@ -85,6 +88,27 @@ def test_maps_show_what_the_library_finds_though_old_frames_are_forgotten(checkp
         assert found.stem == photo.stem
         np.testing.assert_array_equal(found.ids, ids)
         assert found.segments == shown
+
+
+def test_what_is_kept_of_earlier_frames_does_not_grow_with_the_video():
+    tracker = SimpleNamespace(num_maskmem=3, max_object_pointers_in_encoder=4, max_cond_frame_num=2)
+    outputs = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+    session = SimpleNamespace(mask_inputs_per_obj={0: {}}, output_dict_per_obj={0: outputs})
+    for frame in range(30):
+        shared = torch.zeros(10, 4)  # of all objects of the frame
+        output = {"maskmem_features": shared[:, :1], "maskmem_pos_enc": shared[:, :1], "object_pointer": torch.ones(1),
+                  "pred_masks": shared, "high_res_masks": shared}  # fmt: skip
+        outputs["cond_frame_outputs" if frame % 10 == 0 else "non_cond_frame_outputs"][frame] = output
+        session.mask_inputs_per_obj[0][frame] = shared
+        forget(session, frame, tracker)
+    assert not session.mask_inputs_per_obj[0]
+    assert set(outputs["non_cond_frame_outputs"]) == {26, 27, 28, 29}
+    assert {n for n, of in outputs["non_cond_frame_outputs"].items() if "maskmem_features" in of} == {27, 28, 29}
+    assert set(outputs["cond_frame_outputs"]) == {0, 10, 20}  # the library looks at the pointers of all
+    assert {n for n, of in outputs["cond_frame_outputs"].items() if "maskmem_features" in of} == {10, 20}
+    for of in outputs.values():
+        assert not any(key in output for output in of.values() for key in ("pred_masks", "high_res_masks"))
+    assert outputs["cond_frame_outputs"][20]["maskmem_features"].untyped_storage().nbytes() == 40
 
 
 def test_of_what_is_found_twice_the_surer_mask_stays_and_small_ones_lie_above_large_ones():
