@@ -100,6 +100,7 @@ def read_image(
     source: Path | str | None = None,
     expected: str = "a readable image",
     size: tuple[int, int] | None = None,
+    indices: bool = False,
 ) -> np.ndarray:
     """Read an image as it is stored: ``[H, W]`` or ``[H, W, C]``.
 
@@ -109,6 +110,7 @@ def read_image(
         expected: what they say was expected.
         size: (width, height) that it is given in, for photos. A JPEG is shrunk while it is decoded, so that one of 200
             megapixels does not take a gigabyte.
+        indices: whether an image with a palette is its indices ``[H, W]`` into it rather than their colours.
 
     Raises:
         InputError: it is missing, truncated, no image, or takes more memory than its file can be worth.
@@ -119,7 +121,8 @@ def read_image(
             _require_chunks(path, stored)
         if size is not None and size != image.size:
             image.draft(None, size)
-        target = image.mode if image.mode not in _STORED_OTHERWISE else "RGB"
+        kept = image.mode not in _STORED_OTHERWISE or (indices and image.mode == "P")
+        target = image.mode if kept else "RGB"
         if image.mode == "1" and size is not None:
             target = "L"
         name = source if source is not None else "an image" if isinstance(path, bytes) else path

@@ -176,6 +176,17 @@ def test_id_maps(tmp_path, kind):
     assert same_masks(read_masks(tmp_path, PHOTOS)["0001"], [ids == k for k in (1, 2, 3)])
 
 
+def test_a_palette_image_whose_pixels_are_damaged_is_refused_by_name(tmp_path):
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 4, (6, 8)).astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, 255, 0, 0, 255, 0, 0, 7, 7, 7])
+    image.save(tmp_path / "0001.png")
+    data = (tmp_path / "0001.png").read_bytes()
+    place = data.index(b"IDAT") + 8
+    (tmp_path / "0001.png").write_bytes(data[:place] + bytes(len(data) - 12 - place) + data[-12:])
+    with pytest.raises(InputError, match=r"0001\.png"):
+        read_masks(tmp_path, PHOTOS)["0001"]
+
+
 def test_id_maps_with_a_class_table(tmp_path):
     ids = np.repeat(np.arange(4, dtype=np.uint8), 12).reshape(6, 8)
     for stem in PHOTOS:

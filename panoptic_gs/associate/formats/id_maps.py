@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from panoptic_gs.associate.formats.class_table import NAMES, read_class_table
 from panoptic_gs.associate.formats.photos import IMAGES, MaskFolder, Sizes, by_photo
@@ -51,20 +50,17 @@ def read_ids(path: Path) -> np.ndarray:
     """Ids ``[H, W]`` int32 of a grey, palette or colour image; transparent pixels are 0.
 
     Raises:
-        InputError: it has more colours than masks can be.
+        InputError: it cannot be decoded, or has more colours than masks can be.
     """
-    with Image.open(path) as image:
-        indices = np.asarray(image).astype(np.int32) if image.mode == "P" else None
-    if indices is None:
-        pixels = read_image(path, expected="an id map: one grey value or colour an object")
-        if pixels.dtype.kind not in "uib":
-            raise InputError(path, f"{pixels.dtype} pixels", "whole numbers", "Export the ids as 8 or 16 bit integers.")
-        if pixels.ndim == 2:
-            indices = pixels.astype(np.int32)
-        else:
-            indices = decode_ids(pixels[..., :3].astype(np.uint8))
-            if pixels.shape[2] == 4:
-                indices[pixels[..., 3] == 0] = 0
+    pixels = read_image(path, expected="an id map: one grey value or colour an object", indices=True)
+    if pixels.dtype.kind not in "uib":
+        raise InputError(path, f"{pixels.dtype} pixels", "whole numbers", "Export the ids as 8 or 16 bit integers.")
+    if pixels.ndim == 2:
+        indices = pixels.astype(np.int32)
+    else:
+        indices = decode_ids(pixels[..., :3].astype(np.uint8))
+        if pixels.shape[2] == 4:
+            indices[pixels[..., 3] == 0] = 0
     if (indices < 0).any():
         raise InputError(path, f"id {int(indices.min())}", "ids of 0 (no mask) or more", "Number the masks anew.")
     count = len(np.unique(indices))
