@@ -220,7 +220,8 @@ def sharpest(
 ) -> list[int]:
     """Of more than ``most`` frames the sharpest of each window of max(2, ⌈N / most⌉); otherwise all.
 
-    Frames whose photo is missing or cannot be decoded lose, and stand only where their whole window cannot.
+    Frames whose photo or pose is missing, or whose photo cannot be decoded, lose, and stand only where their whole window
+    cannot.
 
     Args:
         recording: the frames.
@@ -239,13 +240,15 @@ def sharpest(
         except InputError:
             return -1.0
 
-    scores: list[float] = []
+    poses = recording.poses
+    posed = [number for number in numbers if number in poses]
+    scores = dict.fromkeys(numbers, -1.0)  # a header may announce any number of frames that are not there
     with ThreadPoolExecutor(jobs) as pool:
-        for value in pool.map(score, numbers):
-            scores.append(value)
-            progress(len(scores), len(numbers))
-    windows = [range(start, min(start + window, len(numbers))) for start in range(0, len(numbers), window)]
-    return [numbers[max(members, key=scores.__getitem__)] for members in windows]
+        for done, (number, value) in enumerate(zip(posed, pool.map(score, posed)), 1):
+            scores[number] = value
+            progress(done, len(posed))
+    windows = [numbers[start : start + window] for start in range(0, len(numbers), window)]
+    return [max(members, key=scores.__getitem__) for members in windows]
 
 
 def sharpness(recording: Recording, number: int) -> float:

@@ -194,6 +194,17 @@ class TestSharpest:
         assert sharpest(recording, numbers, most=2, jobs=2) == [1, 5]  # ⌈6 / 2⌉ = 3
         assert sharpest(recording, numbers, most=6) == numbers
 
+    def test_frames_that_are_not_there_are_not_asked(
+        self, frames: list[RoomFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recording, asked = open_recording(write_scannet(tmp_path, frames, exported=True)), []
+        monkeypatch.setattr(
+            "panoptic_gs.datasets.scannet_recording.sharpness", lambda recording, number: asked.append(number) or 1.0
+        )
+        announced = [*sorted(recording.poses), *range(100, 70_000)]
+        assert set(sharpest(recording, announced, most=5)) & set(recording.poses)
+        assert asked == sorted(recording.poses)
+
     def test_a_long_recording_is_thinned(
         self,
         frames: list[RoomFrame],
