@@ -220,8 +220,8 @@ def sharpest(
 ) -> list[int]:
     """Of more than ``most`` frames the sharpest of each window of max(2, ⌈N / most⌉); otherwise all.
 
-    Frames whose photo or pose is missing, or whose photo cannot be decoded, lose, and stand only where their whole window
-    cannot.
+    Frames without a pose, or whose photo is missing or cannot be decoded, lose, and stand only where their whole window
+    does.
 
     Args:
         recording: the frames.
