@@ -105,6 +105,7 @@ def test_one_without_its_last_checkpoint_is_no_training(trainer, run, monkeypatc
 def test_no_training_is_left_behind_unnoticed(trainer, run, monkeypatch, how):
     monkeypatch.setenv("PLAN", "hang")
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # shells ignore it in the background
         "import sys; from pathlib import Path; import panoptic_gs.cli.training_run as t;"
         f"t.find_program = lambda name: {str(trainer)!r};"
         f"t.TrainingRun(Path({str(run.scene)!r}), 100).train(lambda *_: None)"
