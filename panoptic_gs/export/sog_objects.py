@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from panoptic_gs.export.clouds import file_name
+from panoptic_gs.export.indexed_objects import write_indexed_objects
 from panoptic_gs.export.objects import PlacedObject
-from panoptic_gs.files import write_json
 from panoptic_gs.replacing import replacing
 from panoptic_gs.splats.gaussians import RasterizeMode, Splats
 from panoptic_gs.uplift import LabelledScene
@@ -37,18 +36,10 @@ def write_sog_objects(
     folder: Path, scene: LabelledScene, objects: Sequence[PlacedObject], rasterize_mode: RasterizeMode | None = None
 ) -> list[Path]:
     """One SOG bundle for each object and ``index.json``: file, id, name, category, confidence, number of Gaussians."""
-    paths, entries = [], []
-    for entry in objects:
-        paths.append(folder / f"{file_name(entry)}.sog")
-        write_sog(paths[-1], scene.splats.subset(torch.from_numpy(entry.members)), rasterize_mode)
-        row = entry.object
-        entries.append({
-            "file": paths[-1].name, "id": row.id, "name": row.name, "gaussians": len(entry.members),
-            "category": {"id": row.category.id, "name": row.category.name}, "isthing": row.category.isthing,
-            "confidence": round(row.confidence, 6),
-        })  # fmt: skip
-    write_json(folder / "index.json", {"format": f"SOG {VERSION}", "objects": entries})
-    return paths
+    return write_indexed_objects(
+        folder, scene, objects, f"SOG {VERSION}", ".sog",
+        lambda path, splats: write_sog(path, splats, rasterize_mode),
+    )  # fmt: skip
 
 
 def write_sog(path: Path, splats: Splats, rasterize_mode: RasterizeMode | None = None) -> None:

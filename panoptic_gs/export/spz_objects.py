@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.export.clouds import file_name
+from panoptic_gs.export.indexed_objects import write_indexed_objects
 from panoptic_gs.export.objects import PlacedObject
-from panoptic_gs.files import write_json
 from panoptic_gs.replacing import replacing
 from panoptic_gs.splats import spz
 from panoptic_gs.splats.gaussians import RasterizeMode, Splats
@@ -31,18 +29,10 @@ def write_spz_objects(
     Raises:
         InputError: an object is too far from the origin for SPZ's fixed-point numbers.
     """
-    paths, entries = [], []
-    for entry in objects:
-        paths.append(folder / f"{file_name(entry)}.spz")
-        write_spz(paths[-1], scene.splats.subset(torch.from_numpy(entry.members)), rasterize_mode)
-        row = entry.object
-        entries.append({
-            "file": paths[-1].name, "id": row.id, "name": row.name, "gaussians": len(entry.members),
-            "category": {"id": row.category.id, "name": row.category.name}, "isthing": row.category.isthing,
-            "confidence": round(row.confidence, 6),
-        })  # fmt: skip
-    write_json(folder / "index.json", {"format": f"SPZ {VERSION}", "objects": entries})
-    return paths
+    return write_indexed_objects(
+        folder, scene, objects, f"SPZ {VERSION}", ".spz",
+        lambda path, splats: write_spz(path, splats, rasterize_mode),
+    )  # fmt: skip
 
 
 def write_spz(path: Path, splats: Splats, rasterize_mode: RasterizeMode | None = None) -> None:
