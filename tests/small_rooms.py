@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +63,22 @@ def save(scene: LabelledScene, folder) -> None:
     save_labelled_scene(folder, scene.splats, scene.labels, scene.labelling)
 
 
-def small_mesh() -> LabelledMesh:
-    """The same as boxes, one a segment; the cube NEAR is 70 % sure, everything is grey."""
-    parts = {FLOOR: trimesh.creation.box((4, 4, 0.02))}
-    for segment, center in CENTERS.items():
+def boxes(floor: int, centers: Mapping[int, Sequence[float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A floor and cubes at these centres: vertices ``[V, 3]``, faces ``[F, 3]``, and each vertex's segment ``[V]``."""
+    parts = {floor: trimesh.creation.box((4, 4, 0.02))}
+    for segment, center in centers.items():
         parts[segment] = trimesh.creation.box((0.6, 0.6, 0.6))
         parts[segment].apply_translation(center)
     whole = trimesh.util.concatenate(list(parts.values()))
     segment = np.repeat(list(parts), [len(part.vertices) for part in parts.values()]).astype(np.int32)
+    return np.asarray(whole.vertices), np.asarray(whole.faces, np.int32), segment
+
+
+def small_mesh() -> LabelledMesh:
+    """The same as boxes, one a segment; the cube NEAR is 70 % sure, everything is grey."""
+    vertices, faces, segment = boxes(FLOOR, CENTERS)
     count = len(segment)
-    return LabelledMesh(np.asarray(whole.vertices), np.asarray(whole.faces, dtype=np.int32),
+    return LabelledMesh(vertices, faces,
                         np.full((count, 3), 120, np.uint8), segment,
                         np.where(segment == NEAR, 0.7, 1).astype(np.float32), np.ones(count, np.float32))  # fmt: skip
 

@@ -77,7 +77,7 @@ class ObjectVotes:
     """
 
     def __init__(self, views: Sequence[ViewEvidence], own: Sequence[sparse.csr_matrix], num_gaussians: int) -> None:
-        self.views, self.own, self.num_gaussians = views, own, num_gaussians
+        self.views, self.own = views, own
         self.said = np.zeros(num_gaussians)
         rows, columns, data = [], [], []
         for view, votes in zip(views, own):
@@ -258,7 +258,7 @@ def _assigned(
         share, seen = votes.elsewhere(number)
         assignments.append(assign(view, thing, share, seen, known))
         own.append(votes_of(view, assignments[-1], share))
-    return assignments, ObjectVotes(views, own, votes.num_gaussians)
+    return assignments, ObjectVotes(views, own, len(votes.said))
 
 
 def _moved(

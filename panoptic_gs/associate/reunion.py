@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy import sparse
 
+from panoptic_gs.associate.consensus import SEEN
 from panoptic_gs.associate.evidence import ViewEvidence
 
-SEEN = 4.0
-"""A view sees an object that covers at least this many pixels, in pixels of the reference image."""
 TOGETHER = 0.6
 """Two objects that are under one mask at least this much, on average, are one where no view has a mask of each."""
 TOGETHER_CUT = 0.57

@@ -158,13 +158,14 @@ def depth_truth(scene: Scene, voxel: float) -> LabelledCloud:
 
 def _read_ply(path: Path) -> LabelledPoints:
     vertices = read_vertices(path, "a PLY of labelled points")
-    missing = [n for n in ("x", "y", "z", "segment_id", "category_id") if n not in (vertices.dtype.names or ())]
+    needed = ("x", "y", "z", "segment_id", "category_id")
+    missing = [n for n in needed if n not in (vertices.dtype.names or ())]
     if missing:
         raise InputError(
             path, f"no property {', '.join(missing)}", "x, y, z, segment_id and category_id for each point",
             "Write the labels as integer properties; 0 is void.",
         )  # fmt: skip
-    lists = [n for n in ("x", "y", "z", "segment_id", "category_id") if vertices.dtype[n].kind == "O"]
+    lists = [n for n in needed if vertices.dtype[n].kind == "O"]
     if lists:
         raise InputError(path, f"lists as {', '.join(lists)}", "one number for each point", "Write plain properties.")
     positions = np.stack([vertices[axis] for axis in "xyz"], axis=-1).astype(np.float64)

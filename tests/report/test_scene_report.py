@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import trimesh
 from report_room import CENTERS, FIRST, FLOOR, NASTY, SECOND, TRUE_IDS, cameras, labelled_room
+from small_rooms import boxes
 
 from panoptic_gs import Category, InputError, PanopticScene
 from panoptic_gs.cli.main import main
@@ -250,15 +250,9 @@ def test_scenes_without_a_view_in_common_are_not_compared(report, report_room):
 
 def test_views_show_the_mesh_in_the_colours_of_the_objects(report_room, tmp_path):
     labelled, scene = report_room
-    parts = {FLOOR: trimesh.creation.box((4, 4, 0.02))}
-    for segment, center in CENTERS.items():
-        parts[segment] = trimesh.creation.box((0.6, 0.6, 0.6))
-        parts[segment].apply_translation(center)
-    whole = trimesh.util.concatenate(list(parts.values()))
-    segment = np.repeat(list(parts), [len(part.vertices) for part in parts.values()]).astype(np.int32)
+    vertices, faces, segment = boxes(FLOOR, CENTERS)
     ones = np.ones(len(segment), np.float32)
-    mesh = LabelledMesh(2 * np.asarray(whole.vertices), np.asarray(whole.faces, np.int32),
-                        np.zeros((len(segment), 3), np.uint8), segment, ones, ones)  # fmt: skip
+    mesh = LabelledMesh(2 * vertices, faces, np.zeros((len(segment), 3), np.uint8), segment, ones, ones)
     write_mesh_ply(tmp_path / "mesh.ply", mesh, labelled_room().labelling, 1.0)
     (tmp_path / "mesh.json").write_text('{"info": {"meters_per_world_unit": 2.0}}')
     report = make_report(labelled, ReportOptions(data=scene, mesh=tmp_path))
