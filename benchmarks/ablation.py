@@ -13,16 +13,15 @@ from rich.console import Console
 
 from benchmarks.quality.command import main
 from benchmarks.quality.harness import Outcome, RunSettings, Task, run_tasks
-from benchmarks.quality.on_engine import OnEngine
 from benchmarks.quality.predictions import PredictionSource
 from benchmarks.quality.published import PUBLISHED_ABLATION, TITLES
-from benchmarks.quality.rooms import RoomOptions
+from benchmarks.quality.rooms import TabledRooms
 from benchmarks.quality.table import require_markers
 from benchmarks.quality.variants import variants_of
 
 
 @dataclass(frozen=True)
-class Ablation(RoomOptions, OnEngine):
+class Ablation(TabledRooms):
     """Train procedural rooms with and without the panoptic colour loss, from masks merged by QUBO and by MaskFormer's
     rules."""
 
@@ -54,7 +53,7 @@ class Ablation(RoomOptions, OnEngine):
             for root in scenes
             for variant in variants
         ]  # fmt: skip
-        engine = self.chosen_engine(self.jobs, self.out / "logs")
+        engine = self.chosen_engine(self.out / "logs")
         outcome = run_tasks(tasks, RunSettings(self.iterations, baselines=()), console, self.jobs, engine=engine)
         published = {f"Published on {TITLES[name]}": rows for name, rows in PUBLISHED_ABLATION.items()}
         self.write_tables("Regularisation × merge on procedural rooms", "ablation", outcome, console,

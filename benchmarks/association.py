@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from benchmarks.associating.cases import PROTOCOLS, Case, pairs, renumbered, sur
 from benchmarks.associating.hall import chairs_with_one_id, hall
 from benchmarks.associating.resources import LOADS, in_own_process
 from benchmarks.quality.command import main, plain, require_known
-from benchmarks.quality.harness import Outcome, link_scene
+from benchmarks.quality.harness import link_scene
+from benchmarks.quality.measurements import Measurement, Outcome, scene_stamp
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
-from benchmarks.quality.rooms import RoomOptions
+from benchmarks.quality.rooms import TabledRooms
 from benchmarks.quality.table import require_markers, write_between
 from benchmarks.speed.timing import machine
-from panoptic_gs.files import read_json, write_json
+from panoptic_gs.files import write_json
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.scene import Scene
 from panoptic_gs.splats import Splats
@@ -36,7 +37,7 @@ PARTS = ("rooms", "hall", "resources")
 
 
 @dataclass(frozen=True)
-class AssociationBenchmark(RoomOptions):
+class AssociationBenchmark(TabledRooms):
     """Renumber the masks of every image, associate them, and score held-out views against the same masks with true ids.
 
     A mask's true id is that of the thing it overlaps most. Scores are PQ differences in percent.
@@ -55,6 +56,8 @@ class AssociationBenchmark(RoomOptions):
     trained: bool = False
     """Train the rooms' splats (colour only, kept in the folder) in place of putting Gaussians on true surfaces; given
     scenes are always trained."""
+    iterations: int = 1000
+    """Iterations of a training."""
     trainings: int = 3
     """Trainings of a given scene, each with a seed of its own."""
 
@@ -66,17 +69,10 @@ class AssociationBenchmark(RoomOptions):
         if self.write_docs is not None:
             require_markers(self.write_docs, "association")
         console = Console()
-        results: list[dict[str, Any]] = []
-        for group, name, make in self._cases(console):
-            file = self.out / "cases" / f"{group} {name}.json"
-            wanted = {"baselines": sorted(self.baselines), "trained": self.trained}
-            kept = read_json(file) if file.is_file() else None
-            if kept is None or kept["settings"] != wanted:
-                kept = {"settings": wanted, "group": group, "scene": name, "rows": scored(make(), self.baselines)}
-                write_json(file, kept)
-            results.append(kept)
-            best = kept["rows"][CLOSED_FORM]["strict"] - kept["rows"]["true ids"]["strict"]
-            console.print(f"{group} · {name}: closed form {best:+.1f} to true ids", highlight=False)
+        work = [] if "rooms" not in self.parts else [self._room(seed, console) for seed in self.seeds]
+        work += [self._training(root, seed) for root in self.scenes for seed in range(self.trainings)]
+        outcome = self.measured(work, console, self.out / "logs", _said)
+        results = [case for result in outcome.results for case in result["cases"]]
         extra: dict[str, Any] = {}
         if "hall" in self.parts:
             extra["hall"] = hall_row(console)
@@ -85,48 +81,81 @@ class AssociationBenchmark(RoomOptions):
         text = tables(results, extra)
         settings = {name: plain(value) for name, value in asdict(self).items() if name != "scenes"}
         write_json(
-            self.out / "results.json", {"machine": machine("cpu"), "settings": settings, "cases": results, **extra}
+            self.out / "results.json",
+            {
+                "machine": machine("cpu"),
+                "settings": settings,
+                "cases": results,
+                "failures": dict(outcome.failures),
+                **extra,
+            },
         )
         (self.out / "table.md").write_text(text + "\n", encoding="utf-8")
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         if self.write_docs is not None:
             write_between(self.write_docs, "association", text)
-        return Outcome(tuple(results))
+        return outcome
 
-    def _cases(self, console: Console) -> Iterator[tuple[str, str, Any]]:
-        if "rooms" in self.parts:
-            for seed in self.seeds:
-                root = self.scene(seed, console)
-                scene = Scene.load(root)
-                splats: list[Splats] = []  # made once, and only where a level is not scored yet
-                for level in self.levels:
-                    yield level, root.name, lambda s=scene, n=level, k=seed, found=splats: self._room(s, n, k, found)
-        for root in self.scenes:
-            for seed in range(self.trainings):
-                yield root.resolve().name, f"training {seed}", lambda r=root, k=seed: self._given(r, k, console)
+    def _room(self, seed: int, console: Console) -> Measurement:
+        root = self.scene(seed, console)
+        signature = {**self._room_signature(root), "seed": seed, "levels": list(self.levels)}
+        return Measurement(root.name, self._room_cases, (root, seed), self.out / "cases" / f"{root.name}.json",
+                           signature, self.out / "cases" / f"{root.name}.log")  # fmt: skip
 
-    def _room(self, scene: Scene, level: str, seed: int, made: list[Splats]) -> Case:
-        if not made:
-            made.append(self._trained(scene, 0) if self.trained else splats_of_depth(scene))
-        return room_case(scene, made[0], level, seed)
+    def _room_cases(self, root: Path, seed: int, threads: int) -> dict[str, Any]:
+        """Every noise level of a room's masks, on the same Gaussians; a level that was done with others stays."""
+        scene = Scene.load(root)
+        splats = self._trained(scene, 0, threads) if self.trained else splats_of_depth(scene)
+        cases = []
+        for level in self.levels:
+            file = self.out / "cases" / f"{level} {root.name}.json"
+            case = Measurement(level, self._room_case, (scene, splats, level, seed), file,
+                               {**self._room_signature(root), "seed": seed}, file.with_suffix(".log"))  # fmt: skip
+            cases.append(case.done(threads))
+        return {"cases": cases}
 
-    def _given(self, root: Path, seed: int, console: Console) -> Case:
+    def _room_case(self, scene: Scene, splats: Splats, level: str, seed: int, threads: int) -> dict[str, Any]:
+        del threads  # all work is here
+        rows = scored(room_case(scene, splats, level, seed), self.baselines)
+        return {"group": level, "scene": scene.root.name, "rows": rows}
+
+    def _room_signature(self, root: Path) -> dict[str, Any]:
+        return {**self._signature(root), **({"iterations": self.iterations} if self.trained else {})}
+
+    def _training(self, root: Path, seed: int) -> Measurement:
+        name = f"{root.resolve().name} · training {seed}"
+        return Measurement(name, self._trained_case, (root, seed), self.out / "cases" / f"{name}.json",
+                           {**self._signature(root, "panoptic"), "iterations": self.iterations, "seed": seed},
+                           self.out / "cases" / f"{name}.log")  # fmt: skip
+
+    def _trained_case(self, root: Path, seed: int, threads: int) -> dict[str, Any]:
         scene = Scene.load(root)
         predicted, truth = scene.load_panoptic("panoptic"), scene.load_panoptic("panoptic_gt")
         train = [frame.stem for frame in scene.split("train") if frame.stem in predicted.maps]
-        return case_of(scene, self._trained(scene, seed), predicted, truth, train, seed)
+        case = case_of(scene, self._trained(scene, seed, threads), predicted, truth, train, seed)
+        rows = scored(case, self.baselines)
+        return {"cases": [{"group": root.resolve().name, "scene": f"training {seed}", "rows": rows}]}
 
-    def _trained(self, scene: Scene, seed: int) -> Splats:
+    def _signature(self, root: Path, *maps: str) -> dict[str, Any]:
+        return {**scene_stamp(root, "panoptic_gt", *maps), "baselines": sorted(self.baselines)}
+
+    def _trained(self, scene: Scene, seed: int, threads: int) -> Splats:
         """Splats of a training in colour alone; the maps that ns-train asks for are the truth, and weigh nothing."""
-        run = NerfstudioRun(self.out / "trainings" / f"{scene.root.resolve().name}-{seed}", Console(quiet=True))
-        if not list(run.config.parent.glob("nerfstudio_models/step-*.ckpt")):
-            own = run.folder / "scene"
-            if not own.is_dir():
-                link_scene(scene, own, [frame.stem for frame in scene.split("train")])
-                scene.load_panoptic("panoptic_gt").save(own / "panoptic")
-            run.train(own, ["--max-num-iterations", str(self.iterations), "--machine.seed", str(seed),
-                            "--pipeline.model.panoptic-loss-weight", "0"])  # fmt: skip
+        folder = self.out / "trainings" / f"{scene.root.resolve().name}-{seed}"
+        run = NerfstudioRun(folder, Console(quiet=True), folder / "log.txt", threads)
+        own = folder / "scene"
+        if not (own / "panoptic" / "panoptic.json").is_file():
+            shutil.rmtree(own, ignore_errors=True)
+            link_scene(scene, own, [frame.stem for frame in scene.split("train")])
+            scene.load_panoptic("panoptic_gt").save(own / "panoptic")
+        run.train_once(own, ["--max-num-iterations", str(self.iterations), "--machine.seed", str(seed),
+                             "--pipeline.model.panoptic-loss-weight", "0"])  # fmt: skip
         return load_checkpoint_splats(run.config)
+
+
+def _said(result: dict[str, Any]) -> str:
+    gaps = [(c["group"], c["rows"][CLOSED_FORM]["strict"] - c["rows"]["true ids"]["strict"]) for c in result["cases"]]
+    return "closed form to true ids: " + ", ".join(f"{group} {gap:+.1f}" for group, gap in gaps)
 
 
 def splats_of_depth(scene: Scene, voxel: float = 0.03) -> Splats:

@@ -15,19 +15,20 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from benchmarks.quality.command import main
-from benchmarks.quality.harness import Outcome
+from benchmarks.quality.measurements import Measurement, Outcome, scene_stamp
+from benchmarks.quality.on_engine import OnEngine
 from benchmarks.speed.timing import machine
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json
 from panoptic_gs.predict.cameras import align_to_known, camera_centers
 from panoptic_gs.predict.geometry import GeometryOptions, load_geometry
 from panoptic_gs.predict.photos import find_photos
-from panoptic_gs.progress import progress_bars
+from panoptic_gs.progress import silent
 from panoptic_gs.scene import Scene
 
 
 @dataclass(frozen=True)
-class GeometryBenchmark:
+class GeometryBenchmark(OnEngine):
     """Find the cameras of each scene's photos, and compare them with those of its transforms.json after one similarity.
 
     Degrees are of the rotations; centres are off in percent of the extent, the longest side of the box around the known
@@ -41,34 +42,30 @@ class GeometryBenchmark:
     rooms: tuple[int, ...] = ()
     """Seeds of procedural rooms of 50 photos to add; they are made in --out."""
     out: Path = Path("outputs/geometry")
-    """Folder for results.json and the rooms."""
+    """Folder for results.json and the rooms; what is finished in it is kept."""
 
     def run(self) -> Outcome:
         """Find, compare, print and write."""
         if not self.scenes and not self.rooms:
             raise InputError("scenes", "none", "scene folders, or --rooms", "Name scene folders.")
-        console, results, failures = Console(), [], {}
-        for root in (*self.scenes, *map(self._room, self.rooms)):
-            try:
-                results.append(self._compared(root, console))
-            except InputError as error:
-                failures[root.name] = error.found
+        console = Console()
+        work = [self._measurement(root) for root in (*self.scenes, *map(self._room, self.rooms))]
+        outcome = self.measured(work, console, self.out / "logs", lambda r: f"{r['placed']} of {r['photos']} placed")
         table = Table(
             "scene", "photos", "placed", "rotation median, max [°]", "centre median, max [%]", "focal [%]", "s"
         )
-        for r in results:
+        for r in outcome.results:
             table.add_row(
                 r["scene"], str(r["photos"]), str(r["placed"]), f"{r['degrees']:.3f}  {r['degrees_max']:.3f}",
                 f"{r['centre']:.2f}  {r['centre_max']:.2f}", f"{r['focal']:.2f}", f"{r['seconds']:.0f}",
             )  # fmt: skip
         console.print(table)
-        for name, why in failures.items():
-            console.print(f"{name}: {why}", style="red", markup=False)
         write_json(self.out / "results.json", {
-            "machine": machine("cpu"), "geometry": self.geometry, "results": results, "failures": failures,
+            "machine": machine("cpu"), "geometry": self.geometry,
+            "results": list(outcome.results), "failures": dict(outcome.failures),
         })  # fmt: skip
         console.print(f"Written: {self.out / 'results.json'}", highlight=False, soft_wrap=True)
-        return Outcome(tuple(results), failures)
+        return outcome
 
     def _room(self, seed: int) -> Path:
         from panoptic_gs.synthetic import synthesize, write_synthetic_scene
@@ -79,13 +76,17 @@ class GeometryBenchmark:
             write_synthetic_scene(root, scene, scene.truth)
         return root
 
-    def _compared(self, root: Path, console: Console) -> dict[str, Any]:
+    def _measurement(self, root: Path) -> Measurement:
+        name = root.resolve().name
+        file = self.out / "scenes" / f"{name}-{self.geometry}.json"
+        signature = {**scene_stamp(root), "geometry": self.geometry}
+        return Measurement(name, self._compared, (root,), file, signature, file.with_suffix(".log"))
+
+    def _compared(self, root: Path, threads: int) -> dict[str, Any]:
         scene, photos = Scene.load(root), find_photos(root)
         started = time.monotonic()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        options = GeometryOptions(device=device, say=lambda text: console.print(text, markup=False))
-        with progress_bars(console) as progress:
-            found = load_geometry(self.geometry, options).find(photos, progress)
+        found = load_geometry(self.geometry, GeometryOptions(device=device)).find(photos, silent)
         seconds = time.monotonic() - started
         known = [scene.frame(stem).camera for stem in found.cameras]
         mine, theirs = (

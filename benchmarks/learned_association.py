@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from benchmarks.associating.learned import COMPONENTS, METHODS, scored, seconds_
 from benchmarks.associating.resources import Load
 from benchmarks.association import room_case, splats_of_depth
 from benchmarks.quality.command import main, plain, require_known
-from benchmarks.quality.harness import Outcome
-from benchmarks.quality.rooms import RoomOptions
+from benchmarks.quality.measurements import Measurement, Outcome, scene_stamp
+from benchmarks.quality.rooms import TabledRooms
 from benchmarks.quality.table import require_markers, write_between
 from benchmarks.speed.timing import machine
 from panoptic_gs.associate import LearnedOptions
@@ -30,7 +30,7 @@ TIMED = Load(views=40, columns=12, gaussians=50_000)
 
 
 @dataclass(frozen=True)
-class LearnedAssociationBenchmark(RoomOptions):
+class LearnedAssociationBenchmark(TabledRooms):
     """Renumber the masks of every image, learn what they show, and score held-out views against the same masks with
     true ids, on Gaussians that stand on the rooms' true surfaces.
 
@@ -65,19 +65,27 @@ class LearnedAssociationBenchmark(RoomOptions):
         if self.write_docs is not None:
             require_markers(self.write_docs, "learned-association")
         console = Console()
-        cases = [self._case(*work, console) for work in self._work()]
+        outcome = self.measured([self._measurement(*work, console) for work in self._work()], console,
+                                self.out / "logs", _said)  # fmt: skip
+        cases = outcome.results
         timed = [self._seconds(method, tokens) for tokens in self.seconds for method in self.methods]
         text = tables(cases, timed)
         settings = {name: plain(value) for name, value in asdict(self).items()}
         write_json(
             self.out / "results.json",
-            {"machine": machine("cpu"), "settings": settings, "cases": cases, "seconds": timed},
+            {
+                "machine": machine("cpu"),
+                "settings": settings,
+                "cases": list(cases),
+                "seconds": timed,
+                "failures": dict(outcome.failures),
+            },
         )
         (self.out / "table.md").write_text(text + "\n", encoding="utf-8")
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         if self.write_docs is not None:
             write_between(self.write_docs, "learned-association", text)
-        return Outcome(tuple(cases))
+        return outcome
 
     def _work(self) -> Iterator[tuple[int, str, dict[str, dict[str, LearnedOptions]]]]:
         """Seed of a room, noise level, and method → variant → options."""
@@ -98,11 +106,21 @@ class LearnedAssociationBenchmark(RoomOptions):
                     {method: {OWN: METHODS[method], **variants(method, self.ablation)} for method in self.methods},
                 )
 
-    def _case(
+    def _measurement(
         self, seed: int, level: str, wanted: dict[str, dict[str, LearnedOptions]], console: Console
+    ) -> Measurement:
+        root = self.scene(seed, console)
+        name = f"{level} · {root.name}"
+        options = {f"{method} · {variant}": asdict(own) for method, of in wanted.items() for variant, own in of.items()}
+        signature = {**scene_stamp(root, "panoptic_gt"), "voxel": self.voxel, "steps": self.steps, "options": options}
+        return Measurement(name, self._case, (root, seed, level, wanted), self.out / "measured" / f"{name}.json",
+                           signature, self.out / "measured" / f"{name}.log")  # fmt: skip
+
+    def _case(
+        self, root: Path, seed: int, level: str, wanted: dict[str, dict[str, LearnedOptions]], threads: int
     ) -> dict[str, Any]:
         """The rows of a room's masks: kept ones whose settings are the same, and those that are not there yet."""
-        root = self.scene(seed, console)
+        del threads  # all work is here
         file = self.out / "cases" / f"{level} {root.name}.json"
         recipe = {"views": self.views, "width": self.width, "voxel": self.voxel}
         kept = read_json(file) if file.is_file() else {}
@@ -126,8 +144,6 @@ class LearnedAssociationBenchmark(RoomOptions):
                     kept["rows"][name] = row
                     write_json(file, kept)
                 rows[method][variant] = row
-                gap = row["maps"]["strict"] - kept["true ids"]["strict"]
-                console.print(f"{level} · {root.name} · {name}: {gap:+.1f} to true ids", highlight=False)
         return {**kept, "rows": rows}
 
     def _seconds(self, method: str, tokens: int) -> dict[str, Any]:
@@ -139,7 +155,13 @@ class LearnedAssociationBenchmark(RoomOptions):
         return kept
 
 
-def tables(cases: list[dict[str, Any]], timed: list[dict[str, Any]]) -> str:
+def _said(case: dict[str, Any]) -> str:
+    true = case["true ids"]["strict"]
+    gaps = [(method, rows[OWN]["maps"]["strict"] - true) for method, rows in case["rows"].items()]
+    return "to true ids: " + ", ".join(f"{method} {gap:+.1f}" for method, gap in gaps)
+
+
+def tables(cases: Sequence[dict[str, Any]], timed: list[dict[str, Any]]) -> str:
     """Methods by noise level, their components, and seconds, as Markdown."""
     lines = ["| masks (rooms) | method | maps: PQ\\* − true ids | worst | labels: PQ\\* − true ids | worst "
              "| pairs: precision | recall | s |",
@@ -178,7 +200,7 @@ def tables(cases: list[dict[str, Any]], timed: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _cells(rows: list[dict[str, Any]], cases: list[dict[str, Any]]) -> list[str]:
+def _cells(rows: Sequence[dict[str, Any]], cases: Sequence[dict[str, Any]]) -> list[str]:
     cells: list[str] = []
     for key in ("maps", "labels"):
         gaps = [row[key]["strict"] - case["true ids"]["strict"] for row, case in zip(rows, cases)]

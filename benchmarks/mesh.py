@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import importlib
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,9 @@ from rich.table import Table
 from scipy.spatial import KDTree
 
 from benchmarks.quality.command import main
-from benchmarks.quality.harness import Outcome
+from benchmarks.quality.measurements import Measurement, Outcome, scene_stamp
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
+from benchmarks.quality.rooms import RoomOptions
 from benchmarks.speed.timing import machine
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
@@ -47,10 +46,13 @@ from panoptic_gs.mesh import (
 from panoptic_gs.metrics.panoptic_quality import panoptic_quality
 from panoptic_gs.metrics.points import LabelledPoints, point_table, score_points
 from panoptic_gs.metrics.protocol import STRICT
+from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene import Scene
+from panoptic_gs.synthetic.noise import PredictionNoise, simulate_predictions
 from panoptic_gs.synthetic.primitives import Patch, Primitive
 from panoptic_gs.synthetic.raycast import RoomRenderer
 from panoptic_gs.synthetic.room import Room, make_room
+from panoptic_gs.synthetic.scenes import fill_scene_folder, synthesize
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.uplift.checkpoint import load_checkpoint
 
@@ -63,15 +65,13 @@ _TIMED_SIZE = (640, 480)
 
 
 @dataclass(frozen=True)
-class MeshBenchmark:
+class MeshBenchmark(RoomOptions):
     """Mesh trained rooms, and score surface and labels against the generator's truth."""
 
     out: Path = Path("outputs/mesh")
     """Folder for scenes, runs and the table; finished trainings in it are kept."""
-    rooms: int = 8
-    """Number of rooms."""
-    first_seed: int = 0
-    """Seed of the first room; the others count on from it."""
+    width: int = 320
+    """Image width in pixels; the height is three quarters of it."""
     voxel: float = 0.02
     """Edge of a voxel in metres."""
     quantile: float = 0.75
@@ -84,15 +84,16 @@ class MeshBenchmark:
     def run(self) -> Outcome:
         """Train what is not trained yet, mesh, score, and write mesh.json and a table."""
         console = Console()
-        rows = []
-        for seed in range(self.first_seed, self.first_seed + self.rooms):
-            rows.append(self._measure(seed, console))
-            console.print_json(data=rows[-1])
-        speed = self._speed(self.first_seed)
+        outcome = self.measured([self._measurement(seed, console) for seed in self.seeds], console, self.out / "logs",
+                                lambda row: f"{row['triangles']:,} triangles in {row['seconds']:.1f} s")  # fmt: skip
+        rows = outcome.results
+        if not rows:
+            return outcome
+        speed = self._speed(rows[0]["room"])
         mean = {name: float(np.mean([row[name] for row in rows])) for name in _COLUMNS}
         options = {"voxel": self.voxel, "quantile": self.quantile, "iterations": self.iterations}
         write_json(self.out / "mesh.json", {"machine": machine("cpu"), "options": options, "mean": mean, "speed": speed,
-                                            "rooms": rows})  # fmt: skip
+                                            "rooms": list(rows), "failures": dict(outcome.failures)})  # fmt: skip
         table = Table("room", *_COLUMNS.values())
         for row in (*rows, {"room": "mean", **mean}):
             table.add_row(str(row["room"]), *(f"{row[name]:.3f}" for name in _COLUMNS))
@@ -102,19 +103,26 @@ class MeshBenchmark:
                 console.print("Room {}: {bodies} free bodies, at most {height:.1f} mm up or down and {ground:.1f} mm "
                               "along the ground".format(row["room"], **row["physics"]), highlight=False)  # fmt: skip
         console.print(f"{_TIMED_VIEWS} views of 640×480: {speed['seconds']:.1f} s, peak {speed['peak_gib']:.2f} GiB")
-        return Outcome(tuple(rows))
+        return outcome
 
-    def _folders(self, seed: int) -> tuple[Path, NerfstudioRun]:
-        folder = self.out / f"room-{seed}"
-        return folder / "scene", NerfstudioRun(folder, Console())
+    def make_scene(self, root: Path, seed: int, recipe: dict[str, Any]) -> None:
+        """A room with simulated predictions, as the method trains on."""
+        made = synthesize(seed, self.views, self.width, 3 * self.width // 4)
+        predictions = simulate_predictions(made.truth, PredictionNoise.preset("default"), seed)
+        with replacing_folder(root, overwrite=True, known_by="transforms.json") as folder:
+            fill_scene_folder(folder, made, predictions)
+            write_json(folder / "recipe.json", recipe)
 
-    def _measure(self, seed: int, console: Console) -> dict[str, Any]:
-        root, run = self._folders(seed)
-        if not (root / "transforms.json").is_file():
-            command = [str(Path(sys.executable).with_name("panoptic-gs")), "synth", str(root), "--seed", str(seed)]
-            subprocess.run(command, check=True)
-        if not list(run.config.parent.glob("nerfstudio_models/*.ckpt")):
-            run.train(root, () if self.iterations is None else ("--max-num-iterations", str(self.iterations)))
+    def _measurement(self, seed: int, console: Console) -> Measurement:
+        root, folder = self.scene(seed, console), self.out / "runs" / f"room-{seed}"
+        signature = {**scene_stamp(root, "panoptic", "panoptic_gt"), "seed": seed, "iterations": self.iterations,
+                     "physics": self.physics, **asdict(self._fusion())}  # fmt: skip
+        return Measurement(root.name, self._measure, (root, folder, seed), folder / "result.json", signature,
+                           folder / "log.txt")  # fmt: skip
+
+    def _measure(self, root: Path, folder: Path, seed: int, threads: int) -> dict[str, Any]:
+        run = NerfstudioRun(folder, Console(quiet=True), folder / "log.txt", threads)
+        run.train_once(root, () if self.iterations is None else ("--max-num-iterations", str(self.iterations)))
         data, room = Scene.load(root), make_room(seed)
         cameras = [frame.camera for frame in data.split("train")]
         scene = load_checkpoint(run.config)
@@ -122,7 +130,6 @@ class MeshBenchmark:
         fusion = fuse(scene, cameras, _UP, self._fusion())
         surface = scene_surface(fusion, MeshOptions())
         seconds = time.monotonic() - started
-        console.print(f"Room {seed}: {len(surface.faces):,} triangles in {seconds:.1f} s", highlight=False)
         truth = true_points(room, cameras)
         category_of = scene.labelling.category_of()
         true_maps = data.load_panoptic("panoptic_gt")
@@ -141,11 +148,10 @@ class MeshBenchmark:
 
     def _speed(self, seed: int) -> dict[str, float]:
         """A hundred views of 640×480, surface and smoothing included, in this process."""
-        root, run = self._folders(seed)
-        frames = Scene.load(root).split("all")
+        frames = Scene.load(self.scene(seed, Console(quiet=True))).split("all")
         path = list(interpolate_cameras([frame.camera for frame in frames], 3).values())[:_TIMED_VIEWS]
         cameras = [camera.resized(*_TIMED_SIZE) for camera in path]
-        scene = load_checkpoint(run.config)
+        scene = load_checkpoint(NerfstudioRun(self.out / "runs" / f"room-{seed}", Console(quiet=True)).config)
         started, used = time.monotonic(), time.process_time()
         fusion = fuse(scene, cameras, _UP, self._fusion())
         scene_surface(fusion, MeshOptions())

@@ -8,6 +8,7 @@ by trimesh, so neither side of the comparison measures itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rich.table import Table
 from scipy.spatial import ConvexHull, HalfspaceIntersection, QhullError
 
 from benchmarks.quality.command import main
-from benchmarks.quality.harness import Outcome
+from benchmarks.quality.measurements import Measurement, Outcome, scene_stamp
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from benchmarks.quality.rooms import RoomOptions
 from panoptic_gs.errors import InputError
@@ -49,6 +50,8 @@ _HANGING = ("door", "window", "curtain", "painting", "ceiling lamp")
 class Objects(RoomOptions):
     """Measure boxes and relations of the objects of trained rooms against the generator's truth."""
 
+    iterations: int = 1000
+    """Training iterations."""
     level: str = "default"
     """How wrong the predictions are."""
     runs: str | None = None
@@ -61,26 +64,35 @@ class Objects(RoomOptions):
         if self.level not in LEVELS:
             raise InputError("--level", f"'{self.level}'", f"one of {', '.join(LEVELS)}", "Choose one of these.")
         console = Console()
-        rooms = [self._measure(seed, console) for seed in self.seeds]
-        total = _summary(rooms)
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_json(self.out / "objects.json", {"level": self.level, "total": total, "rooms": rooms})
+        outcome = self.measured([self._measurement(seed, console) for seed in self.seeds], console, self.out / "logs",
+                                lambda room: f"{room['matched']} of {room['objects']} objects matched")  # fmt: skip
+        rooms, total = outcome.results, _summary(outcome.results)
+        write_json(self.out / "objects.json", {
+            "level": self.level, "total": total, "rooms": list(rooms), "failures": dict(outcome.failures),
+        })  # fmt: skip
         table = Table("room", "objects", "matched", "median IoU", "sides within 30 %", "on: precision", "on: recall")
         for room in (*rooms, {"room": "all", **total}):
             table.add_row(str(room["room"]), *(_said(room[name]) for name in _COLUMNS))
         console.print(table)
-        return Outcome(tuple(rooms))
+        return outcome
 
-    def _measure(self, seed: int, console: Console) -> dict[str, Any]:
+    def _measurement(self, seed: int, console: Console) -> Measurement:
         root = self.scene(seed, console) if self.scenes is None else Path(self.scenes.format(seed=seed))
+        trained = {"iterations": self.iterations} if self.runs is None else {"run": self.runs.format(seed=seed)}
+        file = self.out / "measured" / f"{root.name}-{self.level}.json"
+        return Measurement(root.name, self._measure, (seed, root), file,
+                           {**scene_stamp(root, "panoptic_gt"), "level": self.level, "seed": seed, **trained},
+                           self.out / "runs" / f"{root.name}-geometry" / "log.txt")  # fmt: skip
+
+    def _measure(self, seed: int, root: Path, threads: int) -> dict[str, Any]:
         data = Scene.load(root)
         frames = data.split("train")
         truth = data.load_panoptic("panoptic_gt")
         if self.runs is None:
-            run = NerfstudioRun(self.out / "runs" / f"{root.name}-geometry", console)
-            if not run.config.is_file():
-                alone = ("--pipeline.model.panoptic-loss-weight", "0", "--machine.seed", "42")
-                run.train(root, ("--max-num-iterations", str(self.iterations), *alone))
+            folder = self.out / "runs" / f"{root.name}-geometry"
+            run = NerfstudioRun(folder, Console(quiet=True), folder / "log.txt", threads)
+            alone = ("--pipeline.model.panoptic-loss-weight", "0", "--machine.seed", "42")
+            run.train_once(root, ("--max-num-iterations", str(self.iterations), *alone))
             checkpoint = run.config
         else:
             checkpoint = Path(self.runs.format(seed=seed))
@@ -146,7 +158,7 @@ def _figures(boxes: list[dict[str, Any]], wanted: set[Any], said: set[Any]) -> d
     }
 
 
-def _summary(rooms: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(rooms: Sequence[dict[str, Any]]) -> dict[str, Any]:
     boxes = [box for room in rooms for box in room["boxes"]]
     wanted, said = ({(room["room"], *pair) for room in rooms for pair in room[name]} for name in ("wanted", "said"))
     return {"objects": sum(room["objects"] for room in rooms), **_figures(boxes, wanted, said)}

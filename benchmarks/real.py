@@ -15,8 +15,10 @@ from tyro.conf import Positional
 
 from benchmarks.quality.command import main, require_known
 from benchmarks.quality.evidence import PROTOCOLS, ROWS, Evidence, recovered
-from benchmarks.quality.harness import Outcome, require_scorable
+from benchmarks.quality.harness import require_scorable
+from benchmarks.quality.measurements import Measurement, Outcome, scene_stamp
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
+from benchmarks.quality.on_engine import OnEngine
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json
 from panoptic_gs.scene import Scene
@@ -25,7 +27,7 @@ from panoptic_gs.uplift.checkpoint import load_checkpoint_splats
 
 
 @dataclass(frozen=True)
-class Real:
+class Real(OnEngine):
     """Train scene folders that have truth, and score each way to label the same splats.
 
     Rows: the literal Eq. 7 (void is a label), the average (void abstains), the same with squared shares, each view as
@@ -56,19 +58,26 @@ class Real:
         for root in self.scenes:
             require_scorable(root)
         console = Console()
-        results: list[dict[str, Any]] = []
-        for root in self.scenes:
-            for seed in range(self.seeds):
-                results += self._scored(root, seed, console)
-                write_json(self.out / "results.json", {"iterations": self.iterations, "results": results})
+        work = [self._measurement(root, seed) for root in self.scenes for seed in range(self.seeds)]
+        outcome = self.measured(work, console, self.out / "logs", _said)
+        results = [row for result in outcome.results for row in result["rows"]]
+        write_json(self.out / "results.json", {
+            "iterations": self.iterations, "results": results, "failures": dict(outcome.failures),
+        })  # fmt: skip
         _print(results, console)
         console.print(f"Written: {self.out / 'results.json'}", highlight=False, soft_wrap=True)
-        return Outcome(tuple(results))
+        return outcome
 
-    def _scored(self, root: Path, seed: int, console: Console) -> list[dict[str, Any]]:
-        run = NerfstudioRun(self.out / f"{root.resolve().name}-{self.iterations}" / f"seed-{seed}", console)
-        if not list(run.config.parent.glob("nerfstudio_models/step-*.ckpt")):
-            run.train(root.resolve(), ["--max-num-iterations", str(self.iterations), "--machine.seed", str(seed)])
+    def _measurement(self, root: Path, seed: int) -> Measurement:
+        folder = self.out / f"{root.resolve().name}-{self.iterations}" / f"seed-{seed}"
+        signature = {**scene_stamp(root, self.panoptic, "panoptic_gt"), "iterations": self.iterations, "seed": seed,
+                     "panoptic": self.panoptic, "simulated": list(self.simulated)}  # fmt: skip
+        return Measurement(f"{root.resolve().name} · training {seed}", self._scored, (root, folder, seed),
+                           folder / "result.json", signature, folder / "log.txt")  # fmt: skip
+
+    def _scored(self, root: Path, folder: Path, seed: int, threads: int) -> dict[str, Any]:
+        run = NerfstudioRun(folder, Console(quiet=True), folder / "log.txt", threads)
+        run.train_once(root.resolve(), ["--max-num-iterations", str(self.iterations), "--machine.seed", str(seed)])
         splats, scene = load_checkpoint_splats(run.config), Scene.load(root)
         truth = scene.load_panoptic("panoptic_gt")
         found = []
@@ -80,7 +89,11 @@ class Real:
             )
             scores = Evidence(splats, scene, predicted, truth).scores()
             found.append({"scene": root.resolve().name, "predictions": level, "seed": seed, "scores": scores})
-        return found
+        return {"rows": found}
+
+
+def _said(result: dict[str, Any]) -> str:
+    return ", ".join(f"{row['predictions']}: PQ* {row['scores']['refined']['strict']:.1f}" for row in result["rows"])
 
 
 def _print(results: list[dict[str, Any]], console: Console) -> None:

@@ -9,22 +9,23 @@ from rich.console import Console
 
 from benchmarks.quality.command import main, require_known
 from benchmarks.quality.harness import BASELINES, Outcome, RunSettings, Task, run_tasks
-from benchmarks.quality.on_engine import OnEngine
 from benchmarks.quality.predictions import PredictionSource
-from benchmarks.quality.rooms import RoomOptions
+from benchmarks.quality.rooms import TabledRooms
 from benchmarks.quality.table import require_markers
 from benchmarks.quality.variants import Variant
 from panoptic_gs.synthetic.noise import LEVELS
 
 
 @dataclass(frozen=True)
-class Rooms(RoomOptions, OnEngine):
+class Rooms(TabledRooms):
     """Train procedural rooms from simulated predictions of several noise levels, and score held-out views.
 
     Rows: the predictions themselves on the training views; predictions carried over to the held-out views without 3D;
     the average without a look at the other views; one label per Gaussian; the dense Eq. 7; the uplifted labels.
     """
 
+    iterations: int = 1000
+    """Training iterations."""
     levels: tuple[str, ...] = ("low", "default", "high")
     """How wrong the predictions are: any of none, low, default, high, correlated, parts, fused."""
     baselines: tuple[str, ...] = BASELINES
@@ -44,7 +45,7 @@ class Rooms(RoomOptions, OnEngine):
             for root in scenes
         ]  # fmt: skip
         settings = RunSettings(self.iterations, baselines=self.baselines)
-        engine = self.chosen_engine(self.jobs, self.out / "logs")
+        engine = self.chosen_engine(self.out / "logs")
         outcome = run_tasks(tasks, settings, console, self.jobs, engine=engine)
         self.write_tables("Procedural rooms", "rooms", outcome, console)
         return outcome

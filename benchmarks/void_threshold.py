@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality.command import main
-from benchmarks.quality.harness import Outcome
+from benchmarks.quality.measurements import Measurement, Outcome, scene_stamp
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from benchmarks.quality.predictions import views_of
-from benchmarks.rooms import RoomOptions
+from benchmarks.quality.rooms import RoomOptions
 from benchmarks.speed.timing import machine
 from panoptic_gs.files import write_json
 from panoptic_gs.merge import MergeOptions, merge_predictions
@@ -55,36 +55,40 @@ class VoidThreshold(RoomOptions):
     def run(self) -> Outcome:
         """Train, merge, uplift, score; write ``results.json``."""
         console = Console()
-        results: list[dict[str, Any]] = []
-        for seed in self.seeds:
-            root = self.scene(seed, console)
-            run = NerfstudioRun(self.out / "runs" / root.name, console, self.out / f"{root.name}.log")
-            if not any((run.config.parent / "nerfstudio_models").glob("*.ckpt")):
-                run.train(
-                    root,
-                    [
-                        "--max-num-iterations",
-                        str(self.iterations),
-                        "--pipeline.datamanager.dataparser.panoptic-folder=",
-                        "--pipeline.model.panoptic-loss-weight",
-                        "0",
-                    ],
-                )
-            splats, scene = load_checkpoint_splats(run.config), Scene.load(root)
-            truth = scene.load_panoptic("panoptic_gt")
-            cameras = {frame.stem: frame.camera for frame in scene.frames}
-            for level in self.levels:
-                raw = simulate_queries(truth, cameras, QueryNoise.preset(level), seed)
-                raw = views_of(raw, list(scene.splits["train"]))
-                for method, threshold in [("qubo", value) for value in self.thresholds] + [("standard-v2", None)]:
-                    scores = _scores(splats, scene, truth, raw, method, threshold)
-                    results.append(
-                        {"room": root.name, "level": level, "method": method, "threshold": threshold} | scores
-                    )
-                    console.print(results[-1])
-        write_json(self.out / "results.json", {"machine": machine("cpu"), "results": results})
-        console.print(_table(results))
-        return Outcome(())
+        outcome = self.measured([self._measurement(seed, console) for seed in self.seeds], console, self.out / "logs")
+        results = [row for result in outcome.results for row in result["rows"]]
+        write_json(self.out / "results.json", {
+            "machine": machine("cpu"), "results": results, "failures": dict(outcome.failures),
+        })  # fmt: skip
+        if results:
+            console.print(_table(results))
+        return outcome
+
+    def _measurement(self, seed: int, console: Console) -> Measurement:
+        root = self.scene(seed, console)
+        folder = self.out / "runs" / root.name
+        signature = {**scene_stamp(root, "panoptic_gt"), "seed": seed, "iterations": self.iterations,
+                     "thresholds": list(self.thresholds), "levels": list(self.levels)}  # fmt: skip
+        return Measurement(root.name, self._measure, (root, folder, seed), folder / "result.json", signature,
+                           folder / "log.txt")  # fmt: skip
+
+    def _measure(self, root: Path, folder: Path, seed: int, threads: int) -> dict[str, Any]:
+        run = NerfstudioRun(folder, Console(quiet=True), folder / "log.txt", threads)
+        # In colour alone, so that all thresholds label the same Gaussians.
+        run.train_once(root, ["--max-num-iterations", str(self.iterations),
+                              "--pipeline.datamanager.dataparser.panoptic-folder=",
+                              "--pipeline.model.panoptic-loss-weight", "0"])  # fmt: skip
+        splats, scene = load_checkpoint_splats(run.config), Scene.load(root)
+        truth = scene.load_panoptic("panoptic_gt")
+        cameras = {frame.stem: frame.camera for frame in scene.frames}
+        rows = []
+        for level in self.levels:
+            raw = simulate_queries(truth, cameras, QueryNoise.preset(level), seed)
+            raw = views_of(raw, list(scene.splits["train"]))
+            for method, threshold in [*(("qubo", value) for value in self.thresholds), ("standard-v2", None)]:
+                scores = _scores(splats, scene, truth, raw, method, threshold)
+                rows.append({"room": root.name, "level": level, "method": method, "threshold": threshold} | scores)
+        return {"rows": rows}
 
 
 def _scores(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,13 +17,21 @@ from panoptic_gs.errors import InputError, print_input_error
 def main(command: type[Any]) -> None:
     """Run a benchmark's command: exit code 1 where a run is missing, 2 for bad input."""
     try:
-        outcome = tyro.cli(command).run()
+        outcome = tyro.cli(importable(command)).run()
     except InputError as error:
         print_input_error(error)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(1 if outcome.failures else 0)
+
+
+def importable(command: type[Any]) -> type[Any]:
+    """A class of the program that is run, as other processes import it: what an engine sends them names its module."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if command.__module__ != "__main__" or spec is None:
+        return command
+    return getattr(importlib.import_module(spec.name), command.__name__)
 
 
 def require_known(option: str, given: Iterable[str], known: Iterable[str]) -> None:

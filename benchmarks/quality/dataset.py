@@ -46,8 +46,6 @@ class DatasetBenchmark(OnEngine):
     """More options of 'panoptic-gs prepare', as in --prepare-options="--max-frames 300"."""
     scenes: tuple[str, ...] = ()
     """Names of scenes; by default the benchmark's."""
-    jobs: int = 1
-    """Runs at a time; each gets its share of the cores."""
     iterations: int | None = None
     """Training iterations; by default the method's own."""
     train_options: str = ""
@@ -106,7 +104,7 @@ class DatasetBenchmark(OnEngine):
                              "--scenes.")  # fmt: skip
         for note in self.notes(list(dict.fromkeys(task.root for task in tasks))):
             console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        outcome = run_tasks(tasks, settings, console, self.jobs, engine=self.chosen_engine(self.jobs, out / "logs"))
+        outcome = run_tasks(tasks, settings, console, self.jobs, engine=self.chosen_engine(out / "logs"))
         outcome = dataclasses.replace(outcome, failures={**missing, **outcome.failures})
         if outcome.results:
             options = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}

@@ -3,26 +3,23 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.quality.baselines import BASELINES, require_baselines
+from benchmarks.quality.measurements import Measurement, Outcome, run_measurements, scene_stamp
 from benchmarks.quality.nerfstudio_run import NerfstudioRun
 from benchmarks.quality.predictions import PredictionSource
 from benchmarks.quality.variants import Variant
-from panoptic_gs.engines import Engine, Job
+from panoptic_gs.engines import Engine
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json, write_json
 from panoptic_gs.scene import Scene
@@ -83,15 +80,6 @@ class RunSettings:
             raise InputError("--iterations", str(self.iterations), "1 or more", "Choose a larger number.")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Finished runs, and what became of the others."""
-
-    results: tuple[dict[str, Any], ...]
-    failures: Mapping[str, str] = field(default_factory=dict)
-    """Label of a run → the first line of its error."""
-
-
 Execute = Callable[[Task, RunSettings, int], dict[str, Any]]
 
 
@@ -113,81 +101,32 @@ def run_tasks(
         execute: does one task, by default :func:`execute_task`.
         engine: runs the tasks elsewhere; by default threads here.
     """
-    execute = execute or execute_task
-    finished: dict[Task, dict[str, Any]] = {}
-    failures: dict[str, str] = {}
-    waiting: list[Task] = []
+    measurements: list[Measurement] = []
+    unreadable: dict[str, str] = {}
     for task in tasks:
         try:
-            kept = finished_result(task, settings)
+            measurements.append(measurement_of(task, settings, execute or execute_task))
         except InputError as error:
-            failures[task.label] = str(error)
-            continue
-        if kept is None:
-            waiting.append(task)
-        else:
-            finished[task] = kept
-    if finished:
-        console.print(f"{len(finished)} of {len(tasks)} runs are finished already.", highlight=False)
-    endings = _here(waiting, execute, settings, jobs) if engine is None else _on(engine, waiting, execute, settings)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        runs = bar.add_task("Runs", total=len(tasks), completed=len(tasks) - len(waiting))
-        for task, result, reason in endings:
-            bar.advance(runs)
-            number = f"[{len(finished) + len(failures) + 1}/{len(tasks)}]"
-            if result is None:
-                failures[task.label] = reason
-                console.print(f"{number} {task.label}: {reason}", style="red", markup=False, highlight=False)
-                continue
-            finished[task] = result
-            console.print(f"{number} {task.label}: {_summary(result)}", markup=False, highlight=False)
-    return Outcome(tuple(finished[task] for task in tasks if task in finished), failures)
+            unreadable[task.label] = str(error)
+            console.print(f"{task.label}: {error}", style="red", markup=False, highlight=False)
+    outcome = run_measurements(measurements, console, jobs, engine, _summary)
+    return Outcome(outcome.results, {**unreadable, **outcome.failures})
 
 
-Ending = tuple[Task, dict[str, Any] | None, str]
-"""A task, its result, and why it has none."""
+def measurement_of(task: Task, settings: RunSettings, execute: Execute) -> Measurement:
+    """A task as what :func:`run_measurements` does.
 
-
-def _here(tasks: Sequence[Task], execute: Execute, settings: RunSettings, jobs: int) -> Iterator[Ending]:
-    """Do tasks in threads, whose runs are processes."""
-    threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
-        futures = {pool.submit(_kept, execute, task, settings, threads): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                task = futures[future]
-                try:
-                    yield task, future.result(), ""
-                except Exception as error:
-                    # Hours of other runs must not be lost, whatever went wrong in this one.
-                    yield task, None, _failure(task, error)
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _on(engine: Engine, tasks: Sequence[Task], execute: Execute, settings: RunSettings) -> Iterator[Ending]:
-    """Let an engine do tasks."""
-    folder = str(Path.cwd())
-    by_name = {task.label: task for task in tasks}
-    jobs = [Job(name, _kept_in, (folder, execute, task, settings)) for name, task in by_name.items()]
-    for ended in engine.run(jobs):
-        yield by_name[ended.job.name], ended.result, ended.reasons()
-
-
-def _kept_in(folder: str, execute: Execute, task: Task, settings: RunSettings) -> dict[str, Any]:
-    os.chdir(folder)  # where the paths of tasks begin
-    kept = finished_result(task, settings)  # of a try whose machine was lost right after it
-    return _kept(execute, task, settings, int(os.environ.get("OMP_NUM_THREADS") or 1)) if kept is None else kept
+    Raises:
+        InputError: its predictions cannot be read.
+    """
+    return Measurement(task.label, _result, (execute, task, settings), task.folder / RESULT, signature(task, settings),
+                       task.folder / "log.txt")  # fmt: skip
 
 
 def signature(task: Task, settings: RunSettings) -> dict[str, Any]:
     """What a result depends on, ready for JSON; a run whose signature changed is done again."""
-    files = (task.root / name for name in ("transforms.json", "splits.json", "panoptic_gt/panoptic.json"))
     return {
-        "scene": str(task.root.resolve()),
-        "modified": {file.name: file.stat().st_mtime_ns for file in files if file.is_file()},
+        **scene_stamp(task.root, "panoptic_gt"),
         "predictions": task.predictions.stamp(),
         "variant": asdict(task.variant),
         "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(settings).items()},
@@ -196,18 +135,11 @@ def signature(task: Task, settings: RunSettings) -> dict[str, Any]:
 
 def finished_result(task: Task, settings: RunSettings) -> dict[str, Any] | None:
     """The result of an earlier run of the same signature; None where there is none."""
-    file = task.folder / RESULT
-    if not file.is_file():
-        return None
-    result = read_json(file)
-    return result if result.get("signature") == signature(task, settings) else None
+    return measurement_of(task, settings, execute_task).kept()
 
 
-def _kept(execute: Execute, task: Task, settings: RunSettings, threads: int) -> dict[str, Any]:
-    result = {"signature": signature(task, settings), "scene": task.scene, "group": task.group,
-              "variant": task.variant.name, **execute(task, settings, threads)}  # fmt: skip
-    write_json(task.folder / RESULT, result)
-    return result
+def _result(execute: Execute, task: Task, settings: RunSettings, threads: int) -> dict[str, Any]:
+    return {"scene": task.scene, "group": task.group, "variant": task.variant.name, **execute(task, settings, threads)}
 
 
 def execute_task(task: Task, settings: RunSettings, threads: int) -> dict[str, Any]:
@@ -294,16 +226,6 @@ def link_scene(scene: Scene, folder: Path, train: Sequence[str]) -> Path:
             (folder / entry.name).symlink_to(entry.resolve(), target_is_directory=entry.is_dir())
     write_json(folder / "splits.json", {"train": list(train), "test": list(scene.splits["test"])})
     return folder
-
-
-def _failure(task: Task, error: Exception) -> str:
-    """What to say of a run that failed; of other errors than bad input, the log has the whole trace."""
-    if isinstance(error, InputError):
-        return str(error)
-    task.folder.mkdir(parents=True, exist_ok=True)
-    with (task.folder / "log.txt").open("a", encoding="utf-8") as log:
-        log.writelines(traceback.format_exception(error))
-    return f"{type(error).__name__}: {error}. The end of {task.folder / 'log.txt'} says where."
 
 
 def _summary(result: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.quality.measurements import scene_stamp
 from benchmarks.quality.with_parent import guarded
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_json
+from panoptic_gs.files import read_json, write_json
 
 METHOD = "panst3r-ludvig"
 
@@ -53,6 +55,17 @@ class NerfstudioRun:
         """``ns-train panst3r-ludvig``; ``options`` are its command-line options."""
         self._call("ns-train", METHOD, "--data", scene, "--output-dir", self.folder / "training", "--experiment-name",
                    "scene", "--timestamp", "run", "--vis", "tensorboard", *options)  # fmt: skip
+
+    def train_once(self, scene: Path, options: Sequence[str] = ()) -> None:
+        """:meth:`train` where none of the same scene and options has finished; an interrupted one begins anew."""
+        done, wanted = self.folder / "trained.json", {**scene_stamp(scene, "panoptic"), "options": list(options)}
+        if done.is_file() and read_json(done) == wanted and self.config.is_file():
+            return
+        done.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "training", ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.train(scene, options)
+        write_json(done, wanted)
 
     def render(self, outputs: Sequence[str] = ("rgb", "panoptic", "gt-rgb", "raw-segment_id")) -> None:
         """``ns-render dataset`` of the held-out views, lossless."""

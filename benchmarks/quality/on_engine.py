@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from rich.console import Console
+
+from benchmarks.quality.measurements import Measurement, Outcome, run_measurements
 from panoptic_gs.engines import Engine, EngineOptions, engine_of
 
 
@@ -14,6 +18,8 @@ from panoptic_gs.engines import Engine, EngineOptions, engine_of
 class OnEngine:
     """Options of benchmarks whose runs are of one scene each."""
 
+    jobs: int = 1
+    """Runs at a time on this machine; each gets its share of the cores."""
     engine: Literal["local", "ray", "slurm"] | None = None
     """Who does the runs: threads here (the default), a process each here, a Ray cluster, or Slurm. Run folders lie on
     storage that all machines share; finished runs in them are kept."""
@@ -28,11 +34,10 @@ class OnEngine:
     slurm_partition: str | None = None
     """Slurm: its partition."""
 
-    def chosen_engine(self, at_once: int, logs: Path) -> Engine | None:
+    def chosen_engine(self, logs: Path) -> Engine | None:
         """The engine; None where threads here do the runs.
 
         Args:
-            at_once: most runs at a time on this machine; on clusters as many as fit.
             logs: folder of a log for each run.
 
         Raises:
@@ -40,7 +45,21 @@ class OnEngine:
         """
         if self.engine is None:
             return None
-        here = at_once if self.engine == "local" else None
+        here = self.jobs if self.engine == "local" else None
         options = EngineOptions(self.cpus_per_scene, self.gpus_per_scene, here, self.ray_address, logs,
                                 self.hours_per_scene, self.slurm_partition)  # fmt: skip
         return engine_of(self.engine, options)
+
+    def measured(
+        self,
+        measurements: Sequence[Measurement],
+        console: Console,
+        logs: Path,
+        say: Callable[[dict[str, Any]], str] = lambda _: "done",
+    ) -> Outcome:
+        """:func:`run_measurements` on the chosen engine.
+
+        Raises:
+            InputError: options out of range, or a package that is missing.
+        """
+        return run_measurements(measurements, console, self.jobs, self.chosen_engine(logs), say)

@@ -12,7 +12,8 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.quality.command import plain
-from benchmarks.quality.harness import Outcome
+from benchmarks.quality.measurements import Outcome
+from benchmarks.quality.on_engine import OnEngine
 from benchmarks.quality.report import write_report
 from benchmarks.quality.table import write_between
 from panoptic_gs.files import read_json, write_json, write_png
@@ -22,7 +23,7 @@ from panoptic_gs.synthetic import synthesize
 
 
 @dataclass(frozen=True)
-class RoomOptions:
+class RoomOptions(OnEngine):
     """The rooms that a benchmark is made of."""
 
     out: Path = Path("outputs/rooms")
@@ -35,17 +36,34 @@ class RoomOptions:
     """Views of a room; every fifth is held out."""
     width: int = 240
     """Image width in pixels; the height is three quarters of it."""
-    iterations: int = 1000
-    """Training iterations."""
-    jobs: int = 1
-    """Runs at a time; each gets its share of the cores."""
-    write_docs: Path | None = None
-    """A document to write the table into, between its markers."""
 
     @property
     def seeds(self) -> range:
         """The rooms' seeds."""
         return range(self.first_seed, self.first_seed + self.rooms)
+
+    def scene(self, seed: int, console: Console) -> Path:
+        """The scene folder of a room, made where it is not there yet."""
+        root = self.out / "scenes" / f"room-{seed}"
+        recipe = {"seed": seed, "views": self.views, "width": self.width}
+        if (root / "recipe.json").is_file() and read_json(root / "recipe.json") == recipe:
+            return root
+        with console.status(f"Making {root.name}"):
+            self.make_scene(root, seed, recipe)
+        console.print(f"Made {root}", highlight=False, soft_wrap=True)
+        return root
+
+    def make_scene(self, root: Path, seed: int, recipe: dict[str, Any]) -> None:
+        """Make a room's scene folder, with its recipe in it."""
+        make_room_scene(root, seed, self.views, self.width, recipe)
+
+
+@dataclass(frozen=True)
+class TabledRooms(RoomOptions):
+    """Rooms whose results are a table in the docs."""
+
+    write_docs: Path | None = None
+    """A document to write the table into, between its markers."""
 
     def write_tables(self, title: str, marker: str, outcome: Outcome, console: Console, **options: Any) -> None:
         """Write the tables of what was run, into ``write_docs``, too, where it is given."""
@@ -56,17 +74,6 @@ class RoomOptions:
         if self.write_docs is not None:
             write_between(self.write_docs, marker, text)
             console.print(f"Written into {self.write_docs}", soft_wrap=True)
-
-    def scene(self, seed: int, console: Console) -> Path:
-        """The scene folder of a room, made where it is not there yet."""
-        root = self.out / "scenes" / f"room-{seed}"
-        recipe = {"seed": seed, "views": self.views, "width": self.width}
-        if (root / "recipe.json").is_file() and read_json(root / "recipe.json") == recipe:
-            return root
-        with console.status(f"Making {root.name}"):
-            make_room_scene(root, seed, self.views, self.width, recipe)
-        console.print(f"Made {root}", highlight=False, soft_wrap=True)
-        return root
 
 
 def make_room_scene(root: Path, seed: int, views: int, width: int, recipe: dict[str, Any]) -> None:
