@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 
 from panoptic_gs.export.objects import PlacedObject
 from panoptic_gs.objects.boxes import Box
-from panoptic_gs.objects.orientation import FLOORS
+from panoptic_gs.objects.standing import is_floor
 from panoptic_gs.splats import Splats
 
 _OPAQUE = 0.1  # Gaussians below this opacity touch nothing
@@ -52,7 +52,7 @@ class _Part(NamedTuple):
     @property
     def kind(self) -> str:
         name = self.entry.object.category.name.casefold()
-        if any(word in name for word in FLOORS):
+        if is_floor(self.entry.object.category):
             return "floor"
         return next((kind for kind in ("wall", "ceiling") if kind in name.replace("-", " ").split()), "")
 

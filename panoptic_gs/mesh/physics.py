@@ -18,12 +18,12 @@ from panoptic_gs.mesh.reconstruction import PanopticMesh
 from panoptic_gs.mesh.resting import Rest, settled
 from panoptic_gs.mesh.shell import Plane, plane_axes
 from panoptic_gs.mesh.solids import Solid, Support, close_object, support_height
-from panoptic_gs.objects.orientation import FLOORS
+from panoptic_gs.objects.standing import is_floor
 from panoptic_gs.progress import Progress, silent
 
 _THICKNESS = 0.1  # metres, of walls and floors
 _MOST_PIECES = 16
-_FLAT = ("wall", "ceiling", *FLOORS)
+_UPRIGHT = ("wall", "ceiling")
 
 
 @dataclass(eq=False)
@@ -100,13 +100,13 @@ def _rest(solid: Solid, scale: float) -> Rest | None:
 
 def _is_flat(entry: PlacedObject) -> bool:
     name = entry.object.category.name.casefold()
-    return any(word in name for word in _FLAT)
+    return is_floor(entry.object.category) or any(word in name for word in _UPRIGHT)
 
 
 def _fixed_furniture(mesh: PanopticMesh) -> list[tuple[Solid, PlacedObject, str]]:
     """Closed meshes of stuff that is no wall, floor or ceiling, piece by piece."""
     tree = KDTree(mesh.surface.vertices)
-    floor = next((e.id for e in mesh.objects if any(w in e.object.category.name.casefold() for w in FLOORS)), None)
+    floor = next((e.id for e in mesh.objects if is_floor(e.object.category)), None)
     found = []
     for entry in mesh.objects:
         if entry.object.category.isthing or _is_flat(entry):

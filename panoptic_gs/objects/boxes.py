@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from panoptic_gs.objects.flatness import flat_axis, sharp_ends
+
 _GAP = 0.1  # that connected parts may leave, as a share of the object's radius
 _MOST_CELLS = 200  # of the grid in which clusters are found, along the longest side
 _CLUSTER = 0.2  # of the main cluster's weight that another one must have to belong to the object
-_STRAY = 0.005  # share of an object's weight that may lie beyond each side of its box
+_STRAY = 0.0025  # share of an object's weight that may lie beyond each side of its box
 _THIN = 0.05  # of its mean density: what is thinner at an end of the object is haze, and left out
 _SLICES = 60
 _TURN_POINTS = 3000  # that a box is turned by
@@ -55,12 +57,13 @@ def upright_axes(up: np.ndarray) -> np.ndarray:
 def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = None) -> Box | None:
     """The upright box around the points, or None where there are none; floaters do not count.
 
-    Three steps. Points are joined where less than a tenth of the object's radius parts them; the cluster of most weight
+    Points are joined where less than a tenth of the object's radius parts them; the cluster of most weight
     and those with at least a fifth of that are the object. The box is turned about ``up`` such that its sides lie
     closest to the points (the closeness criterion of Zhang et al., Efficient L-Shape Fitting for Vehicle Detection
     Using Laser Scanners, 2017, weighed with the side of the rectangle), which a few points on a corner do not sway as
-    they do the rectangle of least area. Along each axis 0.5 % of the weight is trimmed from each end, then whatever
-    stretch at an end is thinner than a twentieth of the mean density.
+    they do the rectangle of least area. Along each axis 0.25 % of the weight is trimmed from each end, then whatever
+    stretch at an end is thinner than a twentieth of the mean density. What is flat ends where its surface does, not
+    where the blur about it does (:mod:`~panoptic_gs.objects.flatness`).
 
     Args:
         points: ``[N, 3]`` in the world.
@@ -79,7 +82,12 @@ def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = Non
     points, counts = points[kept], counts[kept]
     axes = _turned(points, counts, upright_axes(up))
     local = points @ axes
-    low, high = np.array([_extent(local[:, axis], counts) for axis in range(3)]).T
+    ends = [_extent(local[:, axis], counts) for axis in range(3)]
+    flat = flat_axis(local, counts)
+    if flat is not None:
+        axis, blur = flat
+        ends[axis] = sharp_ends(local[:, axis], counts, ends[axis], blur)
+    low, high = np.array(ends).T
     box = Box(axes @ ((low + high) / 2), axes, high - low)
     return replace(box, left_out=float(1 - of_everything[box.contains(everything)].sum() / total))
 

@@ -9,10 +9,8 @@ import numpy as np
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.objects.boxes import upright_axes
+from panoptic_gs.objects.standing import is_floor
 from panoptic_gs.objects.table import ObjectTable
-
-FLOORS = ("floor", "rug", "carpet", "ground", "mat")
-"""A category with one of these in its name is what things stand on."""
 
 _SHELL = ("wall", "ceiling")
 
@@ -40,7 +38,7 @@ def up_direction(table: ObjectTable, means: np.ndarray, cameras: list[Camera]) -
     if cameras:
         mean = -np.stack([camera.viewmat[1, :3].numpy() for camera in cameras]).astype(np.float64).mean(axis=0)
     upright = np.linalg.norm(mean) > 0.2
-    floors = [row.id for row in table if any(word in row.category.name.casefold() for word in FLOORS)]
+    floors = [row.id for row in table if is_floor(row.category)]
     on_floor = np.isin(table.segment_of, floors)
     floor = means[on_floor].astype(np.float64)
     if len(floor) >= 50:

@@ -10,6 +10,7 @@ import numpy as np
 
 from panoptic_gs.objects.boxes import Box, clusters, fit_box
 from panoptic_gs.objects.solidity import surface
+from panoptic_gs.objects.standing import down_to_floor, is_floor
 from panoptic_gs.panoptic import Category, Segment
 from panoptic_gs.uplift import LabelledScene
 
@@ -106,6 +107,7 @@ class ObjectTable:
         self._by_id = {row.id: row for row in rows}
         self.unlabelled = int(counts[0])
         self._boxes: dict[tuple[float, ...], Box | None] = {}
+        self._floors: np.ndarray | None = None
 
     def __iter__(self):
         return iter(self._by_id.values())
@@ -144,7 +146,12 @@ class ObjectTable:
         key = segment_id, *map(float, up)
         if key not in self._boxes:
             members = self.members(segment_id)
-            self._boxes[key] = self._fit(members, up) if len(members) else None
+            box = self._fit(members, up) if len(members) else None
+            row = self.get(segment_id)
+            if box is not None and row is not None and row.category.isthing and not is_floor(row.category):
+                means = self._scene.splats.means
+                box = down_to_floor(box, means[members].double().numpy(), means[self._floor()].double().numpy())
+            self._boxes[key] = box
         return self._boxes[key]
 
     def fitted_box(self, segment_id: int, up: np.ndarray) -> Box | None:
@@ -181,6 +188,14 @@ class ObjectTable:
             if box is not None:
                 found.append((some, box))
         return found
+
+    def _floor(self) -> np.ndarray:
+        """The Gaussians ``[F]`` of all that is called floor."""
+        if self._floors is None:
+            floors = [row.id for row in self if is_floor(row.category)]
+            rows = np.flatnonzero(np.isin(self.segment_of, floors))
+            self._floors = rows[:: -(-len(rows) // _BOX_SAMPLE) or 1]
+        return self._floors
 
     def _fit(self, members: np.ndarray, up: np.ndarray) -> Box | None:
         sample = members[:: -(-len(members) // _BOX_SAMPLE)]

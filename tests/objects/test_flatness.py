@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes of flat things end at their surfaces, not at the blur about them"""
+
+import numpy as np
+import pytest
+
+from panoptic_gs.objects.boxes import fit_box
+from panoptic_gs.objects.flatness import flat_axis
+
+UP = np.array([0.0, 0.0, 1.0])
+BLUR = 0.03
+
+
+def slab(thickness: float, seed: int = 0, count: int = 4000) -> np.ndarray:
+    """Both faces of a door of 1 × 2 m, blurred."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform([-0.5, 0, 0], [0.5, 0, 2], (count, 3))
+    points[:, 1] = rng.choice([-0.5, 0.5], count) * thickness
+    return points + rng.normal(0, BLUR, (count, 3)) * [0.1, 1, 0.1]
+
+
+class TestFlatThings:
+    @pytest.mark.parametrize("thickness", [0.2, 0.3])
+    def test_a_slab_is_as_thick_as_its_faces_are_apart(self, thickness):
+        box = fit_box(slab(thickness), UP)
+        assert box is not None
+        assert np.sort(box.size)[0] == pytest.approx(thickness, abs=2.7 * BLUR)
+        assert np.sort(box.size)[1:] == pytest.approx([1, 2], abs=0.05)
+
+    def test_a_sheet_is_as_thick_as_its_blur_at_half_its_height(self):
+        box = fit_box(slab(0.0), UP)
+        assert box is not None
+        assert box.size.min() == pytest.approx(2 * np.sqrt(2 * np.log(2)) * BLUR, rel=0.2)
+
+    def test_what_sticks_out_of_a_sheet_is_part_of_its_other_axes_only(self):
+        rng = np.random.default_rng(3)
+        frame = rng.uniform([-0.5, -0.02, 2.0], [0.5, 0.02, 2.1], (300, 3))
+        box = fit_box(np.concatenate([slab(0.0), frame]), UP)
+        assert box is not None
+        assert np.sort(box.size) == pytest.approx([0.07, 1.0, 2.1], abs=0.05)
+
+    def test_which_axis_faces(self):
+        points = slab(0.0)
+        found = flat_axis(points, np.ones(len(points)))
+        assert found is not None
+        assert found[0] == 1
+        assert found[1] == pytest.approx(BLUR, rel=0.15)
+
+    @pytest.mark.parametrize("shape", ["ball", "box", "few"])
+    def test_what_faces_several_ways_is_not_flat(self, shape):
+        rng = np.random.default_rng(2)
+        points = rng.normal(size=(3000, 3))
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        if shape == "box":
+            points /= np.abs(points).max(axis=1, keepdims=True)
+        if shape == "few":
+            points = points[:20] * [1, 1, 0.001]
+        assert flat_axis(points, np.ones(len(points))) is None
