@@ -141,7 +141,7 @@ def measured(network: PanopticNetwork, room: MeasuredRoom, stems: Sequence[str])
     raw = as_raw(views, output)
     try:
         masks = raw_predictions(views, CATEGORIES, output, NAME, NetworkOptions(estimate_cameras=False))
-        pq, ids = _scores(merge_predictions(masks, "qubo").scene(), room, stems)
+        pq, ids = _scores(merge_predictions(masks, "qubo", void_threshold=0.0).scene(), room, stems)
     except InputError:  # no segment at all
         pq, ids = 0.0, 0.0
     found: dict[str, np.ndarray] = {}

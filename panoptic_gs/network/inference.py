@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -91,12 +92,12 @@ def predict_views(
         logits = network.class_logits(queries, names)[0]
         output = _Output(network, queries, crops, logits.sigmoid().amax(1) < NO_CLASS)
         placed = _Placed(seen, descriptors[order]) if matching and can_match(seen) else None
-        output.add(order, seen, None if placed is None else placed.poses)
+        output.add(order, seen, None if placed is None else (placed.poses, placed.scales))
         for start in range(0, len(rest), CHUNK):
             part = rest[start : start + CHUNK]
             alone = everyone(len(part), (), device)
             later = network.look(views(part), alone, first=False, memory=memory)
-            output.add(part, later, None if placed is None else placed.poses_of(later, descriptors[part]))
+            output.add(part, later, None if placed is None else placed.place(later, descriptors[part]))
     return NetworkOutput(output.masks, logits.float().cpu(), output.points, output.local, output.confidence)
 
 
@@ -179,19 +180,24 @@ class _Placed:
         if count > ALL_PAIRS:
             nearest = likeness.topk(PARTNERS + 1, dim=1).indices.tolist()
             pairs &= {(max(i, j), min(i, j)) for i, row in enumerate(nearest) for j in row}
-        self.poses = register(self.views, _poses(seen), sorted(pairs))
+        self.poses, self.scales = register(self.views, _poses(seen), sorted(pairs))
+        self.views = [
+            replace(view, points=float(scale) * view.points)
+            for view, scale in zip(self.views, self.scales, strict=True)
+        ]
 
-    def poses_of(self, seen: Seen, descriptors: Tensor) -> np.ndarray:
-        """Poses of views that are no keyframes, each placed among the keyframes that are most like it."""
-        own, found = _poses(seen), []
+    def place(self, seen: Seen, descriptors: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Poses and scales of views that are no keyframes, each placed among the keyframes that are most like it."""
+        own, found, scales = _poses(seen), [], []
         count = min(PARTNERS, len(self.views))
         nearest = (descriptors @ self.descriptors.T).topk(count, dim=1).indices.tolist()
         for view, pose, partners in zip(describers(seen), own, nearest, strict=True):
             among = [self.views[k] for k in partners]
             poses = np.concatenate([self.poses[partners], pose[None]])
-            placed = register([*among, view], poses, [(count, k) for k in range(count)], range(count))
+            placed, sized = register([*among, view], poses, [(count, k) for k in range(count)], range(count))
             found.append(placed[-1])
-        return np.stack(found)
+            scales.append(sized[-1])
+        return np.stack(found), np.array(scales)
 
 
 def _poses(seen: Seen) -> np.ndarray:
@@ -210,8 +216,8 @@ class _Output:
         nothing = torch.empty(0)
         self.points, self.local, self.confidence = ([nothing] * len(crops) for _ in range(3))
 
-    def add(self, indices: Sequence[int], seen: Seen, poses: np.ndarray | None = None) -> None:
-        """Keep views; ``poses [V, 3, 4]``, camera to world, instead of the network's own."""
+    def add(self, indices: Sequence[int], seen: Seen, placed: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+        """Keep views; with poses ``[V, 3, 4]``, camera to world, instead of the network's own, and scales of points."""
         rows, columns = (
             side * self.network.config.masks.stride for side in seen.features.shape[-2:]
         )  # of the padded images, in pixels
@@ -223,11 +229,12 @@ class _Output:
             logits[self.unsure] = -_LARGEST
             self.masks[index].copy_(logits.to(torch.float16))
             found = seen.points
-            world = found.world[0, place]
-            if poses is not None:
-                pose = torch.from_numpy(poses[place]).to(world)
-                world = found.local[0, place] @ pose[:, :3].T + pose[:, 3]
-            stacked = torch.cat([world, found.local[0, place], found.confidence[0, place, ..., None]], dim=-1)
+            world, local = found.world[0, place], found.local[0, place]
+            if placed is not None:
+                pose = torch.from_numpy(placed[0][place]).to(world)
+                local = float(placed[1][place]) * local
+                world = local @ pose[:, :3].T + pose[:, 3]
+            stacked = torch.cat([world, local, found.confidence[0, place, ..., None]], dim=-1)
             full = at_pixels(stacked[None].float(), rows, columns)[0, :height, :width].cpu()
             self.points[index] = full[..., :3].contiguous()
             self.local[index] = full[..., 3:6].contiguous()

@@ -5,6 +5,7 @@ A small network says roughly where a camera is, and better what a pixel looks li
 their mutual best matches, robustly (Fischler and Bolles, Random sample consensus, 1981); poses of all views then agree
 with all pairs as well as they can: a maximum spanning tree to begin with, then rotations and places averaged in turn,
 the former by the chordal mean (Hartley et al., Rotation averaging, 2013, Sec. 5.3), pairs that disagree counting less.
+All that is only as good as the depths are; from there on poses follow the rays (`bundling`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
+
+from panoptic_gs.network.bundling import Rays, bundled
 
 TEMPERATURE = 0.07
 HYPOTHESES = 192
@@ -31,6 +34,8 @@ OWN = 2.0
 """How much the network's own pose counts, in matches."""
 UNCONFIRMED = 10.0
 """Matches that count for and against a pair before any triangle does."""
+SURE = 1e-3
+"""How much the matches of a pair have to count for their rays to be looked at."""
 _TRIANGLE = 0.26  # radians, 15°
 _ROUNDS = 30
 _ANGLE = 0.35  # radians from which on a pair counts little
@@ -53,11 +58,20 @@ class Describer:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """x_j = R x_i + t for two views i and j, and by how many matches."""
+    """x_j = R x_i + t for two views i and j, by how many matches, and all matches.
+
+    Args:
+        rotation, place: R and t.
+        support: the number of inliers times their share.
+        points: ``[P, 3]`` matched points in the frames of i and of j.
+        weights: ``[P]`` of the matches.
+    """
 
     rotation: np.ndarray
     place: np.ndarray
     support: float
+    points: tuple[np.ndarray, np.ndarray]
+    weights: np.ndarray
 
 
 def matched(a: Describer, b: Describer) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,7 +120,9 @@ def register_pair(a: Describer, b: Describer, generator: torch.Generator) -> Pai
     count = int(kept.sum())
     if count < FEWEST:
         return None
-    return Pair(rotation.cpu().numpy(), place.cpu().numpy(), count * count / len(rows))
+    points = (source.cpu().numpy(), target.cpu().numpy())
+    weights = likely.double().cpu().numpy()
+    return Pair(rotation.cpu().numpy(), place.cpu().numpy(), count * count / len(rows), points, weights)
 
 
 def _inliers(source: Tensor, target: Tensor, rotation: Tensor, place: Tensor) -> Tensor:
@@ -124,13 +140,7 @@ def agreed_poses(poses: np.ndarray, pairs: Mapping[tuple[int, int], Pair], fixed
     """
     root = min(fixed)
     count = len(poses)
-    support = np.zeros((count, count))
-    R, t = np.zeros((count, count, 3, 3)), np.zeros((count, count, 3))
-    for (i, j), pair in pairs.items():
-        support[i, j] = support[j, i] = pair.support
-        R[i, j], t[i, j] = pair.rotation, pair.place
-        R[j, i], t[j, i] = pair.rotation.T, -pair.rotation.T @ pair.place
-    support = confirmed(support, R)
+    support, R, t = _supports(count, pairs)
     own_R, own_t = poses[:, :, :3].astype(np.float64), poses[:, :, 3].astype(np.float64)
     found_R, found_t = own_R.copy(), own_t.copy()
     # What no pair reaches keeps the network's own pose, which every view has towards the fixed one.
@@ -172,6 +182,17 @@ def agreed_poses(poses: np.ndarray, pairs: Mapping[tuple[int, int], Pair], fixed
     return np.concatenate([found_R, found_t[..., None]], axis=-1)
 
 
+def _supports(count: int, pairs: Mapping[tuple[int, int], Pair]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confirmed supports ``[N, N]`` of pairs, rotations ``[N, N, 3, 3]`` and places ``[N, N, 3]``, both ways."""
+    support = np.zeros((count, count))
+    R, t = np.zeros((count, count, 3, 3)), np.zeros((count, count, 3))
+    for (i, j), pair in pairs.items():
+        support[i, j] = support[j, i] = pair.support
+        R[i, j], t[i, j] = pair.rotation, pair.place
+        R[j, i], t[j, i] = pair.rotation.T, -pair.rotation.T @ pair.place
+    return confirmed(support, R), R, t
+
+
 def confirmed(support: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Supports ``[N, N]`` of pairs, less where triangles of pairs disagree: two wrong pairs rarely make a third.
 
@@ -190,14 +211,31 @@ def confirmed(support: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     return support * (agree + UNCONFIRMED) / (agree + disagree + 2 * UNCONFIRMED)
 
 
+def rays_of(count: int, pairs: Mapping[tuple[int, int], Pair]) -> list[Rays]:
+    """The matches of N views' pairs that can be relied on, those of well supported pairs counting more.
+
+    Args:
+        count: N.
+        pairs: (i, j) → x_j = R x_i + t.
+    """
+    support, found = _supports(count, pairs)[0], []
+    for (i, j), pair in pairs.items():
+        sure = (support[i, j] / len(pair.weights)) ** 2
+        if sure > SURE:
+            found.append(Rays(i, j, *pair.points, sure * pair.weights))
+    return found
+
+
 def register(
     views: Sequence[Describer],
     poses: np.ndarray,
     partners: Sequence[tuple[int, int]],
     fixed: Collection[int] = (0,),
     seed: int = 0,
-) -> np.ndarray:
-    """Poses ``[N, 3, 4]`` of views, camera to world, from the network's own and from pairs of views.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses ``[N, 3, 4]`` of views, camera to world, and scales ``[N]`` of their points.
+
+    They come from the network's own poses and from pairs of views.
 
     Args:
         views: N of them.
@@ -211,4 +249,4 @@ def register(
     for i, j in partners:
         if (pair := register_pair(views[i], views[j], generator)) is not None:
             pairs[i, j] = pair
-    return agreed_poses(poses, pairs, fixed)
+    return bundled(agreed_poses(poses, pairs, fixed), rays_of(len(views), pairs), fixed)

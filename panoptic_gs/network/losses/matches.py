@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 TEMPERATURE = 0.07
-POINTS = 64
+POINTS = 160
 """Pixels of each view that are looked for in all others."""
 TOLERANCE = 0.04
 """A pixel shows the same place if its depth is that of the place but for this share."""
