@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -95,3 +95,27 @@ def spotlit(colors: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     result = np.repeat(grey[:, None], 3, axis=1)
     result[chosen] = (255 - (255 - colors[chosen].astype(np.float32)) * 0.75).astype(np.uint8)
     return result
+
+
+def shown_rows(
+    segment_of: np.ndarray, confidence: np.ndarray, hidden: Collection[int], min_confidence: float, unlabelled: bool
+) -> np.ndarray:
+    """Which Gaussians ``[N]`` bool are drawn.
+
+    Args:
+        segment_of: ``[N]`` the strongest label of each, 0 for none.
+        confidence: ``[N]`` its share.
+        hidden: objects that are not drawn.
+        min_confidence: Gaussians below it are not drawn.
+        unlabelled: whether those without a label are.
+    """
+    shown = np.ones(len(segment_of), dtype=bool)
+    if min_confidence > 0:
+        shown &= confidence >= min_confidence
+    if not unlabelled:
+        shown &= segment_of != 0
+    if hidden:
+        lookup = np.zeros(int(segment_of.max(initial=0)) + 1, dtype=bool)
+        lookup[[i for i in hidden if i < len(lookup)]] = True
+        shown &= ~lookup[segment_of]
+    return shown

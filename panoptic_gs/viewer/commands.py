@@ -6,8 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
+
 from panoptic_gs.errors import InputError
-from panoptic_gs.records import Length, Range, parse_record
+from panoptic_gs.records import Array, Length, Range, parse_record
 from panoptic_gs.viewer.appearance import ColorBy
 
 _Id = Annotated[int, Range(1, (1 << 24) - 1)]
@@ -118,6 +120,19 @@ class Brush:
     do: Literal["brush"]
     how: Literal["off", "add", "cut", "delete"]
     radius: Annotated[float, Range(above=0, high=1e6)] | None = None
+    lasso: bool | None = None
+    """Whether an outline is drawn in place of clicks."""
+    through: bool | None = None
+    """Whether an outline means what is hidden behind others, too."""
+
+
+@dataclass(frozen=True)
+class Lasso:
+    """Do to the selected object what the brush would, inside an outline."""
+
+    do: Literal["lasso"]
+    outline: Annotated[np.ndarray, Array(None, 2), Length(3, 500)]
+    """Corners as shares of the screen's width and height, from its upper left."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +178,8 @@ class Settle:
 
 
 Command = (
-    Hello | Select | Hide | Only | ShowAll | GoTo | Color | Rename | Merge | Clean | History | Measure | Brush | Photo
-    | StandThere | Doubts | Find | Settle
+    Hello | Select | Hide | Only | ShowAll | GoTo | Color | Rename | Merge | Clean | History | Measure | Brush | Lasso
+    | Photo | StandThere | Doubts | Find | Settle
 )  # fmt: skip
 
 

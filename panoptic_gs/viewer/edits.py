@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import MAX_SEGMENT_ID, Segment
 from panoptic_gs.objects.boxes import Box, clusters
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
+from panoptic_gs.viewer.outlines import outlined
 
 PIECE = 0.1
 """Share of the largest place's weight from which on a place where an object lies is worth an object of its own."""
@@ -28,6 +30,8 @@ PART = 0.2
 """Share of a Gaussian's votes by which it may belong to another object."""
 _GAP = 0.1  # of an object's radius that parts it into places, at least
 BrushUse = Literal["add", "cut", "delete"]
+BRUSHING: dict[BrushUse, str] = {"add": "add to", "cut": "cut from", "delete": "delete of"}
+"""What brush and lasso do to an object, in words."""
 LONGEST_NAME = 80
 """Letters of an object's name."""
 
@@ -217,13 +221,55 @@ def brush(
         raise InputError("brush", f"a ball of radius {radius} around {list(center)}",
                          "three finite numbers and a radius", "Click again.")  # fmt: skip
     near = (scene.splats.means - middle).norm(dim=1) <= radius
+    return _worked(scene, segment_id, near, how, "brush", "the ball")
+
+
+def lasso(
+    scene: LabelledScene,
+    segment_id: int,
+    camera: Camera,
+    outline: np.ndarray,
+    how: BrushUse,
+    through: bool = False,
+    drawn: Tensor | None = None,
+) -> tuple[LabelledScene, int]:
+    """Work on the Gaussians inside an outline that was drawn on a picture, as :func:`brush` does on those in a ball.
+
+    Args:
+        scene: it.
+        segment_id: the object.
+        camera: that the picture is from.
+        outline: ``[P, 2]`` its corners in pixels.
+        how: what to do.
+        through: work on what others hide there, too.
+        drawn: which Gaussians ``[N]`` bool the picture shows; by default all. The others stay as they are.
+
+    Returns:
+        The new scene and the number of Gaussians that changed.
+
+    Raises:
+        InputError: no such object, no outline, nothing in it to change, or nothing of the object would stay.
+    """
+    segment_of(scene, segment_id)
+    if len(outline) < 3 or not np.isfinite(outline).all():
+        raise InputError("lasso", f"{len(outline)} points", "an outline of at least three", "Draw around something.")
+    shown = torch.ones(len(scene.splats), dtype=torch.bool) if drawn is None else drawn
+    rows = shown.clone()
+    rows[shown] = outlined(scene.splats.subset(shown), camera, outline, through)
+    return _worked(scene, segment_id, rows, how, "lasso", "the outline")
+
+
+def _worked(
+    scene: LabelledScene, segment_id: int, chosen: Tensor, how: BrushUse, tool: str, where: str
+) -> tuple[LabelledScene, int]:
+    """What a tool does to the Gaussians ``[N]`` bool that it was used on."""
     own = scene.labels.best()[0] == segment_id
-    rows = near & (~own if how == "add" else own)
+    rows = chosen & (~own if how == "add" else own)
     count = int(rows.sum())
     if count == 0 or (how != "add" and count == int(own.sum())):
         found = "none" if count == 0 else "all"
-        raise InputError("brush", f"{found} of {'the other' if how == 'add' else 'its'} Gaussians within the ball",
-                         "some of them", "Choose another size, or click elsewhere.")  # fmt: skip
+        raise InputError(tool, f"{found} of {'the other' if how == 'add' else 'its'} Gaussians within {where}",
+                         "some of them", "Try another size or place.")  # fmt: skip
     if how == "delete":
         kept = ~rows
         return scene._replace(splats=scene.splats.subset(kept), labels=scene.labels.subset(kept)), count

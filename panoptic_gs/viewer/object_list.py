@@ -13,10 +13,11 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.objects.table import ObjectTable, SceneObject
 from panoptic_gs.viewer import commands
 from panoptic_gs.viewer.doubting import Question, mend, questions
+from panoptic_gs.viewer.edits import BRUSHING
 from panoptic_gs.viewer.finding import Finder
 from panoptic_gs.viewer.list_socket import ListSocket
 from panoptic_gs.viewer.markdown import unmarked
-from panoptic_gs.viewer.operations import Clean, Merge, Rename
+from panoptic_gs.viewer.operations import Clean, Lasso, Merge, Rename
 
 if TYPE_CHECKING:
     from panoptic_gs.viewer.page import Page
@@ -67,6 +68,7 @@ class ObjectList:
                 "unsaved": history.unsaved, "photos": 0 if page.photos is None else len(page.photos.frames),
                 "measure": page.ruler.document(),
                 "brush": {"how": page.brush_use or "off", "radius": page.brush_radius},
+                "lasso": {"on": page.brush_lasso, "through": page.brush_through},
                 "doubts": self._doubt_entries(table),
             }  # fmt: skip
         if self._sized is not table:
@@ -140,7 +142,7 @@ class ObjectList:
             return {"show": "found", "text": command.text, "ids": list(found.ids), "by": unmarked(found.by, 120),
                     "note": unmarked(found.note, 400)}  # fmt: skip
         with page.lock:
-            answer = self._change(command)
+            answer = self._lasso(command, client) if isinstance(command, commands.Lasso) else self._change(command)
         page.refresh()
         return answer
 
@@ -162,10 +164,13 @@ class ObjectList:
             case commands.Measure(on=on):
                 self._page.ruler.switch(on)
                 self._page.brush_use = None
-            case commands.Brush(how=how, radius=radius):
-                self._page.ruler.switch(False)
-                self._page.brush_use = None if how == "off" else how
-                self._page.brush_radius = radius or self._page.brush_radius
+            case commands.Brush(how=how, radius=radius, lasso=lasso, through=through):
+                page = self._page
+                page.ruler.switch(False)
+                page.brush_use = None if how == "off" else how
+                page.brush_radius = radius or page.brush_radius
+                page.brush_lasso = page.brush_lasso if lasso is None else lasso
+                page.brush_through = page.brush_through if through is None else through
             case commands.Rename(id=segment_id, name=name):
                 row = self._row(segment_id)
                 if name.strip() not in (row.segment.name or "", row.name):
@@ -186,6 +191,23 @@ class ObjectList:
             case commands.Settle():
                 return self._settle(command)
         return None
+
+    def _lasso(self, command: commands.Lasso, client: Any) -> dict[str, Any]:
+        """Work on what lies inside an outline, as the page that drew it sees the scene."""
+        page = self._page
+        how, row = page.brush_use, page.session.table.get(page.session.look.selected)
+        if how is None or row is None or client is None:
+            raise InputError("lasso", "no object, or nothing to do with it", "a selected object and a brush",
+                             "Select an object, then choose Add, Cut or Erase.")  # fmt: skip
+        look, camera, before = page.session.look, client.camera, row.count
+        operation = Lasso(
+            row.id, command.outline, np.asarray(camera.wxyz, dtype=np.float64),
+            np.asarray(camera.position, dtype=np.float64), float(camera.fov), float(camera.aspect), how,
+            page.brush_through, tuple(sorted(look.hidden)), look.min_confidence, look.unlabelled,
+        )  # fmt: skip
+        page.session.edit(f"{BRUSHING[how]} {row.title}", operation)
+        changed = abs(page.session.table[row.id].count - before)
+        return _said(f"{changed:,} Gaussians {'more' if how == 'add' else 'less'} in {row.title}.")
 
     def _row(self, segment_id: int) -> SceneObject:
         row = self._page.session.table.get(segment_id)

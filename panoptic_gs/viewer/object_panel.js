@@ -62,7 +62,10 @@ addEventListener("DOMContentLoaded", () => {
   const brushes = Object.entries(uses).map(([how, title]) => button(title, () => brush(state?.brush.how === how ? "off" : how), { "data-how": how, "aria-pressed": "false" }));
   const radius = make("input", { type: "range", min: "-3", max: "0.5", step: "0.05", "aria-label": "Radius of the brush", style: "width: 74px", onchange: () => brush(state.brush.how) });
   const brush = (how) => send({ do: "brush", how, radius: 10 ** Number(radius.value) });
-  const brushing = make("div", { class: "op-actions", title: "A click in the scene works on the Gaussians around it" }, make("span", { class: "op-soft" }, "Brush"), ...brushes, radius);
+  const lassoing = button("Lasso", () => send({ do: "brush", how: state.brush.how === "off" ? "add" : state.brush.how, lasso: !state.lasso.on }), { "aria-pressed": "false", title: "Draw around Gaussians in place of clicking at them" });
+  const through = make("input", { type: "checkbox", onchange: () => send({ do: "brush", how: state.brush.how, through: through.checked }) });
+  const throughLabel = make("label", { class: "op-soft", title: "Take what is hidden behind others, too" }, through, " through");
+  const brushing = make("div", { class: "op-actions", title: "A click in the scene works on the Gaussians around it" }, make("span", { class: "op-soft" }, "Brush"), ...brushes, lassoing, radius, throughLabel);
   const measured = make("p", { class: "op-soft", style: "padding: 0 14px" });
   const photos = button("Photo", () => photo(), { title: "The photo that sees the selected object best, or the nearest one, beside the scene" });
   const footer = make("footer", {}, brushing, make("div", { class: "op-actions" }, measure, photos, button("?", () => keysheet.showModal(), { "aria-label": "Keyboard shortcuts" })), measured);
@@ -95,7 +98,14 @@ addEventListener("DOMContentLoaded", () => {
     brushing.hidden = !news.editable || !news.selected;
     if (document.activeElement !== radius) radius.value = Math.log10(news.brush.radius);
     for (const one of brushes) one.setAttribute("aria-pressed", String(one.dataset.how === news.brush.how));
-    if (news.brush.how !== "off" && news.selected) measured.textContent = `Each click works on what is within ${news.brush.radius.toPrecision(2)} m of it; Esc ends.`;
+    lassoing.setAttribute("aria-pressed", String(news.lasso.on));
+    radius.hidden = news.lasso.on;
+    throughLabel.hidden = !news.lasso.on;
+    through.checked = news.lasso.through;
+    const taken = news.brush.how !== "off" && news.selected && news.editable;
+    if (taken) measured.textContent = news.lasso.on ? `Draw around ${news.lasso.through ? "all" : "visible"} Gaussians in the scene; Esc gives the mouse back.`
+      : `Each click works on what is within ${news.brush.radius.toPrecision(2)} m of it; Esc ends.`;
+    takeUp(Boolean(taken && news.lasso.on));
     showSelected();
     showDoubts();
   }
@@ -150,6 +160,64 @@ addEventListener("DOMContentLoaded", () => {
     send({ do: "go to", id });
   }
 
+  // Lasso: a sheet over the scene takes the mouse, so that the picture stands still while it is drawn on.
+
+  const svg = (name, attributes) => {
+    const one = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) one.setAttribute(key, value);
+    return one;
+  };
+  const line = svg("path", {});
+  const sheet = svg("svg", { id: "op-lasso", role: "img", "aria-label": "Draw around what is meant" });
+  sheet.append(line);
+  const MOST_CORNERS = 400;
+  let corners = null;
+  function lay() {
+    const canvas = document.querySelector("canvas[data-engine]") ?? document.querySelector("canvas");
+    const { left, top, width, height } = canvas.getBoundingClientRect();
+    Object.assign(sheet.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    sheet.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    return { left, top, width, height };
+  }
+  function takeUp(on) {
+    if (on === sheet.classList.contains("op-on")) return;
+    sheet.classList.toggle("op-on", on);
+    drop();
+    if (on) lay();
+  }
+  function drop() {
+    corners = null;
+    line.setAttribute("d", "");
+  }
+  const corner = (event) => {
+    const { left, top } = sheet.getBoundingClientRect();
+    corners.push([event.clientX - left, event.clientY - top]);
+    line.setAttribute("d", `M${corners.map((at) => at.map((v) => v.toFixed(1)).join(" ")).join("L")}Z`);
+  };
+  sheet.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    lay();
+    sheet.setPointerCapture(event.pointerId);
+    corners = [];
+    corner(event);
+  });
+  sheet.addEventListener("pointermove", (event) => {
+    if (!corners) return;
+    const [x, y] = corners.at(-1), { left, top } = sheet.getBoundingClientRect();
+    if (Math.hypot(event.clientX - left - x, event.clientY - top - y) >= 3) corner(event);
+  });
+  sheet.addEventListener("pointerup", () => {
+    if (!corners) return;
+    const { width, height } = lay(), every = Math.ceil(corners.length / MOST_CORNERS);
+    const outline = corners.filter((_, place) => place % every === 0).map(([x, y]) => [x / width, y / height].map((v) => Number(v.toFixed(5))));
+    drop();
+    if (outline.length < 3) return say("Keep the button pressed and draw around what is meant.");
+    say("Looking what lies inside …");
+    send({ do: "lasso", outline });
+  });
+  sheet.addEventListener("pointercancel", drop);
+  addEventListener("resize", () => sheet.classList.contains("op-on") && lay());
+
   // Photo against the scene
 
   const left = make("img", { alt: "" }), right = make("img", { class: "op-over", alt: "" });
@@ -194,6 +262,7 @@ addEventListener("DOMContentLoaded", () => {
     [["P"], "the photo that sees it best, beside the scene", "p", () => state.photos && photo()],
     [["M"], "measure between two clicks, or stop", "m", () => send({ do: "measure", on: !state.measure.on })],
     [["B"], "brush: add to the selected object, take away, erase, off", "b", () => state.selected && state.editable && brush({ off: "add", add: "cut", cut: "delete", delete: "off" }[state.brush.how])],
+    [["L"], "lasso in place of clicks, for the brush", "l", () => state.selected && state.editable && lassoing.click()],
     [["U"], "undo the last edit", "u", () => send({ do: "undo" })],
     [["Shift", "U"], "do it again", "U", () => send({ do: "redo" })],
     [["O"], "open or close the list", "o", () => toggle.click()],
@@ -221,7 +290,7 @@ addEventListener("DOMContentLoaded", () => {
     key[3]();
   }, true);
 
-  document.body.append(panel, toggle, toast, view, keysheet);
+  document.body.append(sheet, panel, toggle, toast, view, keysheet);
   open(innerWidth >= 1000);
   connect();
 });

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 
 from panoptic_gs.objects.boxes import Box
 from panoptic_gs.records import Array, Name, Range
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.viewer import edits
+from panoptic_gs.viewer.appearance import shown_rows
+from panoptic_gs.viewer.outlines import HEIGHT, screen_camera
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,36 @@ class Brush:
         return edits.brush(scene, self.segment_id, self.center, self.radius, self.how)[0]
 
 
+@dataclass(frozen=True, eq=False)
+class Lasso:
+    """See :func:`~panoptic_gs.viewer.edits.lasso`: an outline, the screen it was drawn on, and what that showed."""
+
+    segment_id: int
+    outline: Annotated[np.ndarray, Array(None, 2)]
+    """Corners ``[P, 2]`` as shares of the screen's width and height, from its upper left."""
+    wxyz: Annotated[np.ndarray, Array(4)]
+    position: Annotated[np.ndarray, Array(3)]
+    fov_y: Annotated[float, Range(above=0, below=np.pi)]
+    aspect: Annotated[float, Range(0.05, 20)]
+    how: edits.BrushUse
+    through: bool = False
+    hidden: tuple[int, ...] = ()
+    min_confidence: float = 0.0
+    unlabelled: bool = True
+    do: Literal["lasso"] = "lasso"
+
+    def apply(self, scene: LabelledScene) -> LabelledScene:
+        """The edited scene."""
+        size = max(1, round(HEIGHT * self.aspect)), HEIGHT
+        best, share = scene.labels.best()
+        drawn = shown_rows(best.numpy(), share.numpy(), self.hidden, self.min_confidence, self.unlabelled)
+        camera = screen_camera(self.wxyz, self.position, self.fov_y, size)
+        outline = self.outline * size
+        return edits.lasso(
+            scene, self.segment_id, camera, outline, self.how, self.through, torch.from_numpy(drawn)
+        )[0]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Delete:
     """See :func:`~panoptic_gs.viewer.edits.delete`."""
@@ -151,4 +184,6 @@ class Move:
         return edits.move(scene, self.segment_id, self.translation)
 
 
-Operation = Rename | Recategorise | Merge | SplitBox | SplitPieces | SplitVotes | Clean | Brush | Delete | Move
+Operation = (
+    Rename | Recategorise | Merge | SplitBox | SplitPieces | SplitVotes | Clean | Brush | Lasso | Delete | Move
+)  # fmt: skip

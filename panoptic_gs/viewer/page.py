@@ -23,7 +23,7 @@ from panoptic_gs.viewer.appearance import COLOR_MODES
 from panoptic_gs.viewer.camera_panel import CameraPanel, look_through
 from panoptic_gs.viewer.drawing import BoxNode, MeshNode, SplatNode, introduce, on_click
 from panoptic_gs.viewer.edit_panel import EditPanel
-from panoptic_gs.viewer.edits import BrushUse
+from panoptic_gs.viewer.edits import BRUSHING, BrushUse
 from panoptic_gs.viewer.gui_events import by_visitor
 from panoptic_gs.viewer.list_socket import ListSocket
 from panoptic_gs.viewer.look_panel import LookPanel
@@ -76,6 +76,8 @@ class Page:
         self.ruler = Ruler(server)
         self.brush_use: BrushUse | None = None
         """What a click does to the Gaussians of the selected object around it; None where it selects."""
+        self.brush_lasso = self.brush_through = False
+        """Whether an outline is drawn in place of clicks, and whether it means what is hidden behind others, too."""
         extent = np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0)
         self.brush_radius = max(0.01 * float(np.linalg.norm(extent)), 1e-6)
         self._splats = SplatNode(server, session.scene.splats)
@@ -263,8 +265,9 @@ class Page:
             point = session.pick_point(*ray, event.client.camera.fov)
             row = session.table.get(session.look.selected)
             if point is not None and row is not None and self.brush_use is not None:
-                work = {"add": "add to", "cut": "cut from", "delete": "delete of"}[self.brush_use]
-                session.edit(f"{work} {row.title}", Brush(row.id, point, self.brush_radius, self.brush_use))
+                session.edit(
+                    f"{BRUSHING[self.brush_use]} {row.title}", Brush(row.id, point, self.brush_radius, self.brush_use)
+                )
 
     def _clicked(self, event: Any) -> None:
         if event.ray_origin is None:
@@ -281,7 +284,8 @@ class Page:
                     self.ruler.add(point)
             return
         if self.brush_use is not None and self.session.look.selected:
-            self._brush(event)
+            if not self.brush_lasso:
+                self._brush(event)
             return
         with self.change(event.client) as session:
             found = session.pick(np.array(event.ray_origin), np.array(event.ray_direction), event.client.camera.fov)

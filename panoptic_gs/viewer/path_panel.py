@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from panoptic_gs.camera import Camera, rotation_from_quaternion
+from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.export import VideoWriter, interpolate_cameras, render_path, side_by_side
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.viewer.gui_events import button_row, by_visitor
+from panoptic_gs.viewer.outlines import screen_camera
 
 if TYPE_CHECKING:
     from panoptic_gs.viewer.page import Page
@@ -75,7 +76,7 @@ class PathPanel:
         """
         if len(self.views) < 2:
             raise InputError("path", f"{len(self.views)} key views", "two or more", "Add views to the path.")
-        return interpolate_cameras([_camera(*view, size) for view in self.views], max(1, round(_RATE * seconds)))
+        return interpolate_cameras([screen_camera(*view, size) for view in self.views], max(1, round(_RATE * seconds)))
 
     def _made(self, event: Any) -> None:
         page, client = self._page, event.client
@@ -118,13 +119,3 @@ class PathPanel:
             self._busy.release()
             with page.lock:
                 self._tell()
-
-
-def _camera(wxyz: np.ndarray, position: np.ndarray, fov_y: float, size: tuple[int, int]) -> Camera:
-    width, height = size
-    pose = np.eye(4)
-    pose[:3, :3] = rotation_from_quaternion(torch.from_numpy(wxyz)[None].double())[0].numpy()
-    pose[:3, 3] = position
-    focal = 0.5 * height / np.tan(0.5 * fov_y)
-    K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    return Camera(torch.from_numpy(np.linalg.inv(pose)), torch.from_numpy(K), width, height)

@@ -128,16 +128,9 @@ class Session:
     def visible(self) -> np.ndarray:
         """Which Gaussians ``[N]`` bool are drawn."""
         table, look = self.table, self.look
-        shown = np.ones(len(table.segment_of), dtype=bool)
-        if look.min_confidence > 0:
-            shown &= table.confidence >= look.min_confidence
-        if not look.unlabelled:
-            shown &= table.segment_of != 0
-        if look.hidden:
-            lookup = np.zeros(int(table.segment_of.max(initial=0)) + 1, dtype=bool)
-            lookup[[i for i in look.hidden if i < len(lookup)]] = True
-            shown &= ~lookup[table.segment_of]
-        return shown
+        return appearance.shown_rows(
+            table.segment_of, table.confidence, look.hidden, look.min_confidence, look.unlabelled
+        )
 
     def colors(self) -> np.ndarray:
         """The colour ``[N, 3]`` uint8 of each Gaussian, the selected object lit up."""

@@ -212,6 +212,51 @@ def test_one_works_in_the_list_of_objects(visit):
     assert visit.errors == []
 
 
+def test_an_outline_drawn_on_the_picture_cuts(visit):
+    page, session = visit.page, visit.viewer.session
+    toggle = page.locator("#op-toggle")
+    if toggle.get_attribute("aria-expanded") == "false":
+        toggle.click()
+    page.locator(f'.ol-row[data-id="{NEAR}"] .ol-pick').click()
+    visit.until(lambda: session.look.selected == NEAR)
+    page.locator('#op button[data-how="cut"]').click()
+    page.get_by_role("button", name="Lasso").click()
+    page.get_by_label("through").check()
+    visit.until(
+        lambda: (visit.viewer.brush_use, visit.viewer.brush_lasso, visit.viewer.brush_through) == ("cut", True, True)
+    )
+    toggle.click()  # the list lies over the left of the scene
+    sheet = page.locator("#op-lasso.op-on")
+    sheet.wait_for()
+    page.get_by_text("Cameras", exact=True).click(trial=True)  # viser's panel lies over the sheet
+    before = np.array(visit.camera().position)
+
+    x, y = visit.at(CENTERS[NEAR])
+    page.mouse.move(x, y - 150)
+    page.mouse.down()
+    for to in ((x, y + 150), (x + 150, y + 150), (x + 150, y - 150)):
+        page.mouse.move(*to, steps=6)
+    visit.until(lambda: page.locator("#op-lasso path").get_attribute("d").endswith("Z"))
+    page.mouse.up()
+    visit.until(lambda: session.history.undoable == "cut from chair · 7")
+    kept = session.table.members(NEAR)
+    assert 200 < len(kept) < 400
+    columns = [visit.at(point)[0] for point in session.scene.splats.means.numpy()[kept][::20]]
+    assert max(columns) < x + 2  # what is to the right of the outline's left edge is gone
+    assert np.allclose(before, visit.camera().position)  # the picture stood still
+    visit.until(lambda: "less in chair · 7" in (page.locator("#op-say").text_content() or ""))
+    assert page.locator("#op-lasso path").get_attribute("d") == ""
+
+    page.keyboard.press("u")
+    visit.until(lambda: session.table[NEAR].count == 600)
+    page.keyboard.press("Escape")
+    visit.until(lambda: visit.viewer.brush_use is None)
+    sheet.wait_for(state="hidden")
+    page.mouse.click(*visit.at(CENTERS[FAR]))  # the mouse is the scene's again
+    visit.until(lambda: session.look.selected == FAR)
+    assert visit.errors == []
+
+
 def test_a_browser_without_webgl_is_told(browser, folder):
     visit = Visit(browser, folder)
     try:
