@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from panoptic_gs import memory
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import read_json
 from panoptic_gs.palette import colors_of
@@ -38,12 +39,13 @@ class OpenedScene:
         return len(self.scene.splats) < self.num_gaussians
 
 
-def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScene:
+def open_scene(path: Path | str, max_gaussians: int | None = None, *, sampled: bool = False) -> OpenedScene:
     """Open a labelled scene folder, its ``splats.ply``, or a nerfstudio run of ``panst3r-ludvig``.
 
     Args:
         path: the folder, the PLY, or the run's ``config.yml``.
         max_gaussians: take an even random sample of this many; all by default.
+        sampled: whether what opens the scene has the option ``--max-gaussians``, so that errors may advise it.
 
     Raises:
         InputError: no such thing, splats without labels, labels of another scene, or more than the memory holds.
@@ -65,7 +67,7 @@ def open_scene(path: Path | str, max_gaussians: int | None = None) -> OpenedScen
     if not count:
         raise _no_gaussians(folder / "splats.ply")
     chosen = _sample(count, max_gaussians)
-    _require_memory(folder / "splats.ply", count, 1.0 if chosen is None else len(chosen) / count)
+    _require_memory(folder / "splats.ply", count, 1.0 if chosen is None else len(chosen) / count, sampled)
     scene = _with_fixed_colors(load_labelled_scene(folder, chosen))
     return OpenedScene(scene, folder, count, rasterize_mode_of(folder / "splats.ply") or "classic")
 
@@ -157,28 +159,12 @@ def _require_labels(path: Path, folder: Path) -> None:
         )
 
 
-def _require_memory(ply: Path, count: int, share: float) -> None:
-    available = _available_memory()
-    needed = _PEAK * ply.stat().st_size * share
-    if available is not None and needed > available:
-        fits = max(1, int(0.6 * count * share * available / needed))
-        raise InputError(
-            ply,
-            f"{count:,} Gaussians, which take about {needed / 2**30:.1f} GiB",
-            f"no more than the {available / 2**30:.1f} GiB of memory that are free",
-            f"Look at a sample of them: --max-gaussians {fits}",
-        )
-
-
-def _available_memory() -> float | None:
-    """Free memory in bytes, caches included, where the system tells it."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024.0 * int(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
+def _require_memory(ply: Path, count: int, share: float, sampled: bool) -> None:
+    needed, free = _PEAK * ply.stat().st_size * share, memory.available()
+    mend = memory.MEND
+    if sampled and free is not None:
+        mend = f"Look at a sample of them: --max-gaussians {max(1, int(0.6 * count * share * free / max(needed, 1)))}"
+    memory.require(ply, f"{count:,} Gaussians", needed, mend)
 
 
 def _sample(count: int, most: int | None) -> torch.Tensor | None:

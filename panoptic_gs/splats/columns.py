@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from panoptic_gs import memory
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import harmonics
 from panoptic_gs.splats.gaussians import RasterizeMode, similarity_parts
 
 _SMALL_BYTES = 1 << 24  # what the Gaussians of any file may take
 _MOST_WORTH = 100
+DECODED, PLAIN = 4.5, 2.0
+"""Most memory while a file is read, over what its Gaussians take as float32: where they are decoded, and where not."""
 _BASE = 14  # values of a Gaussian without harmonics above degree 0
 
 
@@ -145,7 +148,7 @@ def require_worth(source: Path | str, count: int, rest: int, stored: int) -> Non
         stored: bytes of the file.
 
     Raises:
-        InputError: none, or more than a hundred times the file's size in memory.
+        InputError: none, more than a hundred times the file's size in memory, or more than is free.
     """
     if count == 0:
         raise InputError(source, "no Gaussians", "at least one", "Export or train again; all of them were pruned.")
@@ -157,6 +160,22 @@ def require_worth(source: Path | str, count: int, rest: int, stored: int) -> Non
             f"Gaussians that take no more memory than {_MOST_WORTH} times their file",
             "Copy or export the file again; its header may be damaged.",
         )
+    require_memory(source, count, rest)
+
+
+def require_memory(source: Path | str, count: int, rest: int, copies: float = DECODED) -> None:
+    """Refuse Gaussians that the free memory does not hold while they are read.
+
+    Args:
+        source: what errors name.
+        count: of Gaussians.
+        rest: coefficients above degree 0 a Gaussian, all channels.
+        copies: what reading takes at its peak, over what they take as float32.
+
+    Raises:
+        InputError: too little is free.
+    """
+    memory.require(source, f"{count:,} Gaussians", copies * 4 * count * (_BASE + rest))
 
 
 def damaged(source: Path | str, kind: str, why: object) -> InputError:

@@ -24,6 +24,7 @@ from panoptic_gs.splats.harmonics import SH_C0
 RasterizeMode = Literal["classic", "antialiased"]
 """How Gaussians were trained, and are to be drawn: antialiased ones fade where the low-pass filter widens them."""
 
+_BLOCK = 1 << 20  # Gaussians that are looked at together
 MIP_COMMENT = "SplatRenderMode: mip"
 """What Brush writes into the header of a PLY of antialiased Gaussians."""
 
@@ -68,11 +69,15 @@ class Splats:
                 "Use spherical harmonics of degree 0 to 3.",
             )
         for name in (*shapes, "sh"):
-            bad = ~torch.isfinite(getattr(self, name)).reshape(count, -1).all(dim=1) if count else torch.zeros(0)
-            if bad.any():
+            bad = sum(
+                int((~torch.isfinite(block).reshape(len(block), -1).all(dim=1)).sum())
+                for block in getattr(self, name).split(_BLOCK)
+                if len(block)
+            )
+            if bad:
                 raise InputError(
                     f"Splats.{name}",
-                    f"NaN or infinite values in {int(bad.sum())} of {count} Gaussians",
+                    f"NaN or infinite values in {bad} of {count} Gaussians",
                     "finite numbers",
                     "Remove these Gaussians; a training that diverged leaves them.",
                 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.ply import PlyHeader, point_colors, read_header, read_ply
-from panoptic_gs.splats.columns import SplatColumns
+from panoptic_gs.splats.columns import DECODED, PLAIN, SplatColumns, require_memory
 from panoptic_gs.splats.compressed import PACKED, unpack
 from panoptic_gs.splats.gaussians import MIP_COMMENT, RasterizeMode
 
@@ -27,7 +27,7 @@ def read(path: Path | str, rows: np.ndarray | None = None) -> SplatColumns:
         rows: numbers ``[M]`` of those to take; the others are not brought into memory. All by default.
 
     Raises:
-        InputError: no such file, no PLY, truncated, something else than Gaussians.
+        InputError: no such file, no PLY, truncated, something else than Gaussians, more than the memory holds.
     """
     header = read_header(path, EXPECTED)
     elements = read_ply(path, EXPECTED)
@@ -36,7 +36,10 @@ def read(path: Path | str, rows: np.ndarray | None = None) -> SplatColumns:
         raise InputError(path, f"a PLY of {found}", EXPECTED, "Export Gaussians (ns-export gaussian-splat).")
     vertices = elements["vertex"].data
     names = vertices.dtype.names or ()
-    if set(PACKED) & set(names):
+    packed = set(PACKED) & set(names)
+    rest = 45 if "sh" in elements else sum(name.startswith("f_rest_") for name in names)
+    require_memory(path, len(vertices if rows is None else rows), rest, DECODED if packed else PLAIN)
+    if packed:
         note = "SuperSplat's compressed layout: positions, rotations, scales and colours are quantised"
         return SplatColumns(unpack(path, elements, rows), (note,), _mode_of(header))
     taken = vertices if rows is None else vertices[rows]

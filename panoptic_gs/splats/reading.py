@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ _BY_ENDING = (".spz", ".sog", ".glb", ".gltf", ".json", *usd.ENDINGS)
 SPLAT_ENDINGS = (".ply", ".spz", ".sog", antimatter.ENDING, ".glb", ".gltf", *usd.ENDINGS)
 """Of files that hold Gaussians."""
 _COUNTS_OF_REST = {0: 0, 9: 1, 24: 2, 45: 3, 72: 4}
+_BLOCK = 1 << 18  # rows that are looked at together
 _FLATNESS = 1e-3  # thickness of a 2D Gaussian read as a 3D one, in its smaller scale
 
 
@@ -70,29 +71,29 @@ def read_splats(path: Path | str, rows: Tensor | None = None, *, strict: bool = 
     """
     chosen = None if rows is None else rows.numpy()
     read = _columns_of(path, chosen)
-    columns, notes = read.values, list(read.notes)
+    columns, notes, mode, plain = dict(read.values), list(read.notes), read.rasterize_mode, read.plain_colors
+    del read  # columns go as they are taken, so that large files are not in memory twice
+    has_colors = plain is not None or "f_dc_0" in columns
+    blank = _blank(columns)
     scales, opacities, more = _filtered(columns, *_scales(path, columns, notes))
     notes += more
-    sh = _colors(path, columns, read.plain_colors, notes)
-    means = _stack(columns, *"xyz")
-    quats = _stack(columns, *(f"rot_{i}" for i in range(4)))
-    kept = _usable(
-        path, columns, (means, quats, scales, opacities[:, None], sh.reshape(len(sh), 3 * sh.shape[1])), notes, strict
-    )
-    index = np.flatnonzero(kept)
-    used = [torch.from_numpy(np.ascontiguousarray(v[index])) for v in (means, quats, scales, opacities, sh)]
+    sh = _colors(path, columns, plain, notes)
+    means = _taken(columns, *"xyz")
+    quats = _taken(columns, *(f"rot_{i}" for i in range(4)))
+    values = [means, quats, scales, opacities, sh]
+    del means, quats, scales, opacities, sh
+    kept = _usable(path, blank, values, notes, strict)
+    index = None if kept.all() else np.flatnonzero(kept)
+    for place, array in enumerate(values):
+        values[place] = np.ascontiguousarray(array if index is None else array[index])
+        del array
     try:
-        splats = Splats(*used)
+        splats = Splats(*map(torch.from_numpy, values))
     except InputError as error:
         raise error.inside(path) from error
-    row = index if chosen is None else chosen[index]
-    return SplatFile(
-        splats,
-        torch.from_numpy(np.asarray(row, dtype=np.int64)),
-        tuple(notes),
-        read.rasterize_mode,
-        read.plain_colors is not None or "f_dc_0" in columns,
-    )
+    row = np.arange(len(kept)) if index is None else index
+    row = row if chosen is None else chosen[row]
+    return SplatFile(splats, torch.from_numpy(np.asarray(row, dtype=np.int64)), tuple(notes), mode, has_colors)
 
 
 def _columns_of(path: Path | str, rows: np.ndarray | None) -> SplatColumns:
@@ -147,8 +148,12 @@ def _reader_of(path: Path, start: bytes) -> Callable[[Path | str], SplatColumns]
     return None
 
 
-def _stack(columns: Mapping[str, np.ndarray], *names: str) -> np.ndarray:
-    return np.stack([columns[name] for name in names], axis=-1)
+def _taken(columns: dict[str, np.ndarray], *names: str) -> np.ndarray:
+    """Columns ``[N, K]`` out of the others, each of which goes as it is copied."""
+    taken = np.empty((len(columns[names[0]]), len(names)), np.float32)
+    for place, name in enumerate(names):
+        taken[:, place] = columns.pop(name)
+    return taken
 
 
 def _numbered(path: Path | str, columns: Mapping[str, np.ndarray], prefix: str) -> int:
@@ -169,22 +174,23 @@ def _numbered(path: Path | str, columns: Mapping[str, np.ndarray], prefix: str) 
     return len(found)
 
 
-def _scales(path: Path | str, columns: Mapping[str, np.ndarray], notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _scales(path: Path | str, columns: dict[str, np.ndarray], notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Linear scales ``[N, 3]`` and opacities ``[N]`` in 0 … 1; infinite logits are 0 and 1."""
     if _numbered(path, columns, "rot_") != 4:
         raise InputError(path, "more than four rot properties", "quaternions rot_0 to rot_3", "Export the file again.")
     count = _numbered(path, columns, "scale_")
     if count > 3:
         raise InputError(path, f"{count} scale properties", "scale_0 to scale_2", "Export the file again.")
+    scales = _taken(columns, *(f"scale_{i}" for i in range(count)))
     with np.errstate(over="ignore"):
-        scales = np.exp(_stack(columns, *(f"scale_{i}" for i in range(count))))
+        np.exp(scales, out=scales)
     if count == 2:
         scales = np.concatenate([scales, _FLATNESS * scales.min(axis=1, keepdims=True)], axis=1)
         notes.append("2D Gaussians (scale_0 and scale_1 only): read as flat 3D ones")
     elif count == 1:
         scales = np.repeat(scales, 3, axis=1)
         notes.append("one scale a Gaussian: read as balls")
-    return scales.astype(np.float32), torch.from_numpy(columns["opacity"]).sigmoid().numpy()
+    return scales, torch.from_numpy(columns.pop("opacity")).sigmoid().numpy()
 
 
 def _filtered(
@@ -208,9 +214,7 @@ def _filtered(
     )
 
 
-def _colors(
-    path: Path | str, columns: Mapping[str, np.ndarray], plain: np.ndarray | None, notes: list[str]
-) -> np.ndarray:
+def _colors(path: Path | str, columns: dict[str, np.ndarray], plain: np.ndarray | None, notes: list[str]) -> np.ndarray:
     """Spherical harmonics ``[N, K, 3]``."""
     count = len(columns["x"])
     if "f_dc_0" not in columns and plain is not None:
@@ -227,35 +231,48 @@ def _colors(
             path, found, "f_dc_0 to f_dc_2, and f_rest of 0, 9, 24, 45 or 72 properties",
             "Export the file again; labels need no colours, so f_dc and f_rest may be left out altogether.",
         )  # fmt: skip
-    sh = _stack(columns, "f_dc_0", "f_dc_1", "f_dc_2")[:, None, :]
-    if rest:
-        values = _stack(columns, *(f"f_rest_{i}" for i in range(rest))).reshape(count, 3, rest // 3)
-        sh = np.concatenate([sh, values.transpose(0, 2, 1)[:, :15]], axis=1)
     if _COUNTS_OF_REST[rest] == 4:
         notes.append("spherical harmonics of degree 4: those above degree 3 were left out")
-    return np.ascontiguousarray(sh)
+    sh = np.empty((count, 1 + min(rest // 3, 15), 3), np.float32)
+    sh[:, 0] = _taken(columns, "f_dc_0", "f_dc_1", "f_dc_2")
+    for i in range(rest):
+        channel, coefficient = divmod(i, rest // 3)
+        values = columns.pop(f"f_rest_{i}")
+        if coefficient < 15:
+            sh[:, 1 + coefficient, channel] = values
+    return sh
+
+
+def _blank(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which rows ``[N]`` were left as zeros, whatever their rotation."""
+    blank = np.ones(len(columns["x"]), dtype=bool)
+    for name, column in columns.items():
+        if not name.startswith("rot_") and name != "filter_3D":
+            blank &= column == 0
+    return blank
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Which rows ``[N]`` of ``[N, …]`` are finite."""
+    finite = np.empty(len(values), dtype=bool)
+    for start in range(0, len(values), _BLOCK):
+        block = np.isfinite(values[start : start + _BLOCK])
+        finite[start : start + _BLOCK] = block.reshape(len(block), -1).all(axis=1)
+    return finite
 
 
 def _usable(
-    path: Path | str,
-    columns: Mapping[str, np.ndarray],
-    values: tuple[np.ndarray, ...],
-    notes: list[str],
-    strict: bool,
+    path: Path | str, blank: np.ndarray, values: Sequence[np.ndarray], notes: list[str], strict: bool
 ) -> np.ndarray:
-    """Which rows ``[N]`` are Gaussians.
+    """Which rows ``[N]`` are Gaussians; ``values`` are means, rotations and whatever else has to be finite.
 
     Raises:
         InputError: none, too many that are not, or any that is not where the reading is strict.
     """
-    means, quats, *_ = values
-    count = len(means)
-    blank = np.ones(count, dtype=bool)
-    for name, column in columns.items():
-        if not name.startswith("rot_") and name != "filter_3D":
-            blank &= column == 0
-    broken = ~np.all([np.isfinite(v).all(axis=1) for v in values], axis=0)
-    broken |= ~(np.abs(quats).max(axis=1, initial=0) > 0)
+    quats, count = values[1], len(blank)
+    broken = ~((quats != 0) & ~np.isnan(quats)).any(axis=1)
+    for array in values:
+        broken |= ~_finite(array)
     broken &= ~blank
     faults = [(int(blank.sum()), "filled with zeros"), (int(broken.sum()), "with NaN, infinity or without a rotation")]
     said = [f"{number:,} of {count:,} Gaussians {what}" for number, what in faults if number]

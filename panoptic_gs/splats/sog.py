@@ -179,9 +179,9 @@ def _decode(document: Any, source: Path, image: Read, stored: int) -> SplatColum
     count = meta.count if meta is not None else old.means.shape[0] if old is not None else 0
     if count < 0:
         raise damaged(source, "SOG", f"{count} Gaussians")
-    require_worth(source, count, 45, stored)
     either = meta or old
     assert either is not None
+    require_worth(source, count, 0 if either.shN is None else 45, stored)
 
     def first(name: str) -> np.ndarray:
         pixels = image(name).reshape(-1, 4)

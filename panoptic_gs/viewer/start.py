@@ -58,7 +58,7 @@ def start_viewer(
     Raises:
         InputError: the scene cannot be opened, or the port is in use.
     """
-    opened = open_scene(scene, max_gaussians)
+    opened = open_scene(scene, max_gaussians, sampled=True)
     photos = None if data is None else Scene.load(data)
     if photos is not None:
         for note in photos.notes:

@@ -70,9 +70,11 @@ class TestOpening:
             open_scene(tmp_path)
 
     def test_a_scene_larger_than_memory_offers_a_sample(self, folder, monkeypatch):
-        monkeypatch.setattr("panoptic_gs.objects.opening._available_memory", lambda: 200_000.0)
-        with pytest.raises(InputError, match="--max-gaussians") as error:
+        monkeypatch.setattr("panoptic_gs.memory.available", lambda: 200_000.0)
+        with pytest.raises(InputError, match="machine that has more"):
             open_scene(folder)
+        with pytest.raises(InputError, match="--max-gaussians") as error:
+            open_scene(folder, sampled=True)
         assert len(open_scene(folder, int(error.value.mend.split()[-1])).scene.splats) < 3400
 
     @pytest.mark.parametrize("name", ["nowhere", "."])

@@ -11,8 +11,10 @@ import torch
 from plyfile import PlyData, PlyElement
 
 from panoptic_gs import InputError, Splats
+from panoptic_gs.export.sog_objects import write_sog
+from panoptic_gs.export.spz_objects import write_spz
 from panoptic_gs.ply import count_vertices, read_header
-from panoptic_gs.splats import SH_C0, read_splats
+from panoptic_gs.splats import SH_C0, antimatter, read_splats
 from panoptic_gs.splats.harmonics import basis
 
 DATA = Path(__file__).parent / "data"
@@ -258,3 +260,32 @@ def test_the_captures_that_went_wrong(shared_data: Path) -> None:
     assert "dropped 1,000 of 6,000" in read_splats(folder / "zero_tail_unit_rot.ply").notes[0]
     assert "filter_3D" in read_splats(folder / "mip_filter3d.ply").notes[0]
     assert len(read_splats(folder / "compressed.ply").splats) == 200
+
+
+def _in_formats(folder: Path, splats: Splats) -> list[Path]:
+    """The same Gaussians as PLY, .splat, SPZ and SOG."""
+    files = [folder / f"some.{ending}" for ending in ("ply", "splat", "spz", "sog")]
+    splats.save_ply(files[0])
+    rows = np.zeros(len(splats), antimatter._ROW)
+    rows["position"], rows["scale"], rows["color"] = splats.means.numpy(), splats.scales.numpy(), 128
+    rows["rotation"] = ((splats.quats.numpy() * 127) + 128).round().astype(np.uint8)
+    rows.tofile(files[1])
+    write_spz(files[2], splats)
+    write_sog(files[3], splats)
+    return files
+
+
+def test_a_file_that_does_not_fit_into_memory_is_refused_with_its_size(tmp_path, monkeypatch):
+    means, quats = torch.rand(3000, 3), torch.rand(3000, 4) + 0.1
+    splats = Splats(means, quats, torch.full((3000, 3), 0.1), torch.full((3000,), 0.5), torch.zeros(3000, 1, 3))
+    for file in _in_formats(tmp_path, splats):
+        for free, fits in ((3000 * 14 * 4 * 4.6, True), (3000 * 14 * 4 * 1.5, False)):
+            monkeypatch.setattr("panoptic_gs.memory.available", lambda free=free: free)
+            if fits:
+                assert len(read_splats(file).splats) == 3000
+                continue
+            with pytest.raises(InputError, match="3,000 Gaussians, which take about") as error:
+                read_splats(file)
+            assert str(file) in str(error.value)
+    # A few rows of a PLY need little.
+    assert len(read_splats(tmp_path / "some.ply", torch.arange(10)).splats) == 10
