@@ -33,6 +33,8 @@ class FusionOptions:
         quantile: of a pixel's coverage that lies before its median depth.
         added_places: places from which six views each look where no photo did.
         most_bytes: memory that the volume may take.
+        most_depth_bytes: memory that the photos' depth maps may take, which say what is free; where they would
+            take more, every second row and column of each is kept, or every third, and so on.
     """
 
     voxel: float = 0.02
@@ -40,6 +42,7 @@ class FusionOptions:
     quantile: float = QUANTILE
     added_places: int = 6
     most_bytes: float = 2.5 * 2**30
+    most_depth_bytes: float = 2**30
 
 
 @dataclass(eq=False)
@@ -102,8 +105,9 @@ def _fused(
 ) -> Fusion:
     renderer = SurfaceRenderer(scene, rasterize_mode, options.depth, options.quantile)
     fusion = Fusion(kernels.VoxelVolume(options.voxel, _TRUNCATION * options.voxel, options.most_bytes))
+    stride = depth_stride(cameras, options.most_depth_bytes)
     for number, camera in enumerate(cameras):
-        _add(fusion, renderer.render(camera), 1.0)
+        _add(fusion, renderer.render(camera), 1.0, stride)
         fusion.views += 1
         progress("Fusing views", number + 1, len(cameras))
     if not fusion.volume.num_blocks:
@@ -113,18 +117,39 @@ def _fused(
     for number, camera in enumerate(added):
         rendered = renderer.render(camera)
         if _share_new(fusion.volume, rendered) >= _NEW:
-            _add(fusion, rendered, _ADDED_WEIGHT)
+            _add(fusion, rendered, _ADDED_WEIGHT, 1)
             fusion.added += 1
         progress("Looking where no photo did", number + 1, len(added))
     return fusion
 
 
-def _add(fusion: Fusion, rendered: RenderedView, weight: float) -> None:
+def depth_stride(cameras: Sequence[Camera], most_bytes: float) -> int:
+    """Of which rows and columns, one in how many, depth maps of these cameras take no more than ``most_bytes``."""
+    stride = 1
+    while 4 * sum(-(-c.width // stride) * -(-c.height // stride) for c in cameras) > most_bytes:
+        stride += 1
+    return stride
+
+
+def thinned(camera: Camera, depth: torch.Tensor, stride: int) -> tuple[Camera, torch.Tensor]:
+    """Every ``stride``-th row and column of a depth map ``[H, W]``, and the camera whose pixels these are."""
+    if stride == 1:
+        return camera, depth
+    first = min(stride // 2, camera.width - 1, camera.height - 1)
+    kept = depth[first::stride, first::stride].contiguous()
+    K = camera.K.clone()
+    K[:2, :2] /= stride
+    K[:2, 2] = (K[:2, 2] - first - 0.5) / stride + 0.5  # centres of pixels lie at a half
+    return Camera(camera.viewmat, K, kept.shape[1], kept.shape[0]), kept
+
+
+def _add(fusion: Fusion, rendered: RenderedView, weight: float, stride: int) -> None:
     camera = rendered.camera
     fusion.volume.add(camera.viewmat, camera.K, rendered.depth, rendered.weight * weight, rendered.label,
                       rendered.confidence, rendered.color)  # fmt: skip
-    fusion.cameras.append(camera)
-    fusion.depths.append(torch.where(rendered.weight > 0, rendered.depth, 0.0))
+    seen_from, depth = thinned(camera, torch.where(rendered.weight > 0, rendered.depth, 0.0), stride)
+    fusion.cameras.append(seen_from)
+    fusion.depths.append(depth)
 
 
 def _share_new(volume: kernels.VoxelVolume, rendered: RenderedView) -> float:
