@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How memory and time grow with Gaussians and labels: ``python -m benchmarks.scale``.
 
-Each size runs in a process of its own: Gaussians on the walls of a room, label maps of the same walls seen from within.
-The exit code is 1 where uplifting takes more memory than its bar, or where its time grows faster than the pairs.
+Each size runs in two processes of its own. One has Gaussians on the walls of a room, uplifts label maps of the same
+walls seen from within, renders, and writes the labelled scene; the other scores as many views, and opens what was
+written for the viewer and for a mesh. The exit code is 1 where uplifting takes more memory than its bar, or where its
+time grows faster than the pairs.
 """
 
 from __future__ import annotations
@@ -26,20 +28,26 @@ from rich.table import Table
 
 from benchmarks.speed.timing import machine
 from panoptic_gs import Camera, Category, Segment, Splats
-from panoptic_gs.files import write_json
+from panoptic_gs.files import read_json, write_json
 from panoptic_gs.labelling import Labelling
+from panoptic_gs.mesh import FusionOptions, MeshOptions, fuse, scene_surface
+from panoptic_gs.metrics.scorer import Scorer
+from panoptic_gs.objects.opening import open_scene
+from panoptic_gs.refine.weighing import WeighedVotes
 from panoptic_gs.uplift import LabelVotes, render_panoptic, save_labelled_scene
+from panoptic_gs.viewer.start import start_viewer
 
 BAR_BYTES, BAR_PER_GAUSSIAN = 1.5 * 2**30, 120
 """Most memory of uplifting: so much, and so much a Gaussian."""
 BAR_SLOPE = 0.1
 """By how much the exponent of time may be above that of pairs: what a measurement of seconds repeats to."""
+_OFF = 3  # pixels by which the scored maps are moved
 _SIZE = np.array([5.0, 3.0, 4.0], np.float32)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Measure uplifting, rendering and export at several sizes."""
+    """Measure uplifting, rendering, export, scoring, viewing and meshing at several sizes."""
 
     gaussians: tuple[int, ...] = (100_000, 500_000, 1_000_000, 2_000_000, 5_000_000)
     """Numbers of Gaussians."""
@@ -49,10 +57,18 @@ class Scale:
     """Views that vote; memory does not depend on them once all Gaussians were seen, time is told a view."""
     width: int = 1920
     """Of a view; the height is 9/16 of it."""
+    sample: int = 1_000_000
+    """Gaussians that the viewer is started with a second time, after all."""
+    voxel: float = 0.03
+    """Of the mesh, in metres; the room is 5 m long."""
     out: Path | None = None
     """JSON to write."""
     one: tuple[int, int] | None = None
     """Gaussians and labels of the one size to measure in this process, printed as JSON."""
+    folder: Path | None = None
+    """With --one: where the labelled scene lies."""
+    written: bool = False
+    """With --one: measure what is done with the labelled scene, not what makes it."""
 
 
 def room(count: int, seed: int = 0) -> Splats:
@@ -95,29 +111,59 @@ def views_of(count: int, width: int, labels: int, seed: int = 0) -> Iterator[tup
         yield camera, (((2 * wall + side) * across + at[0]) * across + at[1] + 1).astype(np.int32)
 
 
-def measured(gaussians: int, labels: int, views: int, width: int) -> dict[str, Any]:
-    """One size, in this process."""
-    splats, votes = room(gaussians), LabelVotes(gaussians)
+def made(gaussians: int, labels: int, views: int, width: int, folder: Path) -> dict[str, Any]:
+    """Uplifting, rendering and writing at one size, in this process."""
+    splats = room(gaussians)
     row: dict[str, Any] = {"gaussians": gaussians, "labels": labels, "views": views, "width": width}
-    seconds, seen = 0.0, set[int]()
-    _forget_peak()
-    for camera, label_map in views_of(views, width, labels):
-        seen.update(np.unique(label_map).tolist())
+    seen = set[int]()
+    for name, votes in (("weighed", WeighedVotes(gaussians)), ("uplift", LabelVotes(gaussians))):
+        seconds = 0.0
+        _forget_peak()
+        for camera, label_map in views_of(views, width, labels):
+            seen.update(np.unique(label_map).tolist())
+            start = time.perf_counter()
+            votes.add(splats, camera, label_map)
+            seconds += time.perf_counter() - start
         start = time.perf_counter()
-        votes.add(splats, camera, label_map)
-        seconds += time.perf_counter() - start
-    start = time.perf_counter()
-    found = votes.finish()
-    row |= {"labels_seen": len(seen), "pairs": len(found.label), "uplift_seconds_per_view": seconds / views,
-            "finish_seconds": time.perf_counter() - start, "uplift_peak_bytes": _peak()}  # fmt: skip
-    del votes
+        found = votes.finish()
+        row |= {f"{name}_seconds_per_view": seconds / views, f"{name}_finish_seconds": time.perf_counter() - start,
+                f"{name}_peak_bytes": _peak(), "pairs": len(found.label)}  # fmt: skip
+        del votes
+    row["labels_seen"] = len(seen)
     camera, label_map = next(views_of(1, width, labels))
     rendered = _timed(row, "render", lambda: render_panoptic(splats, found, camera))
     row["agreement"] = float((rendered.ids.numpy() == label_map).mean())
     meaning = Labelling((Category(1, "patch", True),), tuple(Segment(i, 1) for i in sorted(seen)))
-    with tempfile.TemporaryDirectory() as folder:
-        _timed(row, "export", lambda: save_labelled_scene(Path(folder) / "scene", splats, found, meaning))
+    _timed(row, "export", lambda: save_labelled_scene(folder, splats, found, meaning))
     return row
+
+
+def used(labels: int, views: int, width: int, folder: Path, sample: int, voxel: float) -> dict[str, Any]:
+    """Scoring, viewing and meshing at one size, in this process."""
+    row: dict[str, Any] = {
+        "sample": sample,
+        "voxel": voxel,
+    }
+    meaning = Labelling.from_json(read_json(folder / "segments.json"), folder / "segments.json")
+    scorer = Scorer(meaning, meaning)
+    _timed(row, "evaluate", lambda: [scorer.add(np.roll(ids, _OFF, 1), ids) for ids in _known(views, width, labels)])
+    row["evaluate_views"], row["pq"] = views, scorer.scores()["strict"].panoptic.pq
+    for name, most in (("sample_view", sample), ("view", None)):
+        page, _ = _timed(row, name, lambda most=most: start_viewer(folder, port=0, max_gaussians=most))
+        row[f"{name}_gaussians"] = len(page.session.table.segment_of)
+        page.close()
+        del page
+    opened = _timed(row, "open", lambda: open_scene(folder))
+    cameras = [camera for camera, _ in views_of(views, width, labels)]
+    up, options = np.array([0.0, 1.0, 0.0]), FusionOptions(voxel)
+    mesh = _timed(row, "mesh", lambda: scene_surface(fuse(opened.scene, cameras, up, options), MeshOptions()))
+    row["triangles"] = len(mesh.faces)
+    return row
+
+
+def _known(views: int, width: int, labels: int) -> Iterator[np.ndarray]:
+    """Ids that views see."""
+    return (ids for _, ids in views_of(views, width, labels))
 
 
 def _timed(row: dict[str, Any], name: str, call: Callable[[], Any]) -> Any:
@@ -152,7 +198,7 @@ def exponents(rows: list[dict[str, Any]]) -> dict[int, dict[str, float]]:
     for labels in dict.fromkeys(row["labels"] for row in rows):
         of = [row for row in rows if row["labels"] == labels]
         if len({row["gaussians"] for row in of}) > 1:
-            names = ("uplift_seconds_per_view", "pairs", "render_seconds", "export_seconds", "uplift_peak_bytes")
+            names = ("pairs", *(name for _, name, _ in COLUMNS if name in of[0]))
             found[labels] = {name: exponent(of, name) for name in names}
     return found
 
@@ -162,9 +208,10 @@ def faults(rows: list[dict[str, Any]]) -> list[str]:
     missed = []
     for row in rows:
         bar = BAR_BYTES + BAR_PER_GAUSSIAN * row["gaussians"]
-        if row["uplift_peak_bytes"] > bar:
-            missed.append(f"{row['gaussians']:,} Gaussians, {row['labels']} labels: uplifting took "
-                          f"{row['uplift_peak_bytes'] / 2**30:.2f} GiB of {bar / 2**30:.2f}")  # fmt: skip
+        for name in ("uplift", "weighed"):
+            if row[f"{name}_peak_bytes"] > bar:
+                missed.append(f"{row['gaussians']:,} Gaussians, {row['labels']} labels: {name} took "
+                              f"{row[f'{name}_peak_bytes'] / 2**30:.2f} GiB of {bar / 2**30:.2f}")  # fmt: skip
     for labels, slopes in exponents(rows).items():
         if slopes["uplift_seconds_per_view"] > max(slopes["pairs"], 0.0) + BAR_SLOPE:
             missed.append(f"{labels} labels: time grows as Gaussians^{slopes['uplift_seconds_per_view']:.2f}, pairs as "
@@ -172,38 +219,61 @@ def faults(rows: list[dict[str, Any]]) -> list[str]:
     return missed
 
 
+COLUMNS = (
+    ("uplift s/view", "uplift_seconds_per_view", 1), ("GiB", "uplift_peak_bytes", 2**30),
+    ("weighed s/view", "weighed_seconds_per_view", 1), ("GiB", "weighed_peak_bytes", 2**30),
+    ("render s", "render_seconds", 1), ("export s", "export_seconds", 1), ("GiB", "export_peak_bytes", 2**30),
+    ("evaluate s", "evaluate_seconds", 1), ("GiB", "evaluate_peak_bytes", 2**30),
+    ("view s", "view_seconds", 1), ("GiB", "view_peak_bytes", 2**30),
+    ("view sample s", "sample_view_seconds", 1), ("GiB", "sample_view_peak_bytes", 2**30),
+    ("mesh s", "mesh_seconds", 1), ("GiB", "mesh_peak_bytes", 2**30),
+)  # fmt: skip
+"""Heading, value, and its unit."""
+
+
 def table(rows: list[dict[str, Any]]) -> Table:
-    """A row a size, and one of exponents for each number of labels."""
-    made = Table("Gaussians", "labels", "pairs", "uplift s/view", "uplift GiB", "bar GiB", "render s", "export s",
-                 "agreement")  # fmt: skip
+    """A row a size, and one of exponents for each number of labels; evaluate and mesh are of all views."""
+    made = Table("Gaussians", "labels", "pairs", "bar GiB", "agreement", *(heading for heading, _, _ in COLUMNS))
     for row in rows:
         bar = BAR_BYTES + BAR_PER_GAUSSIAN * row["gaussians"]
-        made.add_row(f"{row['gaussians']:,}", str(row["labels"]), f"{row['pairs']:,}",
-                     f"{row['uplift_seconds_per_view']:.3f}", f"{row['uplift_peak_bytes'] / 2**30:.2f}",
-                     f"{bar / 2**30:.2f}", f"{row['render_seconds']:.3f}", f"{row['export_seconds']:.2f}",
-                     f"{100 * row['agreement']:.1f} %")  # fmt: skip
+        cells = (f"{row[name] / unit:.2f}" if name in row else "" for _, name, unit in COLUMNS)
+        made.add_row(f"{row['gaussians']:,}", str(row["labels"]), f"{row['pairs']:,}", f"{bar / 2**30:.2f}",
+                     f"{100 * row['agreement']:.1f} %", *cells)  # fmt: skip
     for labels, slopes in exponents(rows).items():
-        made.add_row("exponent", str(labels), f"{slopes['pairs']:.2f}", f"{slopes['uplift_seconds_per_view']:.2f}",
-                     f"{slopes['uplift_peak_bytes']:.2f}", "", f"{slopes['render_seconds']:.2f}",
-                     f"{slopes['export_seconds']:.2f}", "")  # fmt: skip
+        cells = (f"{slopes[name]:.2f}" if name in slopes else "" for _, name, _ in COLUMNS)
+        made.add_row("exponent", str(labels), f"{slopes['pairs']:.2f}", "", "", *cells)
     return made
+
+
+def measured(options: Scale, gaussians: int, labels: int) -> dict[str, Any]:
+    """One size, in two processes."""
+    row: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.scale", "--one", str(gaussians), str(labels), "--views",
+                   str(options.views), "--width", str(options.width), "--sample", str(options.sample), "--voxel",
+                   str(options.voxel), "--folder", str(Path(folder) / "scene")]  # fmt: skip
+        for part in ("--no-written", "--written"):
+            done = subprocess.run([*command, part], check=True, stdout=subprocess.PIPE, text=True)
+            row |= json.loads(done.stdout.splitlines()[-1])  # the viewer's server says where it listens
+    return row
 
 
 def main(options: Scale) -> int:
     """Run and print."""
     if options.one is not None:
-        print(json.dumps(measured(*options.one, options.views, options.width)))
+        folder = options.folder or Path("scene")
+        size = (options.one[1], options.views, options.width, folder)
+        row = used(*size, options.sample, options.voxel) if options.written else made(options.one[0], *size)
+        print(json.dumps(row))
         return 0
     console, rows = Console(soft_wrap=True), []
     for labels in options.labels:
         for gaussians in options.gaussians:
-            command = [sys.executable, "-m", "benchmarks.scale", "--one", str(gaussians), str(labels), "--views",
-                       str(options.views), "--width", str(options.width)]  # fmt: skip
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            rows.append(json.loads(done.stdout))
+            rows.append(measured(options, gaussians, labels))
             console.print(f"{gaussians:,} Gaussians, {labels} labels: done", highlight=False)
             if options.out is not None:
-                settings = {name: value for name, value in asdict(options).items() if name not in ("out", "one")}
+                settings = {name: value for name, value in asdict(options).items()
+                            if name not in ("out", "one", "folder", "written")}  # fmt: skip
                 write_json(options.out, {"settings": settings, "rows": rows, "machine": machine("cpu")})
     console.print(table(rows))
     for fault in faults(rows):

@@ -31,9 +31,14 @@ def test_patches_are_of_the_wall_that_a_ray_meets() -> None:
             assert (label // across % across, label % across) in number
 
 
-def test_a_small_size_is_measured_and_its_labels_are_right() -> None:
-    row = scale.measured(20_000, 100, 2, 320)
+def test_a_small_size_is_measured_and_its_labels_are_right(tmp_path) -> None:
+    row = scale.made(20_000, 100, 2, 320, tmp_path / "scene")
+    row |= scale.used(100, 2, 320, tmp_path / "scene", 5000, 0.1)
     assert row["agreement"] > 0.9
+    assert 0.5 < row["pq"] < 1  # of maps that are moved by three pixels
+    assert row["sample_view_gaussians"] == 5000
+    assert row["view_gaussians"] == 20_000
+    assert row["triangles"] > 1000
     assert row["pairs"] >= 0.1 * row["gaussians"]
     assert row["uplift_peak_bytes"] > 2**26
     assert row["export_seconds"] > 0
@@ -42,7 +47,7 @@ def test_a_small_size_is_measured_and_its_labels_are_right() -> None:
 def rows(power: float, peak: float) -> list[dict]:
     return [
         {"gaussians": n, "labels": 10, "pairs": 3 * n, "uplift_seconds_per_view": n**power, "render_seconds": 1.0,
-         "export_seconds": 1.0, "uplift_peak_bytes": peak + 100 * n}
+         "export_seconds": 1.0, "uplift_peak_bytes": peak + 100 * n, "weighed_peak_bytes": 1}
         for n in (10**5, 10**6, 4 * 10**6)
     ]  # fmt: skip
 
