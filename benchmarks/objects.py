@@ -91,7 +91,9 @@ class Objects(RoomOptions):
         if self.runs is None:
             folder = self.out / "runs" / f"{root.name}-geometry"
             run = NerfstudioRun(folder, Console(quiet=True), folder / "log.txt", threads)
-            alone = ("--pipeline.model.panoptic-loss-weight", "0", "--machine.seed", "42")
+            # In colour alone: the maps that ns-train asks for are the truth, and weigh nothing.
+            alone = ("--pipeline.datamanager.dataparser.panoptic-folder", "panoptic_gt",
+                     "--pipeline.model.panoptic-loss-weight", "0", "--machine.seed", "42")  # fmt: skip
             run.train_once(root, ("--max-num-iterations", str(self.iterations), *alone))
             checkpoint = run.config
         else:

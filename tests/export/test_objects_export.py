@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from furnished_room import BOXES
+from furnished_room import BOXES, CATEGORIES, SPACING, surface
 from plyfile import PlyData
 
-from panoptic_gs import Splats, export
+from panoptic_gs import Category, Segment, Splats, export
+from panoptic_gs.labelling import Labelling
 from panoptic_gs.objects.table import ObjectTable
-from panoptic_gs.uplift import LabelledScene
+from panoptic_gs.uplift import GaussianLabels, LabelledScene
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -153,3 +154,57 @@ def test_under_and_in(furnished: LabelledScene) -> None:
     moved = Splats(means, splats.quats, splats.scales, splats.opacities, splats.sh)
     found = {(r.subject, r.relation, r.object) for r in export.relate_objects(moved, objects, UP)}
     assert (3, "in", 2) in found, "the table is a closed box here: it lies above and below the cup"
+
+
+def _around_a_table(where: list[float], size: list[float]) -> tuple[LabelledScene, dict[int, list[tuple[str, int]]]]:
+    """A floor, a table (a top on four legs) and a crate; what is said of the crate (3), and of the table (2)."""
+    legs = [surface([x, y, 0.36], [0.06, 0.06, 0.72]) for x in (-0.55, 0.55) for y in (-0.35, 0.35)]
+    table = np.concatenate([surface([0, 0, 0.76], [1.2, 0.8, 0.08]), *legs])
+    clouds = {1: surface([0, 0, -0.02], [4, 4, 0.04]), 2: table, 3: surface(where, size)}
+    ids = np.repeat(list(clouds), [len(points) for points in clouds.values()])
+    count = len(ids)
+    splats = Splats(
+        torch.from_numpy(np.concatenate(list(clouds.values()))).float(),
+        torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        torch.full((count, 3), SPACING / 3), torch.full((count,), 0.95), torch.zeros(count, 1, 3),
+    )  # fmt: skip
+    labels = GaussianLabels(
+        torch.arange(count + 1), torch.from_numpy(ids).int(), torch.ones(count), torch.ones(count), torch.zeros(count)
+    )
+    categories = (*CATEGORIES[:2], Category(3, "crate", True))
+    scene = LabelledScene(splats, labels, Labelling(categories, tuple(Segment(k, k) for k in clouds)))
+    relations = export.relate_objects(splats, export.placed_objects(ObjectTable(scene), UP), UP)
+    said = {k: [(r.relation, r.object) for r in relations if r.subject == k] for k in (2, 3)}
+    return scene, said
+
+
+@pytest.mark.parametrize(
+    ("where", "size", "crate"),
+    [
+        ([0.0, 0.0, 0.15], [0.4, 0.3, 0.3], [("on", 1), ("under", 2)]),
+        ([0.2, -0.1, 0.3], [0.5, 0.4, 0.6], [("on", 1), ("under", 2)]),  # nearly as high as the top's lower side
+        ([0.2, 0.1, 0.95], [0.4, 0.3, 0.3], [("on", 2)]),
+        ([0.0, 0.95, 0.15], [0.4, 0.3, 0.3], [("on", 1)]),  # beside it
+        ([0.0, 0.45, 0.15], [0.4, 0.3, 0.3], [("on", 1)]),  # half of it sticks out
+    ],
+)
+def test_what_stands_under_a_table(where: list[float], size: list[float], crate: list[tuple[str, int]]) -> None:
+    _, said = _around_a_table(where, size)
+    assert sorted(said[3]) == crate
+    assert said[2] == [("on", 1)]
+
+
+def test_under_needs_something_over_it() -> None:
+    """The bottom of a bed's frame around a crate, without a mattress over it: the crate is in it, not under it."""
+    frame = [surface([x, 0, 0.3], [0.06, 1.0, 0.6]) for x in (-0.6, 0.6)]
+    ends = [surface([0, y, 0.3], [1.2, 0.06, 0.6]) for y in (-0.5, 0.5)]
+    scene, _ = _around_a_table([0.0, 0.0, 0.15], [0.4, 0.3, 0.3])
+    around = np.concatenate([*frame, *ends])
+    means = scene.splats.means.clone()
+    rows = (scene.labels.label == 2).nonzero()[:, 0]
+    means[rows] = torch.from_numpy(around[np.arange(len(rows)) % len(around)]).float()
+    moved = replace(scene.splats, means=means)
+    objects = export.placed_objects(ObjectTable(scene._replace(splats=moved)), UP)
+    found = {(r.subject, r.relation, r.object) for r in export.relate_objects(moved, objects, UP)}
+    assert not [r for r in found if r[1] == "under"]
+    assert (3, "on", 1) in found
