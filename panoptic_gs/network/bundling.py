@@ -66,6 +66,8 @@ def bundled(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses ``[N, 3, 4]``, camera to world, and scales ``[N]`` of the views' points, under which matches agree best.
 
+    What is minimised is Σ w u / (1 + u) with u = (r / angle)² + (‖x_a − x_b‖ / depth / DEPTH)², and what scales cost.
+
     Args:
         poses: ``[N, 3, 4]`` to begin with.
         rays: of pairs of views; a view without any stays where it is.
@@ -83,7 +85,9 @@ def bundled(
     for angle in angles:
         damping = 1e-4
         state = (rotation, place, scale)
-        cost, H, g = _normal_equations(matches, *state, angle)
+        seen = _Seen.of(matches, *state)
+        cost = _cost(matches, seen, scale, angle)
+        H, g = _normal_equations(matches, seen, scale, angle)
         for _ in range(STEPS):
             part = H[np.ix_(free, free)]
             part = part + damping * np.diag(np.diag(part)) + 1e-6 * np.eye(len(free))
@@ -92,11 +96,16 @@ def bundled(
             step = step.reshape(-1, _PARAMETERS)
             step *= min(1.0, _LARGEST_TURN / max(1e-9, float(np.linalg.norm(step[:, :3], axis=1).max())))
             moved = (turned(step[:, :3]) @ state[0], state[1] + step[:, 3:6], state[2] + step[:, 6])
-            after = _normal_equations(matches, *moved, angle)
-            if after[0] > cost:
+            seen = _Seen.of(matches, *moved)
+            after = _cost(matches, seen, moved[2], angle)
+            if after > cost:
                 damping *= 30
                 continue
-            state, (cost, H, g), damping = moved, after, max(damping / 3, 1e-6)
+            if cost - after < 1e-3 * cost:
+                state = moved
+                break
+            state, cost, damping = moved, after, max(damping / 3, 1e-6)
+            H, g = _normal_equations(matches, seen, moved[2], angle)
         rotation, place, scale = state
     return np.concatenate([rotation, place[..., None]], -1), np.exp(scale)
 
@@ -109,7 +118,6 @@ def turned(vectors: np.ndarray) -> np.ndarray:
 
 
 def _all_matches(rays: Sequence[Rays]) -> _Matches:
-    rays = [pair for pair in rays if len(pair.weights)]
     ends = np.cumsum([0, *(len(pair.weights) for pair in rays)])
     pairs = [(pair.i, pair.j, slice(s, e)) for pair, s, e in zip(rays, ends[:-1], ends[1:], strict=True)]
     stacked = [np.concatenate([getattr(pair, name) for pair in rays]) if rays else np.zeros((0, 3)) for name in "ab"]
@@ -122,55 +130,94 @@ def _all_matches(rays: Sequence[Rays]) -> _Matches:
     )  # fmt: skip
 
 
-def residuals(
-    matches: _Matches, rotation: np.ndarray, place: np.ndarray, scale: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Angles ``[P]`` and distances over depth ``[P, 3]`` of matches, and what they change by, ``[P, 4, 14]``.
+def agreement(rays: Sequence[Rays], poses: np.ndarray, scales: np.ndarray, angle: float) -> np.ndarray:
+    """How much each pair's matches agree with poses, Σ w / (1 + u), see `bundled`; at most the sum of their weights.
 
-    The derivative is after both views' rotation (about the world's axes), place and logarithm of scale; the depth that
-    distances are measured by is held. Also that depth ``[P]``.
+    Args:
+        rays: of R pairs.
+        poses, scales: ``[N, 3, 4]`` and ``[N]`` of the views.
+        angle: radians from the epipolar plane at which a match counts a quarter.
     """
-    i, j = matches.i, matches.j
-    a = (rotation[i] @ matches.a[..., None])[..., 0]
-    b = (rotation[j] @ matches.b[..., None])[..., 0]
-    base = place[i] - place[j]
-    base_a, base_b = (base * a).sum(-1, keepdims=True), (base * b).sum(-1, keepdims=True)
-    squared = np.maximum(2 * (base * base).sum(-1, keepdims=True) - base_a**2 - base_b**2, 1e-12)
-    length = np.sqrt(squared)
-    across = np.cross(a, b)
-    angle = (base * across).sum(-1, keepdims=True) / length
-    share = angle / squared
-    by_base = across / length - share * (2 * base - base_a * a - base_b * b)
-    by_a = np.cross(b, base) / length + share * base_a * base
-    by_b = np.cross(base, a) / length + share * base_b * base
-    far_a, far_b = matches.distance_a * np.exp(scale[i]), matches.distance_b * np.exp(scale[j])
-    depth = (far_a + far_b) / 2
-    point_a, point_b = a * far_a[:, None], b * far_b[:, None]
-    apart = (point_a + place[i] - point_b - place[j]) / depth[:, None]
-    J = np.zeros((len(i), 4, 14))
-    J[:, 0, 0:3], J[:, 0, 3:6] = np.cross(a, by_a), by_base
-    J[:, 0, 7:10], J[:, 0, 10:13] = np.cross(b, by_b), -by_base
-    J[:, 1:, 0:3], J[:, 1:, 7:10] = -_cross_matrices(point_a), _cross_matrices(point_b)
-    J[:, [1, 2, 3], [3, 4, 5]], J[:, [1, 2, 3], [10, 11, 12]] = 1, -1
-    J[:, 1:, 6], J[:, 1:, 13] = point_a, -point_b
-    J[:, 1:] /= depth[:, None, None]
-    return angle[:, 0], apart, J, depth
+    matches = _all_matches(rays)
+    if not matches.pairs:
+        return np.zeros(len(rays))
+    seen = _Seen.of(matches, poses[:, :, :3], poses[:, :, 3], np.log(scales))
+    counts = matches.weights / (1 + seen.costs(angle))
+    lengths = [len(pair.weights) for pair in rays]
+    return np.array([part.sum() for part in np.split(counts, np.cumsum(lengths)[:-1])])
 
 
-def _normal_equations(
-    matches: _Matches, rotation: np.ndarray, place: np.ndarray, scale: np.ndarray, sigma: float
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """The cost Σ w u / (1 + u), u = (r / σ)² + (apart / DEPTH)², with that of the scales; JᵀWJ and JᵀWr."""
-    angle, apart, J, _ = residuals(matches, rotation, place, scale)
-    r = np.concatenate([angle[:, None] / sigma, apart / DEPTH], 1)
-    J[:, 0] /= sigma
-    J[:, 1:] /= DEPTH
-    u = (r * r).sum(1)
-    prior = SCALE_COUNTS / SCALE**2
-    cost = float((matches.weights * u / (1 + u)).sum() + prior * (scale**2).sum())
-    root = np.sqrt(matches.weights) / (1 + u)
-    J *= root[:, None, None]
-    r *= root[:, None]
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Matches under some poses, in the world's axes; angles ``[P]`` and distances over depth ``[P, 3]``."""
+
+    a: np.ndarray
+    b: np.ndarray
+    far_a: np.ndarray
+    far_b: np.ndarray
+    base: np.ndarray
+    base_a: np.ndarray
+    base_b: np.ndarray
+    squared: np.ndarray
+    across: np.ndarray
+    angle: np.ndarray
+    depth: np.ndarray
+    apart: np.ndarray
+
+    @classmethod
+    def of(cls, matches: _Matches, rotation: np.ndarray, place: np.ndarray, scale: np.ndarray) -> _Seen:
+        i, j = matches.i, matches.j
+        a = (rotation[i] @ matches.a[..., None])[..., 0]
+        b = (rotation[j] @ matches.b[..., None])[..., 0]
+        base = place[i] - place[j]
+        base_a, base_b = (base * a).sum(-1), (base * b).sum(-1)
+        squared = np.maximum(2 * (base * base).sum(-1) - base_a**2 - base_b**2, 1e-12)
+        across = np.cross(a, b)
+        far_a, far_b = matches.distance_a * np.exp(scale[i]), matches.distance_b * np.exp(scale[j])
+        depth = (far_a + far_b) / 2
+        apart = (a * far_a[:, None] - b * far_b[:, None] + base) / depth[:, None]
+        angle = (base * across).sum(-1) / np.sqrt(squared)
+        return cls(a, b, far_a, far_b, base, base_a, base_b, squared, across, angle, depth, apart)
+
+    def costs(self, sigma: float) -> np.ndarray:
+        """u = (angle / σ)² + (apart / DEPTH)², ``[P]``."""
+        return (self.angle / sigma) ** 2 + (self.apart**2).sum(-1) / DEPTH**2
+
+    def derivatives(self) -> np.ndarray:
+        """What angles and distances change by, ``[P, 4, 14]``.
+
+        After both views' rotation (about the world's axes), place and logarithm of scale; the depth that distances are
+        measured by is held.
+        """
+        a, b, base, share = self.a, self.b, self.base, (self.angle / self.squared)[:, None]
+        base_a, base_b = self.base_a[:, None], self.base_b[:, None]
+        length = np.sqrt(self.squared)[:, None]
+        by_base = self.across / length - share * (2 * base - base_a * a - base_b * b)
+        by_a = np.cross(b, base) / length + share * base_a * base
+        by_b = np.cross(base, a) / length + share * base_b * base
+        point_a, point_b = a * self.far_a[:, None], b * self.far_b[:, None]
+        J = np.zeros((len(a), 4, 14))
+        J[:, 0, 0:3], J[:, 0, 3:6] = np.cross(a, by_a), by_base
+        J[:, 0, 7:10], J[:, 0, 10:13] = np.cross(b, by_b), -by_base
+        J[:, 1:, 0:3], J[:, 1:, 7:10] = -_cross_matrices(point_a), _cross_matrices(point_b)
+        J[:, [1, 2, 3], [3, 4, 5]], J[:, [1, 2, 3], [10, 11, 12]] = 1, -1
+        J[:, 1:, 6], J[:, 1:, 13] = point_a, -point_b
+        J[:, 1:] /= self.depth[:, None, None]
+        return J
+
+
+def _cost(matches: _Matches, seen: _Seen, scale: np.ndarray, sigma: float) -> float:
+    """Σ w u / (1 + u), with what the scales cost."""
+    u = seen.costs(sigma)
+    return float((matches.weights * u / (1 + u)).sum() + SCALE_COUNTS * ((scale / SCALE) ** 2).sum())
+
+
+def _normal_equations(matches: _Matches, seen: _Seen, scale: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """JᵀWJ and JᵀWr of half the cost, each match weighted by what it counts now."""
+    root = np.sqrt(matches.weights) / (1 + seen.costs(sigma))
+    by = np.array([1 / sigma, 1 / DEPTH, 1 / DEPTH, 1 / DEPTH])
+    r = np.concatenate([seen.angle[:, None], seen.apart], 1) * by * root[:, None]
+    J = seen.derivatives() * (by * root[:, None])[..., None]
     size = _PARAMETERS * len(scale)
     H, g = np.zeros((size, size)), np.zeros(size)
     for i, j, part in matches.pairs:
@@ -179,9 +226,9 @@ def _normal_equations(
         H[np.ix_(index, index)] += own.T @ own
         g[index] += own.T @ r[part].ravel()
     scales = np.arange(6, size, _PARAMETERS)
-    H[scales, scales] += prior
-    g[scales] += prior * scale
-    return cost, H, g
+    H[scales, scales] += SCALE_COUNTS / SCALE**2
+    g[scales] += SCALE_COUNTS / SCALE**2 * scale
+    return H, g
 
 
 def _cross_matrices(vectors: np.ndarray) -> np.ndarray:

@@ -30,6 +30,8 @@ PARTNERS = 12
 """Keyframes that a view is matched with, those most like it."""
 ALL_PAIRS = 24
 """Keyframes up to which every pair is matched."""
+EFFORT, MOST_EFFORT = 120, 4
+"""Few views share little: their pairs are each looked at harder, see `registering.register`."""
 CELLS = 1600
 """Pixels of a view that are matched, about."""
 NO_CLASS = 0.05
@@ -180,7 +182,8 @@ class _Placed:
         if count > ALL_PAIRS:
             nearest = likeness.topk(PARTNERS + 1, dim=1).indices.tolist()
             pairs &= {(max(i, j), min(i, j)) for i, row in enumerate(nearest) for j in row}
-        self.poses, self.scales = register(self.views, _poses(seen), sorted(pairs))
+        effort = min(MOST_EFFORT, max(1, EFFORT // max(1, len(pairs))))
+        self.poses, self.scales = register(self.views, _poses(seen), sorted(pairs), effort=effort)
         self.views = [
             replace(view, points=float(scale) * view.points)
             for view, scale in zip(self.views, self.scales, strict=True)

@@ -50,7 +50,8 @@ def test_derivatives_are_those_of_differences():
     rng = np.random.default_rng(0)
     guess = shaken(poses, rng)
     R, t, s = guess[:, :, :3], guess[:, :, 3], rng.normal(0, 0.1, 3)
-    _, _, J, depth = bundling.residuals(matches, R, t, s)
+    seen = bundling._Seen.of(matches, R, t, s)
+    J = seen.derivatives()
     for parameter in range(21):
         view, k = divmod(parameter, 7)
         sides = []
@@ -58,8 +59,9 @@ def test_derivatives_are_those_of_differences():
             step = np.zeros((3, 7))
             step[view, k] = sign
             moved = (turned(step[:, :3]) @ R, t + step[:, 3:6], s + step[:, 6])
-            angle, distance, _, now = bundling.residuals(matches, *moved)
-            sides.append(np.column_stack([angle, distance * (now / depth)[:, None]]))  # by the depth that is held
+            now = bundling._Seen.of(matches, *moved)
+            held = (now.depth / seen.depth)[:, None]
+            sides.append(np.column_stack([now.angle, now.apart * held]))
         expected = (sides[0] - sides[1]) / 2e-6
         found = np.zeros_like(expected)
         found[matches.i == view] = J[matches.i == view, :, k]

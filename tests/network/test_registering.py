@@ -5,7 +5,17 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from panoptic_gs.network.registering import TEMPERATURE, Describer, Pair, agreed_poses, fit_rotations, matched, register
+from panoptic_gs.network.bundling import Rays, agreement
+from panoptic_gs.network.registering import (
+    TEMPERATURE,
+    Describer,
+    Pair,
+    agreed_poses,
+    fit_rotations,
+    matched,
+    pair_costs,
+    register,
+)
 
 
 def scene(views: int, seed: int, wrong: float = 0.0) -> tuple[list[Describer], np.ndarray]:
@@ -105,3 +115,24 @@ def test_triangles_outvote_several_strong_false_pairs():
             pairs[i, j] = pair(Rotation.random(rng=rng).as_matrix(), t, 90.0) if wrong else pair(R, t, 40.0)
     found = agreed_poses(np.tile(np.eye(4)[:3], (7, 1, 1)), pairs)
     assert degrees(found, poses).max() < 5
+
+
+def test_costs_of_many_motions_are_those_that_poses_are_bundled_by():
+    rng = np.random.default_rng(4)
+    source, target = rng.normal((0, 0, 4), 1, (20, 3)), rng.normal((0, 0, 4), 1, (20, 3))
+    R, t = Rotation.random(5, rng=rng).as_matrix(), rng.normal(size=(5, 3))
+    tensors = [torch.from_numpy(part) for part in (source, target, R, t)]
+    found = pair_costs(*tensors, 0.05).numpy()
+    for k in range(5):
+        poses = np.stack([np.eye(4)[:3], np.column_stack([R[k], t[k]])])  # the second view is the world
+        rays = [Rays(1, 0, source[p : p + 1], target[p : p + 1], np.ones(1)) for p in range(20)]
+        expected = 1 / agreement(rays, poses, np.ones(2), 0.05) - 1
+        np.testing.assert_allclose(found[k], expected, rtol=1e-6)
+
+
+def test_more_effort_tries_more_and_still_finds_the_poses():
+    views, poses = scene(5, 5, wrong=0.4)
+    guess = np.tile(np.eye(4)[:3], (5, 1, 1))
+    found, scales = register(views, guess, [(i, j) for i in range(5) for j in range(i)], effort=4)
+    assert degrees(found, poses).max() < 2
+    np.testing.assert_allclose(scales, 1, atol=0.05)
