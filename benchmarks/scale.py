@@ -35,6 +35,7 @@ from panoptic_gs.metrics.scorer import Scorer
 from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.refine.weighing import WeighedVotes
 from panoptic_gs.uplift import LabelVotes, render_panoptic, save_labelled_scene
+from panoptic_gs.viewer.page import Page
 from panoptic_gs.viewer.start import start_viewer
 
 BAR_BYTES, BAR_PER_GAUSSIAN = 1.5 * 2**30, 120
@@ -116,8 +117,8 @@ def made(gaussians: int, labels: int, views: int, width: int, folder: Path) -> d
     splats = room(gaussians)
     row: dict[str, Any] = {"gaussians": gaussians, "labels": labels, "views": views, "width": width}
     seen = set[int]()
-    for name, votes in (("weighed", WeighedVotes(gaussians)), ("uplift", LabelVotes(gaussians))):
-        seconds = 0.0
+    for name, kind in (("uplift", LabelVotes), ("weighed", WeighedVotes)):
+        votes, seconds = kind(gaussians), 0.0
         _forget_peak()
         for camera, label_map in views_of(views, width, labels):
             seen.update(np.unique(label_map).tolist())
@@ -149,16 +150,23 @@ def used(labels: int, views: int, width: int, folder: Path, sample: int, voxel: 
     _timed(row, "evaluate", lambda: [scorer.add(np.roll(ids, _OFF, 1), ids) for ids in _known(views, width, labels)])
     row["evaluate_views"], row["pq"] = views, scorer.scores()["strict"].panoptic.pq
     for name, most in (("sample_view", sample), ("view", None)):
-        page, _ = _timed(row, name, lambda most=most: start_viewer(folder, port=0, max_gaussians=most))
+        page = _timed(row, name, lambda most=most: _drawn(start_viewer(folder, port=0, max_gaussians=most)[0]))
         row[f"{name}_gaussians"] = len(page.session.table.segment_of)
         page.close()
         del page
     opened = _timed(row, "open", lambda: open_scene(folder))
     cameras = [camera for camera, _ in views_of(views, width, labels)]
-    up, options = np.array([0.0, 1.0, 0.0]), FusionOptions(voxel)
+    up, options = np.array([0.0, 1.0, 0.0]), FusionOptions(voxel, added_places=1)
     mesh = _timed(row, "mesh", lambda: scene_surface(fuse(opened.scene, cameras, up, options), MeshOptions()))
     row["triangles"] = len(mesh.faces)
     return row
+
+
+def _drawn(page: Page) -> Page:
+    """A viewer's page once all that it shows is ready to be sent."""
+    while not page.draws:
+        time.sleep(0.02)
+    return page
 
 
 def _known(views: int, width: int, labels: int) -> Iterator[np.ndarray]:

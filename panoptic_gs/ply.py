@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ Points = tuple[np.ndarray, np.ndarray]
 """Positions ``[P, 3]`` float32 in the world and colours ``[P, 3]`` uint8."""
 
 _LARGEST_HEADER = 1 << 20
+_BLOCK = 1 << 18  # vertices that are written together
 _SIZES = {
     "char": 1, "int8": 1, "uchar": 1, "uint8": 1, "short": 2, "int16": 2, "ushort": 2, "uint16": 2, "int": 4,
     "int32": 4, "uint": 4, "uint32": 4, "float": 4, "float32": 4, "double": 8, "float64": 8,
@@ -237,8 +238,34 @@ def write_vertices(path: Path, fields: Mapping[str, np.ndarray], comments: tuple
         comments: lines of the header.
     """
     count = len(next(iter(fields.values())))
-    vertices = np.empty(count, dtype=[(name, values.dtype) for name, values in fields.items()])
+    blocks = (structured({name: values[start : start + _BLOCK] for name, values in fields.items()})
+              for start in range(0, count, _BLOCK))  # fmt: skip
+    kinds = structured({name: values[:0] for name, values in fields.items()}).dtype
+    write_vertex_blocks(path, kinds, count, blocks, comments)
+
+
+def write_vertex_blocks(
+    path: Path, kinds: np.dtype, count: int, blocks: Iterable[np.ndarray], comments: tuple[str, ...] = ()
+) -> None:
+    """Write a binary PLY of one element ``vertex`` in one move, with one block at a time in memory.
+
+    Args:
+        path: the file.
+        kinds: names and types of the properties.
+        count: of vertices.
+        blocks: structured arrays of that type, ``count`` rows in all.
+        comments: lines of the header.
+    """
+    header = PlyData([PlyElement.describe(np.empty(0, kinds), "vertex")], comments=list(comments)).header
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(header.replace("\nelement vertex 0\n", f"\nelement vertex {count}\n").encode("ascii") + b"\n")
+        for block in blocks:
+            block.tofile(file)
+
+
+def structured(fields: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Columns ``[N]`` as one array of rows."""
+    rows = np.empty(len(next(iter(fields.values()))), [(name, values.dtype) for name, values in fields.items()])
     for name, values in fields.items():
-        vertices[name] = values
-    with replacing(path) as temporary:
-        PlyData([PlyElement.describe(vertices, "vertex")], comments=list(comments)).write(str(temporary))
+        rows[name] = values
+    return rows

@@ -17,14 +17,14 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.ply import write_vertices
+from panoptic_gs.ply import structured, write_vertex_blocks
 from panoptic_gs.splats import harmonics
 from panoptic_gs.splats.harmonics import SH_C0
 
 RasterizeMode = Literal["classic", "antialiased"]
 """How Gaussians were trained, and are to be drawn: antialiased ones fade where the low-pass filter widens them."""
 
-_BLOCK = 1 << 20  # Gaussians that are looked at together
+_BLOCK, _WRITTEN = 1 << 20, 1 << 18  # Gaussians that are looked at, and written, together
 MIP_COMMENT = "SplatRenderMode: mip"
 """What Brush writes into the header of a PLY of antialiased Gaussians."""
 
@@ -174,6 +174,18 @@ class Splats:
             extra: more properties, name → ``[N]`` integers or floats, after the usual ones.
             rasterize_mode: how the Gaussians were trained; ``antialiased`` is written into the header, as Brush does.
         """
+        given = {name: np.asarray(values) for name, values in (extra or {}).items()}
+
+        def block(start: int, end: int) -> np.ndarray:
+            own = self._each(lambda values: values[start:end])._ply_columns()
+            return structured(own | {name: values[start:end] for name, values in given.items()})
+
+        blocks = (block(start, start + _WRITTEN) for start in range(0, len(self), _WRITTEN))
+        comments = (MIP_COMMENT,) if rasterize_mode == "antialiased" else ()
+        write_vertex_blocks(Path(path), block(0, 0).dtype, len(self), blocks, comments)
+
+    def _ply_columns(self) -> dict[str, np.ndarray]:
+        """The properties of the usual PLY, ``[N]`` float32 each."""
         count = len(self)
         opacities = self.opacities.double().clamp(1e-7, 1 - 1e-7)
         sh = self.sh.detach().cpu().float().numpy()
@@ -191,11 +203,7 @@ class Splats:
             fields[f"scale_{axis}"] = self.scales[:, axis].detach().clamp_min(1e-20).log().cpu().numpy()
         for axis in range(4):
             fields[f"rot_{axis}"] = self.quats[:, axis].detach().cpu().numpy()
-        fields = {name: np.asarray(values, dtype=np.float32) for name, values in fields.items()}
-        for name, values in (extra or {}).items():
-            fields[name] = np.asarray(values)
-        comments = (MIP_COMMENT,) if rasterize_mode == "antialiased" else ()
-        write_vertices(Path(path), fields, comments)
+        return {name: np.asarray(values, dtype=np.float32) for name, values in fields.items()}
 
 
 def similarity_parts(matrix: Tensor) -> tuple[float, Tensor]:

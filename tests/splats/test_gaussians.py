@@ -110,3 +110,14 @@ def test_unusable_files_are_refused(tmp_path):
     )
     with pytest.raises(InputError, match="no property opacity"):
         Splats.load_ply(path)
+
+
+def test_a_ply_is_written_block_by_block_as_plyfile_writes_it_whole(tmp_path, monkeypatch):
+    splats = Splats(torch.rand(11, 3), torch.rand(11, 4) + 0.1, torch.rand(11, 3), torch.rand(11), torch.rand(11, 4, 3))
+    extra = {"segment_id": np.arange(11, dtype=np.int32), "confidence": np.linspace(0, 1, 11, dtype=np.float32)}
+    splats.save_ply(tmp_path / "whole.ply", extra, "antialiased")
+    monkeypatch.setattr("panoptic_gs.splats.gaussians._WRITTEN", 4)
+    splats.save_ply(tmp_path / "blocks.ply", extra, "antialiased")
+    PlyData.read(tmp_path / "whole.ply").write(tmp_path / "plyfile.ply")
+    written = [(tmp_path / f"{name}.ply").read_bytes() for name in ("whole", "blocks", "plyfile")]
+    assert written[0] == written[1] == written[2]
