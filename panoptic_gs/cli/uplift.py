@@ -12,6 +12,7 @@ import numpy as np
 from rich.progress import track
 from tyro.conf import Positional
 
+from panoptic_gs import memory
 from panoptic_gs.cli.output import next_command
 from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.errors import InputError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from panoptic_gs.camera import Camera
     from panoptic_gs.scene import Frame
     from panoptic_gs.scene.confidence import ConfidenceMaps
+
+
+_EACH = 220
+"""Bytes that labelling takes for a Gaussian, beside the Gaussian itself (docs/scaling.md)."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Uplift(PlacedSplats):
         scene = Scene.load(self.scene)
         labelling = scene.load_panoptic(self.panoptic)
         read = read_splats(self.splats, strict=self.strict)
+        memory.require(self.splats, f"votes and labels of {len(read.splats):,} Gaussians", _EACH * len(read.splats))
         mode = self.rasterize_mode or read.rasterize_mode or "classic"
         splats, said = self.place(
             read.splats, scene, self.splats, console, mode=mode, has_colors=read.has_colors, notes=read.notes

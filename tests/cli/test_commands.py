@@ -115,6 +115,18 @@ def test_splats_of_another_place_are_refused(room, tmp_path, capsys):
     assert "world frame" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("each", "what"), [(100, "Gaussians"), (150, "votes and labels of")])
+def test_splats_that_the_memory_cannot_hold_or_label_are_refused(room, ply, tmp_path, capsys, monkeypatch, each, what):
+    count = len(Splats.load_ply(ply))
+    monkeypatch.setattr("panoptic_gs.memory.available", lambda: each * count)
+    with pytest.raises(SystemExit) as ended:
+        main(["uplift", str(ply), str(room), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{what} {count:,}" in said if each == 150 else f"{count:,} {what}, which take" in said
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("command", ["synth", "uplift", "render", "evaluate"])
 def test_help_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as stop:
