@@ -137,9 +137,8 @@ def register_pair(a: Describer, b: Describer, generator: torch.Generator, tried:
         start = torch.cat([rotation[index], place[index, :, None]], 1).double().cpu().numpy()
         if float(good[index]) > HOPELESS * float(weights.sum()):
             both = np.stack([np.eye(4)[:3], start])
-            start = bundled(
-                both, [_first(Rays(1, 0, points[0], points[1], weights), FIRST_MATCHES * tried)], (0,), PAIR_ANGLES
-            )[0][1]
+            few = _first(Rays(1, 0, points[0], points[1], weights), FIRST_MATCHES * tried)
+            start = bundled(both, [few], (0,), PAIR_ANGLES)[0][1]
         R, t = start[:, :3], start[:, 3]
         one = torch.from_numpy(start[None]).float()
         cost = pair_costs(source, target, one[..., :3], one[..., 3], INLIER)[0]
