@@ -164,11 +164,9 @@ def measured(network: PanopticNetwork, room: MeasuredRoom, stems: Sequence[str])
     output = predict_views(network, views.crops, names, Keyframes(50))
     seconds = time.perf_counter() - begun
     raw = as_raw(views, output)
-    try:
-        masks = raw_predictions(views, CATEGORIES, output, NAME, NetworkOptions(estimate_cameras=False))
-        pq, ids = _scores(merge_predictions(masks, "qubo", void_threshold=0.0).scene(), room, stems)
-    except InputError:  # no segment at all
-        pq, ids = 0.0, 0.0
+    masks = raw_predictions(views, CATEGORIES, output, NAME, NetworkOptions(estimate_cameras=False))
+    pq, ids = _scores(masks, room, stems)
+    void_pq, void_ids = _scores(masks, room, stems, 0.5)
     found: dict[str, np.ndarray] = {}
     if raw is not None and raw.viewmats is not None:
         found = dict(zip([image.stem for image in raw.images], raw.viewmats.double().numpy(), strict=True))
@@ -180,6 +178,8 @@ def measured(network: PanopticNetwork, room: MeasuredRoom, stems: Sequence[str])
     return {
         "masks": pq,
         "ids": ids,
+        "masks, void below one half": void_pq,
+        "ids, void below one half": void_ids,
         "poses": 100 * relative_pose_share(found, room.viewmats(stems)),
         "depth": 100 * depth_share(local, true),
         "seconds": seconds,
@@ -194,10 +194,7 @@ def masks_and_ids(network: PanopticNetwork, room: MeasuredRoom) -> tuple[float, 
     names = [category.name for category in CATEGORIES]
     output = predict_views(network, views.crops, names, Keyframes(50), matching=False)
     masks = raw_predictions(views, CATEGORIES, output, NAME, NetworkOptions(estimate_cameras=False))
-    try:
-        return _scores(merge_predictions(masks, "qubo", void_threshold=0.0).scene(), room, room.seen)
-    except InputError:  # no segment at all
-        return 0.0, 0.0
+    return _scores(masks, room, room.seen)
 
 
 def leave_out(network: PanopticNetwork, features: Features) -> None:
@@ -226,7 +223,14 @@ def as_raw(views: NetworkInput, output: NetworkOutput) -> RawPredictions | None:
         return None
 
 
-def _scores(found: PanopticScene, room: MeasuredRoom, stems: Sequence[str]) -> tuple[float, float]:
+def _scores(
+    masks: RawPredictions, room: MeasuredRoom, stems: Sequence[str], void_threshold: float = 0.0
+) -> tuple[float, float]:
+    """Scene-PQ and consistency of ids of merged masks; no room has void, so that by default every pixel is labelled."""
+    try:
+        found = merge_predictions(masks, "qubo", void_threshold=void_threshold).scene()
+    except InputError:  # no segment at all
+        return 0.0, 0.0
     maps = {stem: np.asarray(found.maps[stem]) for stem in stems}
     pq = evaluate_scenes(found, room.truth, stems, [PROTOCOL])[PROTOCOL].panoptic.pq
     things = {category.id for category in room.truth.categories if category.isthing}
