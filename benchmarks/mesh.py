@@ -74,8 +74,8 @@ class MeshBenchmark(RoomOptions):
     """Image width in pixels; the height is three quarters of it."""
     voxel: float = 0.02
     """Edge of a voxel in metres."""
-    quantile: float = 0.75
-    """Share of a pixel's coverage that lies before its surface."""
+    quantile: float | None = None
+    """Share of a pixel's coverage that lies before its surface; by default as opaque as the Gaussians are."""
     iterations: int | None = None
     """Training iterations; by default the method's own."""
     physics: bool = False

@@ -23,13 +23,14 @@ from tyro.conf import Positional
 from panoptic_gs.cli.share import Share
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.orientation import first_standpoint
+from panoptic_gs.viewer.outlines import screen_camera
 from panoptic_gs.viewer.page import Page
 from panoptic_gs.viewer.start import start_viewer
 
 IMAGES = Path(__file__).parent / "images"
 NARROW = {"width": 980, "height": 600}
 WIDE = {"width": 1400, "height": 800}
-WITH_LIST = ("list", "photo", "doubts")
+WITH_LIST = ("list", "photo", "doubts", "lasso")
 SWITCHES = "--no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader --disable-quic --no-first-run"
 
 
@@ -83,6 +84,8 @@ class ViewerPictures:
                     page.get_by_role("button", name="Doubts").click()
                     page.get_by_role("button", name="Look for doubts").click()
                     page.get_by_role("button", name="Look again").wait_for()
+                if name == "lasso":
+                    _draw_around(viewer, page)
                 self._take(page, f"viewer-{name}")
             context.close()
         viewer.close()
@@ -110,6 +113,7 @@ class ViewerPictures:
 
 def _mode(mode: str) -> Callable[[Page], None]:
     def prepare(viewer: Page) -> None:
+        viewer.edit._let_go()
         look = viewer.session.look
         look.color_by, look.selected, look.min_confidence = mode, 0, 0.0  # pyright: ignore[reportAttributeAccessIssue]
         viewer.session.show_all()
@@ -121,6 +125,28 @@ def _mode(mode: str) -> Callable[[Page], None]:
 def _selected(viewer: Page) -> None:
     _mode("colour")(viewer)
     viewer.session.select(_nearest_chair(viewer))
+
+
+def _draw_around(viewer: Page, page: Any) -> None:
+    """Begin an outline around the upper half of the selected object, and do not end it."""
+    page.locator('#op button[data-how="cut"]').click()
+    page.get_by_role("button", name="Lasso").click()
+    page.locator("#op-lasso.op-on").wait_for()
+    box = viewer.session.table.box(viewer.session.look.selected, viewer.up)
+    if box is None:
+        return
+    camera = next(iter(viewer.server.get_clients().values())).camera
+    screen = page.locator("#op-lasso").bounding_box()
+    size = round(screen["width"]), round(screen["height"])
+    lens = screen_camera(np.array(camera.wxyz, float), np.array(camera.position, float), float(camera.fov), size)
+    local = (lens.viewmat.double().numpy() @ np.append(box.center + 0.25 * box.size[2] * viewer.up, 1.0))[:3]
+    x, y = (lens.K.double().numpy() @ local)[:2] / local[2] + [screen["x"], screen["y"]]
+    reach = 0.45 * box.size[2] * float(lens.K[1, 1]) / local[2]
+    page.mouse.move(x + reach, y)
+    page.mouse.down()
+    for angle in np.linspace(0, 1.9 * np.pi, 40):
+        out = reach * (1 + 0.06 * np.sin(3 * angle))
+        page.mouse.move(x + out * np.cos(angle), y + 0.8 * out * np.sin(angle))
 
 
 def _isolated(viewer: Page) -> None:
@@ -163,6 +189,7 @@ PICTURES: dict[str, tuple[Callable[[Page], None], str]] = {
     "cameras": (_cameras, "Cameras"),
     "list": (_selected, "Look"),
     "photo": (_selected, "Look"),
+    "lasso": (_selected, "Look"),
     "doubts": (_mode("panoptic"), "Look"),
     "share": (_mode("panoptic"), ""),
 }

@@ -50,9 +50,10 @@ class Mesh(Output):
     """Edge of a voxel in metres."""
     depth: Literal["median", "expected"] = "median"
     """Which depth is fused: where a pixel's coverage reaches --quantile, or the mean of what covers it."""
-    quantile: float = 0.75
-    """For --depth median: the share of a pixel's coverage that lies before its surface. Haze lies before surfaces, so
-    0.5, the median proper, is often too near."""
+    quantile: float | None = None
+    """For --depth median: the share of a pixel's coverage that lies before its surface. By default 0.75 where Gaussians
+    are opaque, down to 0.6 where training kept them thin. Haze lies before surfaces, so 0.5, the median proper, is
+    often too near."""
     added_places: int = 6
     """Places of cameras from which six views each look where no photo did; 0 for none."""
     least_views: float = 0.02
@@ -95,6 +96,7 @@ class Mesh(Output):
         info: dict[str, Any] = {
             "source": self.labelled.name, "units": "metres", "meters_per_world_unit": scale,
             "up": [round(float(v), 5) for v in mesh.up], "voxel": self.voxel, "depth": self.depth,
+            **({"quantile": round(fusion.quantile, 3)} if self.depth == "median" else {}),
             "views": fusion.views, "added_views": fusion.added,
         }  # fmt: skip
         with replacing_folder(self.out, overwrite=self.overwrite, known_by=_INDEX) as folder:
@@ -149,7 +151,7 @@ class Mesh(Output):
         for name, value in (("--voxel", self.voxel), ("--metres-per-unit", self.meters_per_unit)):
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(name, f"{value}", "a positive length", "Correct it.")
-        if not 0 < self.quantile < 1:
+        if self.quantile is not None and not 0 < self.quantile < 1:
             raise InputError("--quantile", f"{self.quantile}", "a share between 0 and 1", "Pass 0.5 for the median.")
         if self.added_places < 0:
             raise InputError("--added-places", str(self.added_places), "0 or more", "Pass 0 for none.")

@@ -13,7 +13,7 @@ from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.mesh.cameras import cubes_between
-from panoptic_gs.mesh.rendered_views import QUANTILE, DepthKind, RenderedView, SurfaceRenderer, pixel_rays
+from panoptic_gs.mesh.rendered_views import DepthKind, RenderedView, SurfaceRenderer, pixel_rays
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.splats.gaussians import RasterizeMode
 from panoptic_gs.uplift import LabelledScene
@@ -30,7 +30,8 @@ class FusionOptions:
     Args:
         voxel: edge of a voxel in world units.
         depth: which depth is rendered.
-        quantile: of a pixel's coverage that lies before its median depth.
+        quantile: of a pixel's coverage that lies before its median depth; by default as opaque as the Gaussians are
+            (:func:`~panoptic_gs.mesh.rendered_views.surface_quantile`).
         added_places: places from which six views each look where no photo did.
         most_bytes: memory that the volume may take.
         most_depth_bytes: memory that the photos' depth maps may take, which say what is free; where they would
@@ -39,7 +40,7 @@ class FusionOptions:
 
     voxel: float = 0.02
     depth: DepthKind = "median"
-    quantile: float = QUANTILE
+    quantile: float | None = None
     added_places: int = 6
     most_bytes: float = 2.5 * 2**30
     most_depth_bytes: float = 2**30
@@ -56,6 +57,8 @@ class Fusion:
     """Views beside them that showed something new."""
     cameras: list[Camera] = field(default_factory=list)
     depths: list[torch.Tensor] = field(default_factory=list)
+    quantile: float = 0.5
+    """Of a pixel's coverage that lies before its median depth."""
 
     @property
     def voxel(self) -> float:
@@ -104,7 +107,8 @@ def _fused(
     progress: Progress,
 ) -> Fusion:
     renderer = SurfaceRenderer(scene, rasterize_mode, options.depth, options.quantile)
-    fusion = Fusion(kernels.VoxelVolume(options.voxel, _TRUNCATION * options.voxel, options.most_bytes))
+    fusion = Fusion(kernels.VoxelVolume(options.voxel, _TRUNCATION * options.voxel, options.most_bytes),
+                    quantile=renderer.quantile)  # fmt: skip
     stride = depth_stride(cameras, options.most_depth_bytes)
     for number, camera in enumerate(cameras):
         _add(fusion, renderer.render(camera), 1.0, stride)

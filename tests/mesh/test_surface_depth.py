@@ -7,7 +7,7 @@ from panoptic_gs import Camera, Splats, kernels
 from panoptic_gs.backends import Blending
 from panoptic_gs.backends.host import view_of
 from panoptic_gs.labelling import Category, Labelling, Segment
-from panoptic_gs.mesh.rendered_views import SurfaceRenderer, facing, pixel_rays
+from panoptic_gs.mesh.rendered_views import SurfaceRenderer, facing, pixel_rays, surface_quantile
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 
 
@@ -67,6 +67,14 @@ def test_large_flat_gaussians_at_a_slant_are_a_plane():
     off, others = (((view.depth - truth) / truth).abs()[shown] for view in (median, expected))
     assert off.max() < 0.002
     assert off.mean() < 0.1 * others.mean()  # the centres of large Gaussians are far from what a pixel shows
+
+
+@pytest.mark.parametrize(("opacity", "share"), [(0.95, 0.75), (0.6, 0.75), (0.42, 0.675), (0.24, 0.6), (0.05, 0.6)])
+def test_thin_gaussians_have_their_surface_at_an_earlier_share(opacity, share):
+    splats, _, _ = tilted_floor()
+    thin = Splats(splats.means, splats.quats, splats.scales, torch.full_like(splats.opacities, opacity), splats.sh)
+    assert surface_quantile(thin) == pytest.approx(share, abs=1e-3)
+    assert SurfaceRenderer(scene_of(thin)).quantile == surface_quantile(thin)
 
 
 def test_haze_before_a_surface_does_not_move_it():
