@@ -64,7 +64,7 @@ class RayEngine:
         options: dict[str, Any] = {} if self._options.address else {"include_dashboard": False}
         try:
             ray.init(address=self._options.address, log_to_driver=False, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises bare ones where its own processes do not start in time
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise InputError("--ray-address", f"{self._options.address or 'none'} ({reason})", "a Ray cluster",
                              "Start one with 'ray start --head', or leave it out.") from error  # fmt: skip
