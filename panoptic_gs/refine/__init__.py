@@ -5,6 +5,7 @@ from panoptic_gs.refine.changes import Change, changes_between
 from panoptic_gs.refine.doubts import Doubt, find_doubts
 from panoptic_gs.refine.graph import diffuse, neighbour_graph
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
+from panoptic_gs.refine.neighbours import lean_on_neighbours
 from panoptic_gs.refine.refining import CleanedMap, LabelRule, RefineOptions, label_gaussians, refine_labels, sharpened
 from panoptic_gs.refine.weighing import WeighedVotes, uplift_weighed
 
@@ -20,6 +21,7 @@ __all__ = [
     "diffuse",
     "find_doubts",
     "label_gaussians",
+    "lean_on_neighbours",
     "neighbour_graph",
     "refine_labels",
     "sharpened",

@@ -78,9 +78,9 @@ def find_doubts(
 ) -> list[Doubt]:
     """What a person should look at before trusting the labels, the most doubtful first of each kind.
 
-    A Gaussian belongs to its strongest label (:func:`uplift_weighed`). Then each view is asked what it says of each
-    object's Gaussians, by those that lie wholly under one label there. Stuff is in doubt only as what a thing is taken
-    for.
+    A Gaussian belongs to its strongest label (:func:`uplift_weighed`, all views heard). Then each view is asked what it
+    says of each object's Gaussians, by those that lie wholly under one label there. Stuff is in doubt only as what a
+    thing is taken for.
 
     Args:
         splats, views, weights, blending: as for :func:`~panoptic_gs.uplift_labels`.
@@ -92,7 +92,7 @@ def find_doubts(
     views = list(views)
     weights = list(weights) if isinstance(weights, Iterator) else weights
     count = len(splats)
-    labels = uplift_weighed(splats, views, weights, **blending)
+    labels = uplift_weighed(splats, views, weights, missed=0, **blending)
     owner, weight = labels.best()[0].cpu().numpy(), (labels.total - labels.void).cpu().numpy()
     said: list[Said] = []
     for camera, ids, factors in weighted_views(views, weights):

@@ -17,6 +17,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
+from panoptic_gs.refine.neighbours import lean_on_neighbours
 from panoptic_gs.refine.weighing import uplift_weighed
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelVotes, render_panoptic, uplift_labels
@@ -189,8 +190,9 @@ def label_gaussians(
 
     Args:
         how: ``"average"`` (:func:`~panoptic_gs.uplift_labels`), ``"sharpened"`` (:func:`sharpened` of it),
-            ``"weighed"`` (:func:`uplift_weighed`), ``"refined"`` (:func:`refine_labels`), or ``"literal"`` (the average
-            with void as a label of its own, the paper's literal normalisation).
+            ``"weighed"`` (:func:`uplift_weighed`, then :func:`lean_on_neighbours`), ``"refined"``
+            (:func:`refine_labels`), or ``"literal"`` (the average with void as a label of its own, the paper's literal
+            normalisation).
         splats, views, weights, blending: as for :func:`refine_labels`.
         meaning: what the labels are.
         processes: that have the other views; each gets the labels of all.
@@ -205,9 +207,10 @@ def label_gaussians(
         return refine_labels(splats, views, weights, **blending)
     things_alone = meaning is not None and all(meaning.is_thing[entry.category_id] for entry in meaning.segments)
     if how == "weighed":
-        return uplift_weighed(splats, views, weights, VOID_AMONG_THINGS if things_alone else 0.0, processes, **blending)
-    void = "label" if how == "literal" or things_alone else "abstain"
-    labels = uplift_labels(splats, views, weights, void, processes, **blending)
+        void = VOID_AMONG_THINGS if things_alone else 0.0
+        return lean_on_neighbours(uplift_weighed(splats, views, weights, void, processes, **blending), splats)
+    treated = "label" if how == "literal" or things_alone else "abstain"
+    labels = uplift_labels(splats, views, weights, treated, processes, **blending)
     if things_alone and how != "literal":
         labels = _with_less_void(labels, VOID_AMONG_THINGS)
     return sharpened(labels) if how == "sharpened" else labels

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_pairs
+from panoptic_gs.refine.overlooked import MISSED, Said
 from panoptic_gs.splats import Splats
 from panoptic_gs.sums import ViewSum, rows_of_others, sum_over_processes
 from panoptic_gs.uplift import GaussianLabels, LabelVotes
@@ -25,6 +26,8 @@ SHARPNESS = 2.0
 """Power of the shares that a Gaussian's labels have in one view, and of those that they have in all of them."""
 GROWTH = 0.75
 """A view says as much of a Gaussian as this power of the blending weight that it has there."""
+WORD_MEMORY = 1 << 29
+"""Bytes for what single views say, until all are heard. Views beyond it are blended again."""
 _UNITS = 1 << 34
 
 
@@ -56,6 +59,29 @@ def weigh(view: VotePairs, count: int, void: float = 0.0) -> VotePairs:
     return VotePairs(key[units > 0], units[units > 0])
 
 
+class Word(NamedTuple):
+    """What one view says of Gaussians."""
+
+    pairs: VotePairs
+    """Its votes."""
+    own: VotePairs
+    """The same weighed (:func:`weigh`)."""
+    gaussian: np.ndarray  # [G] int64, ascending: those that it sees
+    total: np.ndarray  # [G] int64: their blending weight
+    void: np.ndarray  # [G] int64: the part of it on void pixels
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes."""
+        return self.pairs.num_bytes + self.own.num_bytes + 3 * self.gaussian.nbytes
+
+
+def _summed(key: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each of ascending keys once, and the sum of its units."""
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    return key[first], np.add.reduceat(units, first) if len(first) else units
+
+
 class WeighedVotes(ViewSum):
     """What views say of Gaussians, each view one witness (:func:`weigh`): a sum over views.
 
@@ -72,15 +98,46 @@ class WeighedVotes(ViewSum):
         self._total = np.zeros(num_gaussians, dtype=np.int64)
         self._unlabelled = np.zeros(num_gaussians, dtype=np.int64)
 
-    def add(self, splats: Splats, camera: Camera, label_map: Map, weights: Map | None = None) -> None:
-        """Add one view; arguments and errors as of :meth:`panoptic_gs.LabelVotes.add`."""
+    def add(
+        self,
+        splats: Splats,
+        camera: Camera,
+        label_map: Map,
+        weights: Map | None = None,
+        said: Said | None = None,
+        missed: float = MISSED,
+    ) -> None:
+        """Add one view; arguments and errors as of :meth:`panoptic_gs.LabelVotes.add`.
+
+        Args:
+            said: what all views say, this one too, from :meth:`said`: the view is not heard on what it missed
+                (:meth:`Said.heard`). None: it is heard on everything.
+            missed: the share below which it has missed an object.
+        """
+        self.add_word(self.word_of(splats, camera, label_map, weights), said, missed)
+
+    def word_of(self, splats: Splats, camera: Camera, label_map: Map, weights: Map | None = None) -> Word:
+        """What one view says; arguments and errors as of :meth:`add`."""
         votes = LabelVotes(self.num_gaussians, **self._blending)
         votes.add(splats, camera, label_map, weights)
         pairs = VotePairs.of(votes)
-        np.add.at(self._total, pairs.gaussian, pairs.units)
-        unnamed = pairs.label == 0
-        np.add.at(self._unlabelled, pairs.gaussian[unnamed], pairs.units[unnamed])
-        self._said.add_sums(*weigh(pairs, self.num_gaussians, self.void).tensors())
+        gaussian, total = _summed(pairs.gaussian, pairs.units)
+        _, void = _summed(pairs.gaussian, np.where(pairs.label == 0, pairs.units, 0))
+        return Word(pairs, weigh(pairs, self.num_gaussians, self.void), gaussian, total, void)
+
+    def add_word(self, word: Word, said: Said | None = None, missed: float = MISSED) -> None:
+        """Add what one view says, from :meth:`word_of`; other arguments as of :meth:`add`."""
+        self._total[word.gaussian] += word.total
+        self._unlabelled[word.gaussian] += word.void
+        own = word.own
+        if said is not None:
+            units = np.rint(own.units * said.heard(word.pairs, own, SHARPNESS, missed)).astype(np.int64)
+            own = VotePairs(own.key[units > 0], units[units > 0])
+        self._said.add_sums(*own.tensors())
+
+    def said(self) -> Said:
+        """What all views so far say of the Gaussians."""
+        return Said(*self._said.sums())
 
     def merge(self, other: WeighedVotes) -> WeighedVotes:
         """Add what other views say of the same Gaussians.
@@ -136,14 +193,20 @@ def uplift_weighed(
     weights: Weights = None,
     void: float = 0.0,
     processes: Processes = ALONE,
+    missed: float = MISSED,
     **blending: Unpack[BlendingKeywords],
 ) -> GaussianLabels:
     """Uplift label maps with the votes of each view weighed (:func:`weigh`), and their shares squared.
 
+    Once all views are heard, they are gone through again: a view that missed an object has no say on it
+    (:meth:`Said.heard`).
+
     Args:
-        splats, views, weights, blending: as for :func:`~panoptic_gs.uplift_labels`. One view at a time is in memory.
+        splats, views, weights, blending: as for :func:`~panoptic_gs.uplift_labels`. Beyond :data:`WORD_MEMORY`, one
+            view at a time is in memory; an iterator is kept for the second time.
         void: what void counts as a label of its own; 0: it takes no part.
         processes: that have the other views; each gets the labels of all.
+        missed: the share of an object below which a view has missed it; 0: views are gone through once.
 
     Returns:
         The label distribution of each Gaussian, on the splats' device; ``total`` and ``void`` are plain blending
@@ -152,7 +215,18 @@ def uplift_weighed(
     Raises:
         InputError: as :func:`~panoptic_gs.uplift_labels`.
     """
-    votes = WeighedVotes(len(splats), void, **blending)
+    views = list(views) if isinstance(views, Iterator) else views
+    weights = list(weights) if isinstance(weights, Iterator) else weights
+
+    votes, kept, memory = WeighedVotes(len(splats), void, **blending), [], 0
     for camera, label_map, factors in weighted_views(views, weights):
-        votes.add(splats, camera, label_map, factors)
+        word = votes.word_of(splats, camera, label_map, factors)
+        votes.add_word(word)
+        memory += word.num_bytes
+        kept.append(word if memory <= WORD_MEMORY and missed else None)
+    if missed:
+        said = processes.reduced(votes).said()
+        votes = votes.empty()
+        for (camera, label_map, factors), known in zip(weighted_views(views, weights), kept):
+            votes.add_word(known or votes.word_of(splats, camera, label_map, factors), said, missed)
     return processes.reduced(votes).finish().to(splats.means.device)

@@ -12,7 +12,7 @@ from staged_room import renamed, staged
 
 from panoptic_gs import PanopticScene, uplift_labels
 from panoptic_gs.cli.main import main
-from panoptic_gs.refine import refine_labels, sharpened, uplift_weighed
+from panoptic_gs.refine import lean_on_neighbours, refine_labels, sharpened, uplift_weighed
 from panoptic_gs.scene import write_scene
 from panoptic_gs.uplift import load_labelled_scene
 from panoptic_gs.uplift.view import render_view
@@ -84,7 +84,7 @@ def test_uplift_labels_in_each_of_its_ways(room):
         "refined": refine_labels(splats, views),
         "average": uplift_labels(splats, views),
         "sharpened": sharpened(uplift_labels(splats, views)),
-        "weighed": uplift_weighed(splats, views),
+        "weighed": lean_on_neighbours(uplift_weighed(splats, views), splats),
         "literal": uplift_labels(splats, views, void="label"),
     }
     assert not torch.equal(expected["refined"].label, expected["average"].label)
