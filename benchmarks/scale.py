@@ -33,8 +33,9 @@ from panoptic_gs.labelling import Labelling
 from panoptic_gs.mesh import FusionOptions, MeshOptions, fuse, scene_surface
 from panoptic_gs.metrics.scorer import Scorer
 from panoptic_gs.objects.opening import open_scene
-from panoptic_gs.refine.weighing import WeighedVotes
-from panoptic_gs.uplift import LabelVotes, render_panoptic, save_labelled_scene
+from panoptic_gs.refine import label_gaussians
+from panoptic_gs.uplift import render_panoptic, save_labelled_scene
+from panoptic_gs.uplift.maps import Repeated
 from panoptic_gs.viewer.page import Page
 from panoptic_gs.viewer.start import start_viewer
 
@@ -117,19 +118,23 @@ def made(gaussians: int, labels: int, views: int, width: int, folder: Path) -> d
     splats = room(gaussians)
     row: dict[str, Any] = {"gaussians": gaussians, "labels": labels, "views": views, "width": width}
     seen = set[int]()
-    for name, kind in (("uplift", LabelVotes), ("weighed", WeighedVotes)):
-        votes, seconds = kind(gaussians), 0.0
-        _forget_peak()
-        for camera, label_map in views_of(views, width, labels):
-            seen.update(np.unique(label_map).tolist())
+    for name, rule in (("uplift", "average"), ("weighed", "weighed")):
+        elsewhere = 0.0
+
+        def timed() -> Iterator[tuple[Camera, np.ndarray]]:
+            nonlocal elsewhere
             start = time.perf_counter()
-            votes.add(splats, camera, label_map)
-            seconds += time.perf_counter() - start
+            for camera, label_map in views_of(views, width, labels):
+                seen.update(np.unique(label_map).tolist())
+                elsewhere += time.perf_counter() - start
+                yield camera, label_map
+                start = time.perf_counter()
+
+        _forget_peak()
         start = time.perf_counter()
-        found = votes.finish()
-        row |= {f"{name}_seconds_per_view": seconds / views, f"{name}_finish_seconds": time.perf_counter() - start,
+        found = label_gaussians(rule, splats, Repeated(timed))
+        row |= {f"{name}_seconds_per_view": (time.perf_counter() - start - elsewhere) / views,
                 f"{name}_peak_bytes": _peak(), "pairs": len(found.label)}  # fmt: skip
-        del votes
     row["labels_seen"] = len(seen)
     camera, label_map = next(views_of(1, width, labels))
     rendered = _timed(row, "render", lambda: render_panoptic(splats, found, camera))

@@ -45,8 +45,9 @@ def lean_on_neighbours(
     known = np.flatnonzero(labels.indptr.diff().cpu().numpy() > 0)
     if len(known) <= NEIGHBOURS or len(labels.label) == 0:
         return labels
-    points = splats.means.detach().double().cpu().numpy()[known]
-    colors = splats.sh[:, 0].detach().double().cpu().numpy()[known] * SH_C0
+    at_known = torch.from_numpy(known).to(splats.means.device)
+    points = splats.means.detach()[at_known].double().cpu().numpy()
+    colors = splats.sh.detach()[at_known, 0].double().cpu().numpy() * SH_C0
     names, column = np.unique(labels.label.cpu().numpy(), return_inverse=True)
     rows = sparse.csr_array(
         (labels.weight.cpu().numpy(), column.astype(np.int32), labels.indptr.cpu().numpy()), (len(labels), len(names))

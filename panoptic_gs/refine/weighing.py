@@ -26,7 +26,7 @@ SHARPNESS = 2.0
 """Power of the shares that a Gaussian's labels have in one view, and of those that they have in all of them."""
 GROWTH = 0.75
 """A view says as much of a Gaussian as this power of the blending weight that it has there."""
-WORD_MEMORY = 1 << 29
+WORD_MEMORY = 1 << 28
 """Bytes for what single views say, until all are heard. Views beyond it are blended again."""
 _UNITS = 1 << 34
 
