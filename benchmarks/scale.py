@@ -135,6 +135,8 @@ def made(gaussians: int, labels: int, views: int, width: int, folder: Path) -> d
         found = label_gaussians(rule, splats, Repeated(timed))
         row |= {f"{name}_seconds_per_view": (time.perf_counter() - start - elsewhere) / views,
                 f"{name}_peak_bytes": _peak(), "pairs": len(found.label)}  # fmt: skip
+        if name == "uplift":
+            del found
     row["labels_seen"] = len(seen)
     camera, label_map = next(views_of(1, width, labels))
     rendered = _timed(row, "render", lambda: render_panoptic(splats, found, camera))

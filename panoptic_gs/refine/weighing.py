@@ -224,9 +224,14 @@ def uplift_weighed(
         votes.add_word(word)
         memory += word.num_bytes
         kept.append(word if memory <= WORD_MEMORY and missed else None)
+    votes = processes.reduced(votes)
     if missed:
-        said = processes.reduced(votes).said()
-        votes = votes.empty()
+        said = votes.said()
+        del votes  # before there are others
+        votes = WeighedVotes(len(splats), void, **blending)
         for (camera, label_map, factors), known in zip(weighted_views(views, weights), kept):
             votes.add_word(known or votes.word_of(splats, camera, label_map, factors), said, missed)
-    return processes.reduced(votes).finish().to(splats.means.device)
+        del said
+        kept.clear()
+        votes = processes.reduced(votes)
+    return votes.finish().to(splats.means.device)
