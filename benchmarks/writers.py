@@ -56,6 +56,12 @@ WRITERS: dict[str, Arguments] = {
         "report", str(root / "labelled"), "--data", str(root / "scene"), "--out", str(out.with_suffix(".html")),
         "--max-views", "1", "--picture-width", "64", "-q",
     ],
+    "share": lambda root, out: [
+        "share", str(root / "labelled"), "--data", str(root / "scene"), "--out", str(out.with_suffix(".html")), "-q"
+    ],
+    "query": lambda root, out: [
+        "query", str(root / "labelled"), "wall", "--data", str(root / "scene"), "--out", str(out), "--overwrite", "-q"
+    ],
     "evaluate": lambda root, out: [
         "evaluate", str(root / "scene"), str(root / "scene"), "--json", str(out.with_suffix(".json")), "-q"
     ],
