@@ -97,8 +97,7 @@ def _try(filled: Filled, arguments: Sequence[str], log: Path, disk: Path, room: 
             filled.faults.append(f"no old output for {room} bytes")
             return
         if old and mounted:
-            option = f"size={room}".encode()
-            ctypes.CDLL(None).mount(b"t", os.fsencode(disk), b"tmpfs", 32, option)  # MS_REMOUNT
+            _resize(disk, room)
         before = outputs(disk)
         process = start(arguments, (lambda: None) if mounted else _bounded(largest), log)
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -108,10 +107,23 @@ def _try(filled: Filled, arguments: Sequence[str], log: Path, disk: Path, room: 
             filled.wrote += 1
         elif code == 2 and "Cannot use" in said and "Traceback" not in said and len(said) < 2000:
             filled.refused += 1
-            if after != before:
-                filled.faults.append(f"{where}: {sorted(set(after) ^ set(before)) or 'another content'}")
+            begun = [name for name in after if name.split("/")[0].endswith(".preparing")]
+            if begun and mounted:  # from which the same command goes on once there is room
+                _resize(disk, 256 << 20)
+                if code := run(arguments):
+                    filled.faults.append(f"{where}: with room it goes on to code {code}")
+                left = [name for name in outputs(disk) if name.startswith(".")]
+                if left:
+                    filled.faults.append(f"{where}: with room it leaves {left}")
+            kept = {name: digest for name, digest in after.items() if name not in begun}
+            if kept != before:
+                filled.faults.append(f"{where}: {sorted(set(kept) ^ set(before)) or 'another content'}")
         else:
             filled.faults.append(f"{where}: code {code}: {said[-300:]}")
+
+
+def _resize(disk: Path, size: int) -> None:
+    ctypes.CDLL(None).mount(b"t", os.fsencode(disk), b"tmpfs", 32, f"size={size}".encode())  # MS_REMOUNT
 
 
 def _empty(folder: Path) -> None:

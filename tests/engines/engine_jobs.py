@@ -19,8 +19,29 @@ def tries(folder: Path, name: str) -> int:
 
 def running(folder: Path, name: str) -> bool:
     """Whether the process of a job's last try lives."""
-    stat = Path("/proc", (folder / f"{name}.pid").read_text(), "stat")
-    return stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    return lives(process_of(folder, name))
+
+
+def process_of(folder: Path, name: str) -> int:
+    """The process of a job's last try."""
+    return int((folder / f"{name}.pid").read_text())
+
+
+def lives(process: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    return _stat(process)[:1] not in ([], ["Z"])
+
+
+def parent_of(process: int) -> int:
+    """Who started a process that lives."""
+    return int(_stat(process)[1])
+
+
+def _stat(process: int) -> list[str]:
+    try:
+        return Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def work(folder: Path, name: str, how: str) -> str:
