@@ -33,7 +33,7 @@ from panoptic_gs.labelling import Labelling
 from panoptic_gs.mesh import FusionOptions, MeshOptions, fuse, scene_surface
 from panoptic_gs.metrics.scorer import Scorer
 from panoptic_gs.objects.opening import open_scene
-from panoptic_gs.refine import label_gaussians
+from panoptic_gs.refine import LabelRule, label_gaussians
 from panoptic_gs.uplift import render_panoptic, save_labelled_scene
 from panoptic_gs.uplift.maps import Repeated
 from panoptic_gs.viewer.page import Page
@@ -118,7 +118,8 @@ def made(gaussians: int, labels: int, views: int, width: int, folder: Path) -> d
     splats = room(gaussians)
     row: dict[str, Any] = {"gaussians": gaussians, "labels": labels, "views": views, "width": width}
     seen = set[int]()
-    for name, rule in (("uplift", "average"), ("weighed", "weighed")):
+    rules: tuple[tuple[str, LabelRule], ...] = (("uplift", "average"), ("weighed", "weighed"))
+    for name, rule in rules:
         elsewhere = 0.0
 
         def timed() -> Iterator[tuple[Camera, np.ndarray]]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -17,6 +19,8 @@ COLOR_WIDTH = 0.1
 """Colours 0 … 1 that differ by this much are alike by exp(−½)."""
 OWN_SHARE = 0.5
 """What a Gaussian's own labels count beside those of its neighbours."""
+LEAST = 1e-4
+"""Shares below this are left out."""
 _ROWS = 1 << 16  # Gaussians at a time, so that memory does not grow with their number times that of their neighbours
 
 
@@ -54,7 +58,7 @@ def lean_on_neighbours(
     )[known]
     near, distance = _nearest(points)
     reach = np.maximum(distance[:, -1], np.finfo(np.float32).tiny)
-    mixed = []
+    mixed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for first in range(0, len(known), _ROWS):
         block = slice(first, first + _ROWS)
         at = near[block]
@@ -63,16 +67,15 @@ def lean_on_neighbours(
         weight = np.exp(-exponent)
         total = weight.sum(1, keepdims=True)
         weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 1e-30).astype(np.float32)
-        indptr = np.arange(0, at.size + 1, NEIGHBOURS)
-        theirs = sparse.csr_array((weight.ravel(), at.ravel(), indptr), (len(at), len(known))) @ rows
+        offsets = np.arange(0, at.size + 1, NEIGHBOURS)
+        theirs = sparse.csr_array((weight.ravel(), at.ravel(), offsets), (len(at), len(known))) @ rows
         mixed.append(_raised(own * rows[block] + (1 - own) * theirs, power))
-    found = sparse.vstack(mixed, format="csr")
+    counts, columns, weights = (np.concatenate(parts) for parts in zip(*mixed))
     length = np.zeros(len(labels), dtype=np.int64)
-    length[known] = np.diff(found.indptr)
-    indptr = np.concatenate([[0], length.cumsum()])
-    tensors = (indptr, names[found.indices].astype(np.int32), found.data.astype(np.float32))
-    made = (torch.from_numpy(values).to(labels.device) for values in tensors)
-    return GaussianLabels.from_kernel(*made, labels.total, labels.void)
+    length[known] = counts
+    made = np.concatenate([[0], length.cumsum()]), names[columns].astype(np.int32), weights.astype(np.float32)
+    indptr, label, weight = (torch.from_numpy(values).to(labels.device) for values in made)
+    return GaussianLabels.from_kernel(indptr, label, weight, labels.total, labels.void)
 
 
 def _nearest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +85,8 @@ def _nearest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tree = KDTree(points)
     for first in range(0, len(points), _ROWS):
         block = slice(first, first + _ROWS)
-        far, others = tree.query(points[block], NEIGHBOURS + 1, workers=torch.get_num_threads())
+        found = tree.query(points[block], NEIGHBOURS + 1, workers=torch.get_num_threads())
+        far, others = (np.asarray(values) for values in found)
         # a point is its own nearest; among points in one place it may be none of them, so the last one goes
         own = others == np.arange(first, first + len(others))[:, None]
         own[~own.any(1), -1] = True
@@ -90,16 +94,18 @@ def _nearest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return near, distance
 
 
-def _raised(shares: sparse.csr_array, power: float) -> sparse.csr_array:
-    """Rows to a power, summing to one, labels ascending; shares that no renderer would see are left out."""
+def _raised(shares: Any, power: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of a sparse matrix to a power, summing to one, without shares that no renderer would see.
+
+    Returns:
+        The number of entries of each row, their columns, ascending in a row, and values.
+    """
     shares.sort_indices()
-    row = np.repeat(np.arange(shares.shape[0]), np.diff(shares.indptr))
-    data = shares.data.astype(np.float64)
-    data /= np.bincount(row, data, shares.shape[0])[row]
+    count = shares.shape[0]
+    row, column, data = np.repeat(np.arange(count), np.diff(shares.indptr)), shares.indices, shares.data.astype(float)
+    data /= np.bincount(row, data, count)[row]
     data **= power
-    data /= np.bincount(row, data, shares.shape[0])[row]
-    kept = data >= 1e-4
-    data, column, row = data[kept], shares.indices[kept], row[kept]
-    data /= np.bincount(row, data, shares.shape[0])[row]
-    indptr = np.concatenate([[0], np.bincount(row, minlength=shares.shape[0]).cumsum()])
-    return sparse.csr_array((data, column, indptr), shares.shape)
+    data /= np.bincount(row, data, count)[row]
+    kept = data >= LEAST
+    row, column, data = row[kept], column[kept], data[kept]
+    return np.bincount(row, minlength=count), column, data / np.bincount(row, data, count)[row]
