@@ -4,7 +4,7 @@
 const EDGES = [0, 1, 2, 3, 4, 5, 6, 7, 0, 2, 1, 3, 4, 6, 5, 7, 0, 4, 1, 5, 2, 6, 3, 7];
 const FOV = 60;
 // What is drawn at first of a large scene, so that something is there soon, and what is drawn where drawing is slow.
-const COARSE = { splats: 100000, pixels: 200000 };
+const COARSE = { above: 100000, splats: 60000, pixels: 150000 };
 
 class View {
   // stage: the element to draw into. scene: the page's document. onDrawn: called after each frame.
@@ -39,7 +39,7 @@ class View {
     this.outline.visible = false;
     this.world.add(this.outline);
     this.labelled = 1; // 1: object colours, 0: the photo's
-    this.stride = Math.ceil(scene.splats / COARSE.splats);
+    this.stride = scene.splats > COARSE.above ? Math.ceil(scene.splats / COARSE.splats) : 1;
     this.fine = this.stride === 1;
     this.home();
     new ResizeObserver(() => this.resize()).observe(stage);
