@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from scipy.spatial import KDTree
@@ -11,6 +13,9 @@ from torch import Tensor
 from panoptic_gs.errors import InputError
 from panoptic_gs.splats import SH_C0, Splats
 from panoptic_gs.uplift import SparseMatrix
+
+ROWS = 1 << 16
+"""Points whose neighbours are sought together, so that memory does not grow with all of them."""
 
 
 def neighbour_graph(
@@ -112,16 +117,26 @@ def diffuse(values: Tensor, graph: SparseMatrix, steps: int = 10, keep: float = 
     return flowing
 
 
+def nearest_others(points: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The ``count`` nearest others of each point and how far they are, ascending: ``[B, count]`` each, block by block.
+
+    Neither threads nor runs change a bit.
+    """
+    tree = KDTree(points)
+    for first in range(0, len(points), ROWS):
+        # One more than asked for, as a point is its own nearest; among points in one place, it may be none of them.
+        found = tree.query(points[first : first + ROWS], count + 1, workers=torch.get_num_threads())
+        distance, near = (np.asarray(values) for values in found)
+        own = near == np.arange(first, first + len(near))[:, None]
+        own[~own.any(1), -1] = True
+        yield near[~own].reshape(-1, count), distance[~own].reshape(-1, count)
+
+
 def _pairs(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each pair of neighbours once, the smaller index first, ``[E]`` and ``[E]``, and each point's reach ``[N]``."""
-    # One more than asked for, as a point is its own nearest; among points in one place, it may be none of them.
-    distance, near = KDTree(points).query(points, neighbours + 1)
-    distance, near = np.asarray(distance), np.asarray(near)
     here = np.arange(len(points))[:, None]
-    own = near == here
-    own[~own.any(1), -1] = True
-    others = near[~own].reshape(len(points), neighbours)
-    reach = distance[~own].reshape(len(points), neighbours)[:, -1]
+    others, distance = (np.concatenate(parts) for parts in zip(*nearest_others(points, neighbours)))
+    reach = distance[:, -1]
     ends = np.stack([np.broadcast_to(here, others.shape).ravel(), others.ravel()])
     pairs = np.unique(np.sort(ends, axis=0), axis=1)
     return pairs[0], pairs[1], reach

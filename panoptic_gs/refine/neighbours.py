@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.spatial import KDTree
 
+from panoptic_gs.refine.graph import ROWS, nearest_others
 from panoptic_gs.splats import SH_C0, Splats
 from panoptic_gs.uplift import GaussianLabels
 
@@ -21,7 +21,6 @@ OWN_SHARE = 0.5
 """What a Gaussian's own labels count beside those of its neighbours."""
 LEAST = 1e-4
 """Shares below this are left out."""
-_ROWS = 1 << 16  # Gaussians at a time, so that memory does not grow with their number times that of their neighbours
 
 
 def lean_on_neighbours(
@@ -59,8 +58,8 @@ def lean_on_neighbours(
     near, distance = _nearest(points)
     reach = np.maximum(distance[:, -1], np.finfo(np.float32).tiny)
     mixed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for first in range(0, len(known), _ROWS):
-        block = slice(first, first + _ROWS)
+    for first in range(0, len(known), ROWS):
+        block = slice(first, first + ROWS)
         at = near[block]
         exponent = distance[block].astype(np.float64) ** 2 / (2 * reach[block, None].astype(np.float64) * reach[at])
         exponent += ((colors[block, None] - colors[at]) ** 2).sum(2) / (2 * COLOR_WIDTH**2)
@@ -82,15 +81,9 @@ def _nearest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest others of each point, ``[N, NEIGHBOURS]`` int32, and how far they are, float32, ascending."""
     near = np.empty((len(points), NEIGHBOURS), dtype=np.int32)
     distance = np.empty((len(points), NEIGHBOURS), dtype=np.float32)
-    tree = KDTree(points)
-    for first in range(0, len(points), _ROWS):
-        block = slice(first, first + _ROWS)
-        found = tree.query(points[block], NEIGHBOURS + 1, workers=torch.get_num_threads())
-        far, others = (np.asarray(values) for values in found)
-        # a point is its own nearest; among points in one place it may be none of them, so the last one goes
-        own = others == np.arange(first, first + len(others))[:, None]
-        own[~own.any(1), -1] = True
-        near[block], distance[block] = others[~own].reshape(-1, NEIGHBOURS), far[~own].reshape(-1, NEIGHBOURS)
+    for number, (others, far) in enumerate(nearest_others(points, NEIGHBOURS)):
+        block = slice(number * ROWS, (number + 1) * ROWS)
+        near[block], distance[block] = others, far
     return near, distance
 
 

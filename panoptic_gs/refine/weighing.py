@@ -98,23 +98,9 @@ class WeighedVotes(ViewSum):
         self._total = np.zeros(num_gaussians, dtype=np.int64)
         self._unlabelled = np.zeros(num_gaussians, dtype=np.int64)
 
-    def add(
-        self,
-        splats: Splats,
-        camera: Camera,
-        label_map: Map,
-        weights: Map | None = None,
-        said: Said | None = None,
-        missed: float = MISSED,
-    ) -> None:
-        """Add one view; arguments and errors as of :meth:`panoptic_gs.LabelVotes.add`.
-
-        Args:
-            said: what all views say, this one too, from :meth:`said`: the view is not heard on what it missed
-                (:meth:`Said.heard`). None: it is heard on everything.
-            missed: the share below which it has missed an object.
-        """
-        self.add_word(self.word_of(splats, camera, label_map, weights), said, missed)
+    def add(self, splats: Splats, camera: Camera, label_map: Map, weights: Map | None = None) -> None:
+        """Add one view; arguments and errors as of :meth:`panoptic_gs.LabelVotes.add`."""
+        self.add_word(self.word_of(splats, camera, label_map, weights))
 
     def word_of(self, splats: Splats, camera: Camera, label_map: Map, weights: Map | None = None) -> Word:
         """What one view says; arguments and errors as of :meth:`add`."""
@@ -126,7 +112,14 @@ class WeighedVotes(ViewSum):
         return Word(pairs, weigh(pairs, self.num_gaussians, self.void), gaussian, total, void)
 
     def add_word(self, word: Word, said: Said | None = None, missed: float = MISSED) -> None:
-        """Add what one view says, from :meth:`word_of`; other arguments as of :meth:`add`."""
+        """Add what one view says.
+
+        Args:
+            word: from :meth:`word_of`.
+            said: what all views say, this one too, from :meth:`said`: the view is not heard on what it missed
+                (:meth:`Said.heard`). None: it is heard on everything.
+            missed: the share below which it has missed an object.
+        """
         self._total[word.gaussian] += word.total
         self._unlabelled[word.gaussian] += word.void
         own = word.own
