@@ -90,6 +90,18 @@ def room(count: int, seed: int = 0) -> Splats:
     return Splats(means, quats, scales, opacities, torch.zeros(count, 1, 3))
 
 
+def patch_of(points: np.ndarray, labels: int) -> np.ndarray:
+    """Which patch of the wall that it lies on each point ``[N, 3]`` is in, as :func:`views_of` numbers them."""
+    across = max(1, round((labels / 6) ** 0.5))
+    at = points / _SIZE + 0.5
+    wall = np.abs(at - 0.5).argmax(axis=1)
+    cell = np.minimum((at.clip(0, 1) * across).astype(np.int32), across - 1)
+    rows = np.arange(len(points))
+    side = at[rows, wall] > 0.5
+    first, second = cell[rows, np.array([1, 0, 0])[wall]], cell[rows, np.array([2, 2, 1])[wall]]
+    return (((2 * wall + side) * across + first) * across + second + 1).astype(np.int32)
+
+
 def views_of(count: int, width: int, labels: int, seed: int = 0) -> Iterator[tuple[Camera, np.ndarray]]:
     """Cameras within the room, and which patch of which wall each pixel sees, from 1."""
     rng, height = np.random.default_rng(seed), 9 * width // 16

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json, write_png
-from panoptic_gs.label_maps import decode_ids, encode_ids, resize_nearest, same_shape
+from panoptic_gs.label_maps import counted_ids, decode_ids, encode_ids, resize_nearest, same_shape
 from panoptic_gs.labelling import (
     MAX_SEGMENT_ID,
     Category,
@@ -36,6 +36,7 @@ __all__ = [
     "Category",
     "Labelling",
     "PanopticScene",
+    "PanopticWriter",
     "PerImageIdsError",
     "Segment",
     "category_from_json",
@@ -118,39 +119,69 @@ class PanopticScene(Labelling):
         Raises:
             InputError: the folder has content and ``overwrite`` is false; a pixel's id is not listed.
         """
-        listed = {segment.id: segment for segment in self.segments}
+        with replacing_folder(Path(folder), overwrite=overwrite, known_by="panoptic.json") as temporary:
+            writer = PanopticWriter(temporary, self.labelling)
+            for stem in self.stems:
+                writer.add(stem, np.asarray(self.maps[stem]))
+            writer.finish()
+
+
+class PanopticWriter:
+    """Writes maps and ``panoptic.json`` as COCO tools read them, one map at a time; none is kept.
+
+    Args:
+        folder: where to; made where it is missing.
+        labelling: what the maps' ids mean.
+    """
+
+    def __init__(self, folder: Path, labelling: Labelling) -> None:
+        self._folder, self._labelling = folder, labelling
+        self._listed = {segment.id: segment for segment in labelling.segments}
+        self._written: dict[str, tuple[tuple[int, ...], list[tuple[int, int, list[int]]]]] = {}
+
+    def add(self, stem: str, ids: np.ndarray) -> None:
+        """Write the map of an image.
+
+        Args:
+            stem: the image's name, which may have folders before it.
+            ids: ``[H, W]`` integers, 0 = void.
+
+        Raises:
+            InputError: a pixel's id is not listed.
+        """
+        shown = _areas_and_boxes(ids)
+        for segment_id, _, _ in shown:
+            if segment_id not in self._listed:
+                raise InputError(
+                    f"map '{stem}'",
+                    f"id {segment_id}",
+                    "ids of listed segments",
+                    "Add a Segment for it or set these pixels to 0 (void).",
+                )
+        write_png(self._folder / f"{stem}.png", encode_ids(ids))
+        self._written[stem] = ids.shape, shown
+
+    def finish(self) -> None:
+        """Write ``panoptic.json``, images in the order of their names."""
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        with replacing_folder(Path(folder), overwrite=overwrite, known_by="panoptic.json") as temporary:
-            for number, stem in enumerate(self.stems, start=1):
-                ids = np.asarray(self.maps[stem])
-                segments_info = []
-                for segment_id, area, bbox in _areas_and_boxes(ids):
-                    if segment_id not in listed:
-                        raise InputError(
-                            f"map '{stem}'",
-                            f"id {segment_id}",
-                            "ids of listed segments",
-                            "Add a Segment for it or set these pixels to 0 (void).",
-                        )
-                    segments_info.append(segment_to_json(listed[segment_id]) | {"area": area, "bbox": bbox})
-                write_png(temporary / f"{stem}.png", encode_ids(ids))
-                images.append({"id": number, "file_name": f"{stem}.png", "width": ids.shape[1], "height": ids.shape[0]})
-                annotations.append({"image_id": number, "file_name": f"{stem}.png", "segments_info": segments_info})
-            write_json(temporary / "panoptic.json", {
-                "info": {"source": self.source, "scene_wide_ids": True},
-                "images": images,
-                "annotations": annotations,
-                "categories": categories_to_json(self.categories),
-            })  # fmt: skip
+        for number, (stem, (shape, shown)) in enumerate(sorted(self._written.items()), start=1):
+            segments_info = [segment_to_json(self._listed[segment_id]) | {"area": area, "bbox": bbox}
+                             for segment_id, area, bbox in shown]  # fmt: skip
+            images.append({"id": number, "file_name": f"{stem}.png", "width": shape[1], "height": shape[0]})
+            annotations.append({"image_id": number, "file_name": f"{stem}.png", "segments_info": segments_info})
+        write_json(self._folder / "panoptic.json", {
+            "info": {"source": self._labelling.source, "scene_wide_ids": True},
+            "images": images,
+            "annotations": annotations,
+            "categories": categories_to_json(self._labelling.categories),
+        })  # fmt: skip
 
 
 def _areas_and_boxes(ids: np.ndarray) -> list[tuple[int, int, list[int]]]:
     """(id, area, [x, y, width, height]) of every non-void id of a map."""
-    values, dense = np.unique(ids, return_inverse=True)
-    dense = dense.reshape(ids.shape)
-    areas = np.bincount(dense.ravel(), minlength=len(values))
-    boxes = ndimage.find_objects(dense + 1)
+    values, areas = counted_ids(ids)
+    boxes = ndimage.find_objects(np.searchsorted(values, ids) + 1)
     return [
         (int(value), int(area), [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start])
         for value, area, (rows, columns) in zip(values, areas, boxes)

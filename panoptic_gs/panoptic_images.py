@@ -18,7 +18,7 @@ import numpy as np
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import image_size
-from panoptic_gs.label_maps import read_ids, same_shape
+from panoptic_gs.label_maps import counted_ids, read_ids, same_shape
 from panoptic_gs.labelling import MAX_CATEGORY_ID, MAX_SEGMENT_ID, Category, Segment, SegmentEntry, require_unique
 from panoptic_gs.records import MAX_SIDE, Name, Range, read_record
 
@@ -52,7 +52,7 @@ class PanopticImage:
             InputError: it is missing, truncated, not in RGB, or has a pixel of an id that is not listed.
         """
         ids = read_ids(self.file)
-        unknown = np.setdiff1d(np.unique(ids), [0, *(segment.id for segment in self.segments)])
+        unknown = np.setdiff1d(counted_ids(ids)[0], [0, *(segment.id for segment in self.segments)])
         if unknown.size:
             raise InputError(
                 self.file,
@@ -209,6 +209,7 @@ def read_panoptic_images(source: Path | str) -> PanopticImages:
         raise error.inside(file) from error
     known = {category.id for category in document.categories}
     images: dict[str, PanopticImage] = {}
+    once: dict[Segment, Segment] = {}
     for annotation in document.annotations:
         name, stem = _name_and_stem(annotation.file_name)
         if name.is_absolute() or ".." in name.parts or not name.name:
@@ -218,7 +219,7 @@ def read_panoptic_images(source: Path | str) -> PanopticImages:
             )  # fmt: skip
         if stem in images:
             raise InputError(file, f"two annotations for '{stem}'", "one map an image", "Remove one of them.")
-        segments = _segments(file, annotation, known)
+        segments = _segments(file, annotation, known, once)
         images[stem] = PanopticImage(stem, folder / name, segments)
     info = document.info or _Info()
     return PanopticImages(
@@ -232,10 +233,14 @@ def _name_and_stem(file_name: str) -> tuple[PurePosixPath, str]:
     return name, name.with_suffix("").as_posix() if name.name else ""
 
 
-def _segments(file: Path, annotation: _Annotation, known: Collection[int]) -> tuple[Segment, ...]:
+def _segments(
+    file: Path, annotation: _Annotation, known: Collection[int], once: dict[Segment, Segment]
+) -> tuple[Segment, ...]:
+    """The segments of an image; what images say alike of one is kept once, since long scenes say it a million times."""
     segments: dict[int, Segment] = {}
     for entry in annotation.segments_info:
-        earlier = segments.setdefault(entry.id, entry.segment())
+        segment = entry.segment()
+        earlier = segments.setdefault(entry.id, once.setdefault(segment, segment))
         if earlier.category_id != entry.category_id:
             raise InputError(
                 file,

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from panoptic_gs import Category, InputError, PanopticScene, Segment
-from panoptic_gs.panoptic import MAX_SEGMENT_ID, decode_ids, encode_ids, resize_nearest
+from panoptic_gs.label_maps import counted_ids, numbered
+from panoptic_gs.panoptic import MAX_SEGMENT_ID, PanopticWriter, decode_ids, encode_ids, resize_nearest
 
 CATEGORIES = [Category(1, "wall", False, (9, 8, 7)), Category(5, "chair", True)]
 SEGMENTS = [Segment(3, 1), Segment(70000, 5, 0.75), Segment(MAX_SEGMENT_ID, 5)]
@@ -28,6 +30,27 @@ def labelling() -> PanopticScene:
 def test_ids_survive_the_rgb_coding(ids):
     array = np.array([ids], dtype=np.int32)
     assert (decode_ids(encode_ids(array)) == array).all()
+
+
+@given(arrays(np.int32, array_shapes(min_dims=2, max_dims=2), elements=st.integers(0, 9) | st.integers(0, 2**24 - 1)))
+def test_ids_are_counted_and_numbered_as_numpy_does_it(ids):
+    values, counts = np.unique(ids, return_counts=True)
+    for found, expected in zip(counted_ids(ids), (values, counts)):
+        np.testing.assert_array_equal(found, expected)
+    for found, expected in zip(numbered(ids.ravel()), np.unique(ids.ravel(), return_inverse=True)):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_maps_written_one_by_one_in_any_order_are_those_of_a_saved_scene(labelling, tmp_path):
+    labelling.save(tmp_path / "saved")
+    writer = PanopticWriter(tmp_path / "written", labelling.labelling)
+    for stem in reversed(labelling.stems):
+        writer.add(stem, labelling.maps[stem])
+    writer.finish()
+    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "written").iterdir())
+    for name in names:
+        assert (tmp_path / "written" / name).read_bytes() == (tmp_path / "saved" / name).read_bytes()
 
 
 def test_a_saved_folder_reads_back_the_same(labelling, tmp_path):

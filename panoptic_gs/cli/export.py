@@ -18,7 +18,7 @@ from tyro.conf import Positional
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_json
-from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.panoptic import PanopticWriter
 from panoptic_gs.replacing import replacing_folder, require_replaceable
 
 if TYPE_CHECKING:
@@ -257,7 +257,8 @@ class Export(Output):
         named = self.names if self.names is not None else turns
         names = {row.id: row.name for row in table.certain}
         entries = export.legend_entries(table, colors)
-        maps: dict[str, np.ndarray] = {}
+        source = scene.labelling.with_source(f"rendered from {self.labelled.name}")
+        maps = PanopticWriter(folder / "panoptic", source) if "maps" in formats else None
         with ExitStack() as stack:
             video = None
             if "video" in formats:
@@ -270,12 +271,11 @@ class Export(Output):
                     frame = export.side_by_side(view)
                     strip = [export.legend(frame.shape[1], entries)] if named else []
                     video.add(np.concatenate([frame, *strip]))
-                if "maps" in formats:
-                    maps[view.name] = view.ids
+                if maps is not None:
+                    maps.add(view.name, view.ids)
         written = {}
-        if "maps" in formats:
-            source = f"rendered from {self.labelled.name}"
-            PanopticScene(scene.categories, scene.segments, maps, source).save(folder / "panoptic")
+        if maps is not None:
+            maps.finish()
             written["panoptic/"] = f"{len(path)} COCO panoptic maps"
         if "video" in formats:
             around = " once around" if turns else ""

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from rich.progress import track
 from tyro.conf import Positional
 
 from panoptic_gs.cli.output import next_command
 from panoptic_gs.cli.placed_splats import PlacedSplats
 from panoptic_gs.files import write_arrays, write_png
-from panoptic_gs.panoptic import PanopticScene
+from panoptic_gs.panoptic import PanopticWriter
 from panoptic_gs.replacing import replacing_folder
 
 
@@ -51,19 +50,18 @@ class Render(PlacedSplats):
         splats, said = self.place(labelled.splats, scene, self.labelled, console, mode=mode)
         labelled = labelled._replace(splats=splats)
         palette = palette_of(labelling)
-        maps: dict[str, np.ndarray] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by="panoptic/panoptic.json") as folder:
             (folder / "depth").mkdir()
+            maps = PanopticWriter(folder / "panoptic", labelling.with_source(f"rendered from {self.labelled.name}"))
             for frame in track(frames, description="Rendering", console=console):
                 view = render_view(labelled, frame.camera, mode)
-                maps[frame.stem] = view.ids.numpy()
+                maps.add(frame.stem, view.ids.numpy())
                 write_png(folder / "rgb" / f"{frame.stem}.png", view.rgb_bytes)
                 write_png(folder / "panoptic_color" / f"{frame.stem}.png", to_bytes(palette.colorize(view.ids)))
                 write_png(folder / "confidence" / f"{frame.stem}.png", to_bytes(view.confidence))
                 write_arrays(folder / "depth" / f"{frame.stem}.npz", depth=view.depth.numpy(),
                              accumulation=view.accumulation.numpy())  # fmt: skip
-            source = f"rendered from {self.labelled.name}"
-            PanopticScene(labelling.categories, labelling.segments, maps, source).save(folder / "panoptic")
+            maps.finish()
         names = ("rgb", "depth", "panoptic", "panoptic_color", "confidence")
         console.print(f"{len(frames)} views written: {self.out}/{', '.join(names)}", markup=False)
         if (self.scene / "panoptic_gt" / "panoptic.json").is_file():

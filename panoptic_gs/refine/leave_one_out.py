@@ -22,6 +22,7 @@ from panoptic_gs.uplift.maps import Map, Weights, weighted_views
 VIEW_MEMORY = 1 << 30
 """Bytes for the votes of single views. Those of views beyond it are not kept, but counted again when asked for."""
 _UNIT = 2.0**-34
+_ROWS = 1 << 18
 
 
 class VotePairs(NamedTuple):
@@ -144,18 +145,34 @@ class LeaveOneOut:
             pairs: any of these Gaussians.
             power: of the shares, which then sum to one again; above 1 the strongest label gains.
         """
-        return labels_of_pairs(pairs, self._count, power)
+        indptr = np.searchsorted(pairs.key, np.arange(self._count + 1, dtype=np.int64) << 32)
+        _, label, units = pairs.tensors()
+        return labels_of_rows(torch.from_numpy(indptr), label, units, power)
 
 
-def labels_of_pairs(pairs: VotePairs, count: int, power: float = 1.0, *, void_too: bool = False) -> GaussianLabels:
-    """Pairs as the label distribution of each of ``count`` Gaussians, on the CPU.
+def labels_of_rows(
+    indptr: Tensor, label: Tensor, units: Tensor, power: float = 1.0, *, void_too: bool = False
+) -> GaussianLabels:
+    """Votes of N Gaussians as the label distribution of each, on the CPU.
 
     Args:
-        pairs: their votes.
-        count: N.
+        indptr, label, units: sparse rows ``[N + 1]``, ``[n]``, ``[n]`` of whole units, labels ascending in a row.
         power: of the shares, which then sum to one again; above 1 the strongest label gains.
         void_too: whether void is a label of its own.
     """
+    parts = []
+    for first in range(0, max(len(indptr) - 1, 1), _ROWS):  # what is made on the way takes several times the result
+        rows = indptr[first : first + _ROWS + 1]
+        within = slice(int(rows[0]), int(rows[-1]))
+        pairs = VotePairs.of_rows(rows - rows[0], label[within], units[within])
+        parts.append(_distribution(pairs, len(rows) - 1, power, void_too))
+    counts, labels, weights, totals, voids = (np.concatenate(of) for of in zip(*parts))
+    made = np.concatenate([[0], counts.cumsum(dtype=np.int64)]), labels, weights, totals, voids
+    return GaussianLabels.from_kernel(*map(torch.from_numpy, made))
+
+
+def _distribution(pairs: VotePairs, count: int, power: float, void_too: bool) -> tuple[np.ndarray, ...]:
+    """How many labels each of ``count`` Gaussians has, the labels, their shares, the whole weight and that of void."""
     gaussian, voting, units = pairs.gaussian, pairs.key & 0xFFFFFFFF > 0, pairs.units.astype(np.float64)
     total = np.bincount(gaussian, units, count)
     void = np.bincount(gaussian[~voting], units[~voting], count)
@@ -166,9 +183,5 @@ def labels_of_pairs(pairs: VotePairs, count: int, power: float = 1.0, *, void_to
     if power != 1.0:
         weight **= power
         weight /= np.bincount(gaussian, weight, count)[gaussian]
-    indptr = np.concatenate([[0], np.bincount(gaussian, minlength=count).cumsum()])
-    return GaussianLabels.from_kernel(
-        torch.from_numpy(indptr.astype(np.int64)), torch.from_numpy(label.astype(np.int32)),
-        torch.from_numpy(weight.astype(np.float32)), torch.from_numpy((total * _UNIT).astype(np.float32)),
-        torch.from_numpy((void * _UNIT).astype(np.float32)),
-    )  # fmt: skip
+    return (np.bincount(gaussian, minlength=count).astype(np.int32), label.astype(np.int32), weight.astype(np.float32),
+            (total * _UNIT).astype(np.float32), (void * _UNIT).astype(np.float32))  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from panoptic_gs.label_maps import numbered
 from panoptic_gs.refine.graph import ROWS, nearest_others
 from panoptic_gs.splats import SH_C0, Splats
 from panoptic_gs.uplift import GaussianLabels
@@ -50,29 +51,34 @@ def lean_on_neighbours(
         return labels
     at_known = torch.from_numpy(known).to(splats.means.device)
     points = splats.means.detach()[at_known].double().cpu().numpy()
-    colors = splats.sh.detach()[at_known, 0].double().cpu().numpy() * SH_C0
-    names, column = np.unique(labels.label.cpu().numpy(), return_inverse=True)
-    rows = sparse.csr_array(
-        (labels.weight.cpu().numpy(), column.astype(np.int32), labels.indptr.cpu().numpy()), (len(labels), len(names))
-    )[known]
     near, distance = _nearest(points)
+    del points
+    colors = splats.sh.detach()[at_known, 0].cpu().numpy()
+    names, column = numbered(labels.label.cpu().numpy())
+    rows = sparse.csr_array(
+        (labels.weight.cpu().numpy(), column, labels.indptr.cpu().numpy()), (len(labels), len(names))
+    )[known]
+    del column
     reach = np.maximum(distance[:, -1], np.finfo(np.float32).tiny)
     mixed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for first in range(0, len(known), ROWS):
         block = slice(first, first + ROWS)
         at = near[block]
         exponent = distance[block].astype(np.float64) ** 2 / (2 * reach[block, None].astype(np.float64) * reach[at])
-        exponent += ((colors[block, None] - colors[at]) ** 2).sum(2) / (2 * COLOR_WIDTH**2)
+        apart = colors[block, None].astype(np.float64) * SH_C0 - colors[at].astype(np.float64) * SH_C0
+        exponent += (apart**2).sum(2) / (2 * COLOR_WIDTH**2)
         weight = np.exp(-exponent)
         total = weight.sum(1, keepdims=True)
         weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 1e-30).astype(np.float32)
         offsets = np.arange(0, at.size + 1, NEIGHBOURS)
         theirs = sparse.csr_array((weight.ravel(), at.ravel(), offsets), (len(at), len(known))) @ rows
         mixed.append(_raised(own * rows[block] + (1 - own) * theirs, power))
+    del near, distance, rows, colors
     counts, columns, weights = (np.concatenate(parts) for parts in zip(*mixed))
+    del mixed
     length = np.zeros(len(labels), dtype=np.int64)
     length[known] = counts
-    made = np.concatenate([[0], length.cumsum()]), names[columns].astype(np.int32), weights.astype(np.float32)
+    made = np.concatenate([[0], length.cumsum()]), names[columns].astype(np.int32), weights
     indptr, label, weight = (torch.from_numpy(values).to(labels.device) for values in made)
     return GaussianLabels.from_kernel(indptr, label, weight, labels.total, labels.void)
 
@@ -101,4 +107,5 @@ def _raised(shares: Any, power: float) -> tuple[np.ndarray, np.ndarray, np.ndarr
     data /= np.bincount(row, data, count)[row]
     kept = data >= LEAST
     row, column, data = row[kept], column[kept], data[kept]
-    return np.bincount(row, minlength=count), column, data / np.bincount(row, data, count)[row]
+    data /= np.bincount(row, data, count)[row]
+    return np.bincount(row, minlength=count).astype(np.int32), column, data.astype(np.float32)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from panoptic_gs.label_maps import numbered
 from panoptic_gs.refine.leave_one_out import VotePairs
 
 MISSED = 0.5
@@ -22,8 +23,7 @@ class Said:
 
     def __init__(self, indptr: Tensor, label: Tensor, units: Tensor) -> None:
         self._indptr, self._units = indptr.numpy(), units.numpy()
-        self._names, number = np.unique(label.numpy(), return_inverse=True)
-        self._label = number.astype(np.int32)
+        self._names, self._label = numbered(label.numpy())
 
     def heard(self, view: VotePairs, own: VotePairs, power: float, missed: float = MISSED) -> np.ndarray:
         r"""How much of what a view says is heard: less where it missed what all others see.

@@ -15,7 +15,7 @@ from panoptic_gs.backends import BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.processes import ALONE, Processes
-from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_pairs
+from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_rows
 from panoptic_gs.refine.overlooked import MISSED, Said
 from panoptic_gs.splats import Splats
 from panoptic_gs.sums import ViewSum, rows_of_others, sum_over_processes
@@ -31,7 +31,7 @@ WORD_MEMORY = 1 << 28
 _UNITS = 1 << 34
 
 
-def weigh(view: VotePairs, count: int, void: float = 0.0) -> VotePairs:
+def weigh(view: VotePairs, void: float = 0.0) -> VotePairs:
     r"""What one view says of each Gaussian.
 
     .. math:: v_i[l] = \Bigl(\sum_k w_i[k]\Bigr)^{γ} \frac{w_i[l]^p}{\sum_k w_i[k]^p}
@@ -41,8 +41,7 @@ def weigh(view: VotePairs, count: int, void: float = 0.0) -> VotePairs:
     through a Gaussian, its lesser side says nothing of other views.
 
     Args:
-        view: votes of one view.
-        count: N, the number of Gaussians.
+        view: votes of one view, pairs that ascend.
         void: what a word for void counts, 0 … 1; 0 leaves void pixels out from the start.
 
     Returns:
@@ -51,9 +50,10 @@ def weigh(view: VotePairs, count: int, void: float = 0.0) -> VotePairs:
     voting = view.label >= (0 if void else 1)
     key, gaussian = view.key[voting], view.gaussian[voting]
     weight = view.units[voting] / _UNITS
-    total = np.bincount(gaussian, weight, count)[gaussian]
+    row = np.cumsum(np.diff(gaussian, prepend=-1) > 0) - 1  # sums of what is seen alone take less than of all
+    total = np.bincount(row, weight)[row]
     share = (weight / total) ** SHARPNESS
-    share /= np.bincount(gaussian, share, count)[gaussian]
+    share /= np.bincount(row, share)[row]
     counts = np.where(key & 0xFFFFFFFF == 0, void, 1.0)
     units = np.rint(counts * share * total**GROWTH * _UNITS).astype(np.int64)
     return VotePairs(key[units > 0], units[units > 0])
@@ -109,7 +109,7 @@ class WeighedVotes(ViewSum):
         pairs = VotePairs.of(votes)
         gaussian, total = _summed(pairs.gaussian, pairs.units)
         _, void = _summed(pairs.gaussian, np.where(pairs.label == 0, pairs.units, 0))
-        return Word(pairs, weigh(pairs, self.num_gaussians, self.void), gaussian, total, void)
+        return Word(pairs, weigh(pairs, self.void), gaussian, total, void)
 
     def add_word(self, word: Word, said: Said | None = None, missed: float = MISSED) -> None:
         """Add what one view says.
@@ -174,8 +174,7 @@ class WeighedVotes(ViewSum):
     def finish(self) -> GaussianLabels:
         """The label distribution of each Gaussian, on the CPU, its shares squared; ``total`` and ``void`` are plain
         blending weights."""
-        pairs = VotePairs.of_rows(*self._said.sums())
-        labels = labels_of_pairs(pairs, self.num_gaussians, SHARPNESS, void_too=self.void > 0)
+        labels = labels_of_rows(*self._said.sums(), SHARPNESS, void_too=self.void > 0)
         seen = (torch.from_numpy((units / _UNITS).astype(np.float32)) for units in (self._total, self._unlabelled))
         return GaussianLabels.from_kernel(labels.indptr, labels.label, labels.weight, *seen)
 
