@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nerfstudio_plugin.association import MaskedView
 from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig, ReadConfidence, require_predictions
+from nerfstudio_plugin.depth import ReadDepth
 from nerfstudio_plugin.photo_cache import Item, PhotoCache
 from panoptic_gs.associate import ImageMasks, ViewMasks
 from panoptic_gs.camera import Camera
@@ -29,7 +30,7 @@ from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.scene import Frame
 from panoptic_gs.scene.photo import resampled
 
-_MAPS = ("panoptic", "panoptic_gt", "panoptic_confidence", "counting")
+_MAPS = ("panoptic", "panoptic_gt", "panoptic_confidence", "counting", "depth", "depth_confidence")
 """What an item may have besides its photo and its mask."""
 
 
@@ -39,7 +40,8 @@ class PanopticDataset(InputDataset):
     Each item has, besides nerfstudio's ``image``, ``panoptic`` (predicted segment ids ``[H, W]`` int32, 0 = void) and
     ``panoptic_gt`` (true ones) where the scene has a map of this photo, and with ``weight_by_confidence``
     ``panoptic_confidence`` ``[H, W]`` float32. A photo with a mask has ``mask`` ``[H, W, 1]`` bool; one with pixels
-    that do not count, because of its mask or its alpha channel, ``counting`` ``[H, W]`` bool.
+    that do not count, because of its mask or its alpha channel, ``counting`` ``[H, W]`` bool. A training photo whose
+    depth is known has ``depth``, and where a network found it ``depth_confidence``, both ``[H, W]`` float32.
     """
 
     exclude_batch_keys_from_device = ["image", "mask", *_MAPS]  # noqa: RUF012
@@ -112,6 +114,12 @@ class PanopticDataset(InputDataset):
         counting = frame.counting_of_photo()
         if counting is not None:
             extra["counting"] = torch.from_numpy(self.fit_labels(index, counting))
+        read_depth: ReadDepth | None = self.metadata["depth"]
+        if read_depth is not None:
+            for name, values in read_depth(frame).items():
+                extra[name] = torch.from_numpy(np.ascontiguousarray(self.fit_labels(index, values)))
+            if counting is not None and "depth" in extra:
+                extra["depth"] *= extra["counting"]
         return extra
 
 

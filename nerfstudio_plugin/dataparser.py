@@ -25,13 +25,15 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 
 from nerfstudio_plugin.association import masks_of_images
+from nerfstudio_plugin.depth import DepthSource, ReadDepth, depth_of_photos
+from nerfstudio_plugin.depth_seeds import seeds_from_depth
 from panoptic_gs.associate import ImageMasks
 from panoptic_gs.errors import InputError
 from panoptic_gs.merge import Merge, merge_predictions
 from panoptic_gs.merge.registry import MethodOrNone
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.raw_predictions import RawPredictions
-from panoptic_gs.scene import Frame, Scene
+from panoptic_gs.scene import Frame, Points, Scene
 from panoptic_gs.scene.rectification import MAX_FOV
 
 LARGEST_SIDE = 1600
@@ -62,6 +64,13 @@ class PanopticSceneDataParserConfig(DataParserConfig):
     weight_by_confidence: Literal["none", "uplift", "loss", "both"] = "none"
     """What the confidence maps beside the predictions weigh: each pixel's vote in uplifting, its pull in the panoptic
     colour loss, both, or nothing."""
+    depth: DepthSource = "auto"
+    """Depth that pulls on the geometry. photos: of a depth camera or a dataset, depth_file_path in transforms.json or
+    depth/<photo>.png, in millimetres. predictions: the point maps of predictions_folder. auto: depth that
+    transforms.json names, else predictions; not what merely lies in depth/, as it may be the truth."""
+    depth_seed_points: int = 50_000
+    """Points that training starts from, at most, where the scene has depth and fewer seed points of its own: what is
+    missing comes from the depth of the training photos. 0: the scene's own alone."""
     downscale_factor: float | None = None
     """How much to shrink the photos. If not set, they are halved until no side exceeds 1600 pixels."""
     scale_factor: float = 1.0
@@ -119,6 +128,8 @@ class PanopticSceneDataParser(DataParser):
     :class:`~panoptic_gs.PanopticScene` or None), ``image_masks`` (masks that have yet to be
     associated, or None), ``extent`` (how far the cameras reach, the
     unit of lengths in densification), ``points3D_xyz`` and ``points3D_rgb``.
+
+    ``depth`` reads the depth of a training photo, where the scene has any; None elsewhere.
 
     ``confidence`` reads the confidence map of a photo by its name, where ``weight_by_confidence`` asks for them, and
     ``weigh_loss`` says whether they weigh the panoptic colour loss.
@@ -182,8 +193,11 @@ class PanopticSceneDataParser(DataParser):
         frames = [scene.frames[index] for index in chosen]
         if split == "train" and panoptic is not None:
             self._say_missing_maps(frames, panoptic)
+        # Views that are held out need none, and the truth of their geometry stays unseen.
+        depth = depth_of_photos(scene, self.config.depth, self.config.predictions_folder) if split == "train" else None
         metadata: dict[str, Any] = {
             "frames": frames,
+            "depth": depth,
             "panoptic": panoptic,
             "image_masks": image_masks,
             "panoptic_gt": truth,
@@ -191,8 +205,9 @@ class PanopticSceneDataParser(DataParser):
             "weigh_loss": self.config.weight_by_confidence in ("loss", "both"),
             "extent": _extent(poses[:, :3, 3]),
         }
-        if scene.points is not None:
-            xyz, rgb = (torch.from_numpy(np.ascontiguousarray(values)) for values in scene.points)
+        points = self._seeds(scene, frames, depth) if split == "train" else scene.points
+        if points is not None:
+            xyz, rgb = (torch.from_numpy(np.ascontiguousarray(values)) for values in points)
             metadata["points3D_xyz"] = (xyz @ transform[:3, :3].T + transform[:3, 3]) * scale
             metadata["points3D_rgb"] = rgb
         extent = self.config.scene_scale
@@ -233,6 +248,20 @@ class PanopticSceneDataParser(DataParser):
                 "--pipeline.datamanager.dataparser.eval-mode.",
             )
         return chosen
+
+    def _seeds(self, scene: Scene, frames: list[Frame], depth: ReadDepth | None) -> Points | None:
+        """The scene's seed points, and points from depth where these are few."""
+        own, wanted = scene.points, self.config.depth_seed_points
+        missing = wanted - (0 if own is None else len(own[0]))
+        if depth is None or missing <= 0:
+            return own
+        photos = len(scene.load_depth()) > 0 and self.config.depth != "predictions"
+        unit = 1 / scene.meters_per_unit if photos and scene.meters_per_unit is not None else 1.0
+        (xyz, rgb), scales = seeds_from_depth(frames, depth, own, missing, unit)
+        by = "no sparse points to scale it by" if not len(scales) else (
+            f"scaled by the sparse points, {scales.min():.3g} to {scales.max():.3g}")  # fmt: skip
+        CONSOLE.print(f"{len(xyz)} seed points come from depth, {by}.", soft_wrap=True)
+        return (xyz, rgb) if own is None else (np.concatenate([own[0], xyz]), np.concatenate([own[1], rgb]))
 
     def _say_missing_maps(self, frames: list[Frame], panoptic: PanopticScene) -> None:
         missing = [frame.stem for frame in frames if frame.stem not in panoptic.maps]

@@ -35,7 +35,7 @@ from panoptic_gs.backends.densification import default_strategy
 from panoptic_gs.backends.mcmc import MarkovChainStrategy
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
-from panoptic_gs.losses import panoptic_color_loss
+from panoptic_gs.losses import depth_loss, panoptic_color_loss
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.processes import ALONE, Processes
@@ -70,6 +70,8 @@ class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
     """Weight of the mean opacity in the loss."""
     scale_regularization: float = 0.0
     """Weight of the mean scale, in units of the cameras' extent, in the loss."""
+    depth_loss_weight: float = 0.1
+    """Weight of the depth loss, where the scene has depth maps (see the dataparser's depth)."""
     verbose_densification: bool = False
     """Print each densification step."""
 
@@ -128,6 +130,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         self.palette: PanopticPalette | None = None
         if metadata.get("panoptic") is not None:
             self.take_meaning(metadata["panoptic"])
+        self.with_depth = metadata.get("depth") is not None and config.depth_loss_weight > 0
         self.weigh_loss = bool(metadata.get("weigh_loss"))
         self.trained_labels = TrainedLabels(config.labels, config.rasterize_mode)
         self.on_evaluated: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None
@@ -263,7 +266,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
         width, height = int(camera.width.item()) // shrink, int(camera.height.item()) // shrink
         viewmat = viewmats_of(self.camera_optimizer.apply_to_camera(camera))[0]
         degree = min(self.step // max(1, self.config.sh_degree_interval), self.config.sh_degree)
-        with_depth = self.config.output_depth_during_training
+        with_depth = self.config.output_depth_during_training or self.with_depth
         render, alpha, info = self._rasterize(viewmat, K, width, height, degree, "RGB+ED" if with_depth else "RGB")
         self._before_backward(info)
         self.info, self.last_size = info, (height, width)
@@ -391,14 +394,19 @@ class PanopticSplatfactoModel(SplatfactoModel):
         if self.training and self.config.scale_regularization > 0:
             extent = self.strategy_state["scene_scale"]
             losses["scale_regularization"] = self.config.scale_regularization * self.scales.exp().mean() / extent
+        height, width = outputs["rgb"].shape[:2]
+        shrink = self._get_downscale_factor()
+
+        def shrunken(pixels: Tensor) -> Tensor:
+            return pixels[shrink // 2 :: shrink, shrink // 2 :: shrink][:height, :width].to(self.device)
+
+        if self.training and self.with_depth and "depth" in batch:
+            sure = shrunken(batch["depth_confidence"]) if "depth_confidence" in batch else None
+            rendered, covered = outputs["depth"][..., 0], outputs["accumulation"][..., 0]
+            loss = depth_loss(rendered, covered, shrunken(batch["depth"]), sure)
+            losses["depth_loss"] = self.config.depth_loss_weight * loss
         if self.training and "panoptic" in outputs and "panoptic" in batch:
             assert self.palette is not None
-            height, width = outputs["panoptic"].shape[:2]
-            shrink = self._get_downscale_factor()
-
-            def shrunken(pixels: Tensor) -> Tensor:
-                return pixels[shrink // 2 :: shrink, shrink // 2 :: shrink][:height, :width].to(self.device)
-
             weights = shrunken(batch["panoptic_confidence"]) if self.weigh_loss else None
             loss = panoptic_color_loss(outputs["panoptic"], shrunken(batch["panoptic"]), self.palette, weights)
             losses["panoptic_loss"] = self.config.panoptic_loss_weight * loss

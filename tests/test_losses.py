@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from panoptic_gs.losses import panoptic_color_loss, structural_similarity
+from panoptic_gs.losses import depth_loss, panoptic_color_loss, structural_similarity
 from panoptic_gs.palette import PanopticPalette
 
 PALETTE = PanopticPalette([3, 8, 900])
@@ -92,3 +92,52 @@ def test_ssim_needs_room_for_its_window():
     x, y = torch.rand(2, 20, 30, 3)
     with pytest.raises(ValueError, match="11×11"):
         structural_similarity(x[:10], y[:10])
+
+
+def depths(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    true = 1 + 3 * torch.rand(9, 11, generator=generator, dtype=torch.float64)
+    rendered = true * torch.exp(0.1 * torch.randn(9, 11, generator=generator, dtype=torch.float64))
+    return rendered, 0.5 + 0.5 * torch.rand(9, 11, generator=generator, dtype=torch.float64), true
+
+
+def test_depth_loss_equals_the_sum_over_pixels():
+    rendered, coverage, true = depths()
+    true[0, :4], coverage[1, :3] = 0, 0.2
+    confidence = torch.rand(9, 11, dtype=torch.float64)
+    ratios, weights = [], []
+    for r, a, d, c in zip(*(values.ravel().tolist() for values in (rendered, coverage, true, confidence))):
+        if d > 0 and a > 0.5:
+            ratios.append(np.log(r / d))
+            weights.append(a * c)
+    middle = sorted(ratios)[(len(ratios) - 1) // 2]
+    expected = np.average(np.abs(np.array(ratios) - middle), weights=weights)
+    assert depth_loss(rendered, coverage, true, confidence).item() == pytest.approx(expected)
+
+
+def test_depth_loss_is_blind_to_scale_and_heeds_no_single_wrong_distance():
+    rendered, coverage, true = depths(1)
+    loss = depth_loss(rendered, coverage, true)
+    assert depth_loss(rendered, coverage, 7.3 * true).item() == pytest.approx(loss.item())
+    assert depth_loss(2 * true, coverage, true).item() == pytest.approx(0, abs=1e-12)
+    wrong = true.clone()
+    wrong[4, 5] *= 100
+    shifted = depth_loss(2 * true, coverage, wrong)
+    assert shifted.item() == pytest.approx((coverage[4, 5] * np.log(100) / coverage.sum()).item())
+
+
+def test_depth_loss_pulls_towards_known_depth_alone():
+    rendered, coverage, true = depths(2)
+    true[2] = 0
+    rendered.requires_grad_()
+    coverage.requires_grad_()
+    depth_loss(rendered, coverage, true).backward()
+    assert coverage.grad is None
+    assert rendered.grad is not None
+    assert (rendered.grad[2] == 0).all()
+    ratio = (rendered / true.clamp_min(1e-9)).detach().log()
+    middle = ratio[true > 0].median()
+    away = (true > 0) & (ratio != middle)
+    assert (rendered.grad[away].sign() == (ratio - middle)[away].sign()).all()
+    nothing = depth_loss(rendered, coverage, torch.zeros_like(true))
+    assert nothing.item() == 0

@@ -41,6 +41,8 @@ class Synth(Output):
     """How wrong the predictions are; correlated, parts and fused are errors that most views share."""
     raw: bool = False
     """Write query masks as a network gives them, too: predictions/predictions.safetensors and .json."""
+    depth: bool = False
+    """Write exact depth, too: depth/, which training takes with --pipeline.datamanager.dataparser.depth photos."""
     overwrite: bool = False
     """Replace an existing scene."""
 
@@ -60,7 +62,7 @@ class Synth(Output):
             raw = None
             if self.raw:
                 raw = simulate_queries(scene.truth, scene.cameras, QueryNoise.preset(self.noise), self.seed)
-            fill_scene_folder(folder, scene, predictions, raw)
+            fill_scene_folder(folder, scene, predictions, raw, self.depth)
             progress("predictions", 2, 3)
             scores = evaluate_scenes(predictions, scene.truth, scene.splits["train"])
             progress("predictions", 3, 3)

@@ -22,11 +22,10 @@ from panoptic_gs.datasets.segment_ids import count_pairs, distinct
 from panoptic_gs.errors import InputError
 from panoptic_gs.files import write_arrays, write_png
 from panoptic_gs.replacing import replacing
+from panoptic_gs.scene.depth import depth_to_millimetres
 
 RECORDS = ".records"
 """Folder of the records within the folder that is being prepared; gone in the end."""
-
-MAX_DEPTH_MM = 65535
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,12 +141,6 @@ class PreparedFrame:
         path = folder / RECORDS / f"{stem}.npz"
         write_arrays(path, **values)
         return cls(path)
-
-
-def depth_to_millimetres(depth: np.ndarray) -> np.ndarray:
-    """Metres → uint16 millimetres; 0 where there is none or it is beyond 65.5 m."""
-    millimetres = np.rint(np.nan_to_num(depth.astype(np.float64), nan=0, posinf=0, neginf=0) * 1000)
-    return np.where((millimetres > 0) & (millimetres <= MAX_DEPTH_MM), millimetres, 0).astype(np.uint16)
 
 
 def reduce_classes(ids: np.ndarray, classes: ClassList, target: ClassList, source: str) -> np.ndarray:

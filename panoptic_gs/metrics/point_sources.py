@@ -12,7 +12,6 @@ import numpy as np
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_image
 from panoptic_gs.labelling import Category, Labelling
 from panoptic_gs.metrics.points import LabelledPoints
 from panoptic_gs.panoptic import PanopticScene
@@ -21,8 +20,6 @@ from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.records import read_record
 from panoptic_gs.scene import Scene
 from panoptic_gs.uplift import load_labelled_scene
-
-_MILLIMETRES = 1000.0
 
 
 class LabelledCloud(NamedTuple):
@@ -135,7 +132,8 @@ def depth_truth(scene: Scene, voxel: float) -> LabelledCloud:
 
     truth = scene.load_panoptic("panoptic_gt")
     category_of = truth.category_of()
-    frames = [f for f in scene.frames if f.stem in truth.maps and (scene.root / "depth" / f"{f.stem}.png").is_file()]
+    depths = scene.load_depth()
+    frames = [frame for frame in scene.frames if frame.stem in truth.maps and frame.stem in depths]
     if not frames:
         raise InputError(
             scene.root / "depth",
@@ -146,12 +144,8 @@ def depth_truth(scene: Scene, voxel: float) -> LabelledCloud:
 
     def views() -> Iterator[tuple[Camera, np.ndarray, np.ndarray, np.ndarray]]:
         for frame in frames:
-            file = scene.root / "depth" / f"{frame.stem}.png"
-            depth = read_image(file, expected="a 16-bit depth map in millimetres")
-            if depth.ndim != 2:
-                raise InputError(file, f"shape {list(depth.shape)}", "one channel", "Write depth as 16-bit grey.")
             ids = frame.fit_labels(truth.maps[frame.stem], scene.root / "panoptic_gt" / f"{frame.stem}.png")
-            yield frame.camera, frame.fit_labels(depth, file) / _MILLIMETRES, category_of[ids], ids
+            yield frame.camera, depths.read(frame), category_of[ids], ids
 
     return LabelledCloud(LabelledPoints.from_depth(views(), voxel), truth.categories)
 

@@ -22,6 +22,7 @@ from panoptic_gs.ply import Points, read_points, write_points
 from panoptic_gs.scene.colmap import read_colmap
 from panoptic_gs.scene.confidence import FOLDER as CONFIDENCE
 from panoptic_gs.scene.confidence import ConfidenceMaps
+from panoptic_gs.scene.depth import DepthMaps
 from panoptic_gs.scene.frame import Frame
 from panoptic_gs.scene.maps import CameraMaps, PhotoMaps, require_masks, unposed
 from panoptic_gs.scene.orientation import exif_orientation
@@ -145,6 +146,10 @@ class Scene:
         known = [frame.stem for frame in self.frames]
         return ConfidenceMaps(self.root / folder / CONFIDENCE, [*known, *unposed(self.frames)])
 
+    def load_depth(self) -> DepthMaps:
+        """The depth maps that the photos have; none may be there."""
+        return DepthMaps(self.root, self.frames)
+
     def require_masks(self) -> None:
         """Look into every mask once: one that keeps nothing is refused, one that keeps everything is noted.
 
@@ -254,7 +259,8 @@ def _of_transforms(root: Path, max_fov: float) -> tuple[Scene, _Named]:
             raise error.inside(source) from error
         camera = _bounded(camera, path, notes)
         mask = None if entry.mask_path is None else find_file(root, entry.mask_path, source)
-        frames.append(Frame(stem, path, camera, entry.lens, mask, orientation, max_fov))
+        depth = None if entry.depth_path is None else root / entry.depth_path.replace("\\", "/")
+        frames.append(Frame(stem, path, camera, entry.lens, mask, orientation, max_fov, depth))
         if entry.lens_note is not None and entry.lens_note not in notes:
             notes.append(entry.lens_note)
     outside = [path for path in paths if is_outside(root, path)]

@@ -34,6 +34,7 @@ class Frame:
         mask_path: file that says which pixels count; all where there is none.
         orientation: EXIF's, where the stored pixels have to be turned to be those of ``sensor``; else 1.
         max_fov: most degrees of the rectified photo, see :func:`~panoptic_gs.scene.rectification.rectification`.
+        depth_path: file with the photo's depth, where ``transforms.json`` names one.
     """
 
     stem: str
@@ -43,6 +44,7 @@ class Frame:
     mask_path: Path | None = None
     orientation: int = 1
     max_fov: float = MAX_FOV
+    depth_path: Path | None = None
 
     @cached_property
     def camera(self) -> Camera:

@@ -22,7 +22,7 @@ from panoptic_gs.scene.lens import Distortion
 from panoptic_gs.scene.lens_names import lens_from_transforms, lens_to_transforms
 
 _Pose = Annotated[np.ndarray, Array(None, 4)]
-_OF_A_FRAME = ("frames", "file_path", "transform_matrix", "mask_path")  # nowhere else
+_OF_A_FRAME = ("frames", "file_path", "transform_matrix", "mask_path", "depth_file_path")  # nowhere else
 _MEND = "Run ns-process-data again, or correct the file."
 
 
@@ -33,6 +33,7 @@ class _Frame:
     file_path: str
     transform_matrix: _Pose
     mask_path: str | None = None
+    depth_file_path: str | None = None
     w: Annotated[int, Range(1, MAX_SIDE)] | None = None
     h: Annotated[int, Range(1, MAX_SIDE)] | None = None
     fl_x: float | None = None
@@ -71,6 +72,7 @@ class Entry:
     """w and h in pixels, None for the photo's."""
     lens: Distortion
     lens_note: str | None
+    depth_path: str | None = None
 
     def camera(self, width: int, height: int) -> Camera:
         """The camera of the photo, which has this size.
@@ -153,6 +155,7 @@ def _entry(source: str, values: Mapping[str, Any]) -> Entry:
         (read.w, read.h),
         lens,
         note,
+        read.depth_file_path or None,
     )
 
 

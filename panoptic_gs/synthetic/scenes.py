@@ -8,11 +8,13 @@ from pathlib import Path
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.files import write_png
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.raw_predictions import RawPredictions
 from panoptic_gs.replacing import replacing_folder
 from panoptic_gs.scene import Points, write_scene
+from panoptic_gs.scene.depth import depth_to_millimetres
 from panoptic_gs.synthetic.classes import CATEGORIES
 from panoptic_gs.synthetic.path import inward_path
 from panoptic_gs.synthetic.raycast import RoomRenderer, RoomView
@@ -106,12 +108,18 @@ def write_synthetic_scene(
 
 
 def fill_scene_folder(
-    folder: Path, scene: SyntheticScene, predictions: PanopticScene, raw: RawPredictions | None = None
+    folder: Path,
+    scene: SyntheticScene,
+    predictions: PanopticScene,
+    raw: RawPredictions | None = None,
+    depth: bool = False,
 ) -> None:
-    """Write everything into an existing empty folder."""
+    """Write everything into an existing empty folder; the exact depth of all views where it is asked for."""
     images = {stem: view.color for stem, view in scene.views.items()}
     write_scene(folder, scene.cameras, images, scene.points, scene.splits, meters_per_unit=1.0)
     scene.truth.save(folder / "panoptic_gt")
     predictions.save(folder / "panoptic")
     if raw is not None:
         raw.save(folder / "predictions")
+    for stem, view in scene.views.items() if depth else ():
+        write_png(folder / "depth" / f"{stem}.png", depth_to_millimetres(view.depth))

@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import read_grey
 from panoptic_gs.network.data.views import SceneViews
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.predict.crop import crop, crop_to_original
 from panoptic_gs.scene import Frame, Scene
-
-MILLIMETRES = 1000.0
 
 
 class FolderSource:
@@ -57,6 +54,7 @@ class FolderSource:
     def views(self, chosen: Sequence[int]) -> SceneViews:
         """Some of the views, in the order of their indices."""
         numbers, classes = self._tables
+        known = self.scene.load_depth()
         images, depths, segments, categories, viewmats, Ks = [], [], [], [], [], []
         for frame in (self.frames[index] for index in chosen):
             camera = frame.camera
@@ -65,10 +63,8 @@ class FolderSource:
             ids = self._cropped(ids)
             segments.append(numbers[ids])
             categories.append(classes[ids])
-            file = self.root / "depth" / f"{frame.stem}.png"
-            if file.is_file():
-                depth = frame.fit_labels(read_grey(file).astype(np.float32), file) / MILLIMETRES
-                depths.append(self._cropped(depth))
+            if frame.stem in known:
+                depths.append(self._cropped(known.read(frame)))
             else:
                 depths.append(np.zeros((self.height, self.width), np.float32))
             to_original = crop_to_original(camera.width, camera.height, (self.width, self.height))
