@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def deep(room: Path, made: SyntheticScene, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-def parsed(scene: Path, split: str = "train", **options: object) -> dict:
+def parsed(scene: Path, split: str = "train", **options: Any) -> dict:
     return PanopticSceneDataParserConfig(data=scene, **options).setup().get_dataparser_outputs(split).metadata
 
 
@@ -129,6 +130,7 @@ def test_point_maps_of_raw_predictions_take_part_by_themselves(
     raw.save(tmp_path / "scene" / "predictions")
     assert parsed(tmp_path / "scene")["depth"] is None  # masks alone
     points, width, height = [], *raw.network_size
+    assert raw.to_original is not None
     for image, crop in zip(raw.images, raw.to_original.double(), strict=True):
         camera, view = made.cameras[image.stem], made.views[image.stem]
         x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
