@@ -40,7 +40,7 @@ def deep(room: Path, made: SyntheticScene, tmp_path_factory: pytest.TempPathFact
     shutil.copytree(room, folder)
     for stem, view in made.views.items():
         write_png(folder / "depth" / f"{stem}.png", depth_to_millimetres(view.depth[::2, ::2]))
-    write_points(folder / "points3D.ply", tuple(values[:SPARSE] for values in made.points))
+    write_points(folder / "points3D.ply", (made.points[0][:SPARSE], made.points[1][:SPARSE]))
     return folder
 
 

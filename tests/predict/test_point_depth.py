@@ -55,7 +55,7 @@ def test_points_that_are_none_have_no_depth() -> None:
     assert np.count_nonzero(depth == 0) == 24 * (45 - 32) + 2
     assert ((depth == 0) == (confidence == 0)).all()
     behind = predictions()
-    assert behind.points is not None
+    assert behind.viewmats is not None
     flipped = depth_of_view(
         predictions(viewmats=torch.diag(torch.tensor([1.0, -1, -1, 1])).double()[None] @ behind.viewmats), 0
     )
