@@ -90,27 +90,22 @@ def generate_masks(
     Raises:
         InputError: no photo has a mask.
     """
-    count, without = 0, []
+    found: dict[str, int] = {}
     for number, photo in enumerate(photos, 1):
         file = out / PREDICTIONS / f"{photo.stem}.json"
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, generator.masks(photo))
-        found = len(read_json(file))
-        count += found
-        without += [photo.stem] if found == 0 else []
+        found[photo.stem] = len(read_json(file))
         progress("Finding masks", number, len(photos))
-    if count == 0:
-        raise InputError(
-            out / PREDICTIONS, "no mask in any photo", "masks of objects",
-            "The checkpoint may not be trained, or the photos show nothing. Remove the folder and try another one.",
-        )  # fmt: skip
+    counted = _counted(found, out / PREDICTIONS, "masks of objects",
+                       "the photos show nothing. Remove the folder and try another one.")  # fmt: skip
     with replacing_folder(out / MASKS, overwrite=True, known_by=f"{photos[0].stem}.json") as folder:
         for photo in photos:
             copy = folder / f"{photo.stem}.json"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(out / PREDICTIONS / f"{photo.stem}.json", copy)
-    return count, without
+    return counted
 
 
 def track_masks(
@@ -124,21 +119,29 @@ def track_masks(
     Raises:
         InputError: no photo has a mask.
     """
-    count, without = 0, []
+    found: dict[str, int] = {}
     with replacing_folder(out / MASKS, overwrite=True, known_by="panoptic.json") as folder:
         maps = ImageMaps(folder, tracker.categories, f"{tracker.checkpoint}, tracked", scene_wide_ids=True)
-        for number, found in enumerate(tracker.track(photos), 1):
-            maps.add(found.stem, found.ids, found.segments)
-            count += len(found.segments)
-            without += [] if found.segments else [found.stem]
+        for number, tracked in enumerate(tracker.track(photos), 1):
+            maps.add(tracked.stem, tracked.ids, tracked.segments)
+            found[tracked.stem] = len(tracked.segments)
             progress("Following objects", number, len(photos))
-        if count == 0:
-            raise InputError(
-                out, "no mask in any photo", "masks of the classes that are asked for",
-                "The checkpoint may not be trained, or the photos show none of them; try other words.",
-            )  # fmt: skip
+        counted = _counted(found, out, "masks of the classes that are asked for",
+                           "the photos show none of them; try other words.")  # fmt: skip
         maps.finish()
-    return count, without
+    return counted
+
+
+def _counted(found: Mapping[str, int], source: Path, expected: str, mend: str) -> tuple[int, list[str]]:
+    """The number of all photos' masks, and the photos that have none.
+
+    Raises:
+        InputError: no photo has a mask.
+    """
+    count = sum(found.values())
+    if count == 0:
+        raise InputError(source, "no mask in any photo", expected, f"The checkpoint may not be trained, or {mend}")
+    return count, [stem for stem, number in found.items() if number == 0]
 
 
 def merge_masks(
