@@ -17,7 +17,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -44,6 +44,8 @@ class LongScene:
     """Number of views."""
     width: int = 1920
     """Of a view; the height is 9/16 of it."""
+    split: Literal["all", "train", "test"] = "all"
+    """Views that vote and are meshed; one in twenty is of the split test, which is rendered."""
     commands: tuple[str, ...] = ("uplift", "render", "evaluate-renders", "evaluate", "export", "mesh", "view", "check")
     """What to run, in this order; all but evaluate need uplift's."""
     out: Path | None = None
@@ -60,15 +62,16 @@ def commands(options: LongScene) -> dict[str, list[str]]:
            "--labels", str(options.labels), "--views", str(options.views), "--width", str(options.width)]  # fmt: skip
     return {
         "write": [*own, "--part", "write"],
-        "uplift": [*run, "uplift", str(at / "splats.ply"), scene, "--split", "all", "--out", labelled, again],
+        "uplift": [*run, "uplift", str(at / "splats.ply"), scene, "--split", options.split, "--out", labelled,
+                   again],
         "render": [*run, "render", labelled, scene, "--split", "test", "--out", str(at / "renders"), again],
         "evaluate-renders": [*run, "evaluate", str(at / "renders" / "panoptic"), scene, "--splits", "test", "--json",
                              str(at / "scores_of_renders.json")],
         "evaluate": [*run, "evaluate", scene, scene, "--json", str(at / "scores.json")],
         "export": [*run, "export", labelled, "--out", str(at / "export"), "--format", "splats", "points", "boxes",
                    "graph", "--up", "y", again],
-        "mesh": [*run, "mesh", labelled, "--data", scene, "--voxel", "0.03", "--up", "y", "--metres-per-unit", "1",
-                 "--out", str(at / "mesh"), again],
+        "mesh": [*run, "mesh", labelled, "--data", scene, "--split", options.split, "--voxel", "0.03", "--up", "y",
+                 "--metres-per-unit", "1", "--out", str(at / "mesh"), again],
         "view": [*own, "--part", "view"],
         "check": [*own, "--part", "check"],
     }  # fmt: skip
@@ -95,6 +98,8 @@ def write(options: LongScene) -> dict[str, Any]:
     Splats(splats.means, splats.quats, splats.scales, splats.opacities, dc).save_ply(options.folder / "splats.ply")
     np.save(options.folder / "true.npy", true)
     del splats, dc
+    if (scene / "transforms.json").is_file():  # of other Gaussians in the same room
+        return {}
     for name in ("images", "panoptic", "panoptic_gt"):
         (scene / name).mkdir(parents=True, exist_ok=True)
     photos, listed = [], {"panoptic": [], "panoptic_gt": []}
@@ -198,7 +203,7 @@ def main(options: LongScene) -> int:
         return 0
     options.folder.mkdir(parents=True, exist_ok=True)
     kept = options.folder / "measured.json"
-    size = [options.gaussians, options.labels, options.views, options.width]
+    size = [options.gaussians, options.labels, options.views, options.width, options.split]
     document = read_json(kept) if kept.is_file() else {"size": size, "rows": {}}
     rows = document["rows"] if document["size"] == size else {}
     console = Console(soft_wrap=True)
@@ -213,7 +218,7 @@ def main(options: LongScene) -> int:
         write_json(kept, {"size": size, "rows": rows})
     console.print(table(rows))
     if options.out is not None:
-        names = ("gaussians", "labels", "views", "width")
+        names = ("gaussians", "labels", "views", "width", "split")
         write_json(options.out, {"settings": dict(zip(names, size)), "commands": rows})
     return 1 if any(row["exit_code"] for row in rows.values()) else 0
 

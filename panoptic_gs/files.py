@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,12 @@ _STORED_OTHERWISE = ("P", "PA", "CMYK", "LA", "1", "YCbCr", "LAB", "HSV")  # mod
 _OPENING = threading.Lock()
 
 
-def read_json(path: Path | str) -> Any:
+def read_json(path: Path | str, objects: Callable[[list[tuple[str, Any]]], Any] = dict) -> Any:
     """Read a JSON file without looking at what it holds; :func:`panoptic_gs.records.read_record` does.
+
+    Args:
+        path: the file.
+        objects: makes what stands for an object of its names and values; dictionaries by default.
 
     Raises:
         InputError: it is missing, unreadable, too large, no JSON, or nested too deeply.
@@ -38,7 +42,8 @@ def read_json(path: Path | str) -> Any:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
             raise InputError(path, f"{size:,} bytes", f"at most {MAX_JSON_BYTES:,}", "Check that it is the right file.")
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text) if objects is dict else json.loads(text, object_pairs_hook=objects)
     except FileNotFoundError as error:
         raise InputError(path, "no such file", "a JSON file", "Check the path.") from error
     except OSError as error:

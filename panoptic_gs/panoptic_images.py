@@ -9,18 +9,19 @@ about which segments of two images are one object; :class:`~panoptic_gs.Panoptic
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.files import image_size
+from panoptic_gs.files import image_size, read_json
 from panoptic_gs.label_maps import counted_ids, read_ids, same_shape
 from panoptic_gs.labelling import MAX_CATEGORY_ID, MAX_SEGMENT_ID, Category, Segment, SegmentEntry, require_unique
-from panoptic_gs.records import MAX_SIDE, Name, Range, read_record
+from panoptic_gs.records import MAX_SIDE, Name, Range, parse_record
 
 FILE = "panoptic.json"
 _LEAST_REPEATED, _ENOUGH_THINGS = 0.05, 10
@@ -31,6 +32,10 @@ _MEND = (
     "'panoptic-gs associate SPLATS MASKS --data SCENE --out SCENE/panoptic' does it with any splats of the scene; "
     "'ns-train panst3r-ludvig' does it by itself."
 )
+
+
+_ENTRIES: WeakValueDictionary[SegmentEntry, SegmentEntry] = WeakValueDictionary()
+"""Entries of all files that are being read, each once."""
 
 
 class PerImageIdsError(InputError):
@@ -198,8 +203,8 @@ def read_panoptic_images(source: Path | str) -> PanopticImages:
     if file != source and not source.is_dir():
         raise InputError(source, "no such folder", "a folder of COCO panoptic maps", "Check the path.")
     folder = file.with_suffix("") if file.with_suffix("").is_dir() else file.parent
-    document = read_record(
-        file, _Document,
+    document = parse_record(
+        read_json(file, _shared_objects()), _Document, file,
         mend="It needs categories (id, name, isthing) and annotations (file_name, segments_info with id and "
         "category_id).",
     )  # fmt: skip
@@ -225,6 +230,23 @@ def read_panoptic_images(source: Path | str) -> PanopticImages:
     return PanopticImages(
         file, document.categories, tuple(images.values()), info.source, info.scene_wide_ids, _sizes(document)
     )
+
+
+def _shared_objects() -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Makes equal objects of a JSON file one, without what nobody here asks of a segment.
+
+    A long scene's maps list a million segments, which differ by their area and box alone, and take a gigabyte else.
+    """
+    once: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = {key: value for key, value in pairs if key not in ("area", "bbox")}
+        try:
+            return once.setdefault(tuple((key, type(value), value) for key, value in found.items()), found)
+        except TypeError:  # something in it is no plain value
+            return found
+
+    return made
 
 
 def _name_and_stem(file_name: str) -> tuple[PurePosixPath, str]:
@@ -309,6 +331,9 @@ class _Annotation:
     file_name: Name
     segments_info: tuple[SegmentEntry, ...]
     image_id: int | str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments_info", tuple(_ENTRIES.setdefault(e, e) for e in self.segments_info))
 
 
 @dataclass(frozen=True)

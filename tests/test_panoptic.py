@@ -11,6 +11,7 @@ from PIL import Image
 from panoptic_gs import Category, InputError, PanopticScene, Segment
 from panoptic_gs.label_maps import counted_ids, numbered
 from panoptic_gs.panoptic import MAX_SEGMENT_ID, PanopticWriter, decode_ids, encode_ids, resize_nearest
+from panoptic_gs.panoptic_images import read_panoptic_images
 
 CATEGORIES = [Category(1, "wall", False, (9, 8, 7)), Category(5, "chair", True)]
 SEGMENTS = [Segment(3, 1), Segment(70000, 5, 0.75), Segment(MAX_SEGMENT_ID, 5)]
@@ -167,6 +168,15 @@ def test_a_failed_save_leaves_the_old_folder_and_nothing_else(labelling, tmp_pat
         labelling.save(tmp_path / "panoptic")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["panoptic", "precious"]
     assert PanopticScene.load(tmp_path / "panoptic").stems == ["0001", "0002"]
+
+
+def test_what_images_say_alike_of_a_segment_is_kept_once_and_checked_each_time(labelling, tmp_path):
+    labelling.save(tmp_path)
+    first, second = read_panoptic_images(tmp_path).images
+    assert next(s for s in first.segments if s.id == 3) is next(s for s in second.segments if s.id == 3)
+    damage(tmp_path, lambda document: document["annotations"][1]["segments_info"][0].update(category_id=True))
+    with pytest.raises(InputError, match=r"annotations\[1\].segments_info\[0\].category_id"):  # 1 and True are equal
+        read_panoptic_images(tmp_path)
 
 
 def test_crowds_survive_saving_and_have_one_flag_an_id(tmp_path):

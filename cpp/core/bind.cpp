@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "binding.h"
+#include "core/buffer.h"
 #include "core/peak.h"
 #include "core/thread_pool.h"
 
@@ -24,6 +25,7 @@ const Binding binding([](nanobind::module_& m) {
             return total;
         },
         nanobind::arg("rounds"), nanobind::arg("threads"));
+    m.def("give_back_memory", &give_back_memory, nanobind::call_guard<nanobind::gil_scoped_release>());
 });
 
 }  // namespace

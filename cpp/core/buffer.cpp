@@ -11,6 +11,9 @@
 #elif defined(_WIN32)
 #include <malloc.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 namespace panoptic_gs {
 
@@ -93,6 +96,20 @@ void release_memory(void* memory, size_t capacity) {
         all.free.erase(all.free.begin(), all.free.begin() + static_cast<std::ptrdiff_t>(drop));
     }
     for (const Chunk& chunk : surplus) deallocate(chunk.memory);
+}
+
+void give_back_memory() {
+    Recycler& all = recycler();
+    std::vector<Chunk> surplus;
+    {
+        std::lock_guard<std::mutex> lock(all.mutex);
+        surplus.swap(all.free);
+        all.bytes = 0;
+    }
+    for (const Chunk& chunk : surplus) deallocate(chunk.memory);
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
 }
 
 }  // namespace panoptic_gs

@@ -12,6 +12,8 @@ namespace panoptic_gs {
 // `tight`: hardly more than asked for, for what is kept. Throws std::bad_alloc.
 void* acquire_memory(size_t bytes, bool tight, size_t* capacity);
 void release_memory(void* memory, size_t capacity);
+// Gives the memory that no buffer has back to the system, and where the C library lets one ask, what it keeps likewise.
+void give_back_memory();
 
 template <class T>
 class Buffer {

@@ -84,6 +84,7 @@ class Uplift(PlacedSplats):
         splats, said = self.place(
             read.splats, scene, self.splats, console, mode=mode, has_colors=read.has_colors, notes=read.notes
         )
+        del read
         frames = [f for f in scene.split(self.split if scene.splits else "all") if f.stem in labelling.maps]
         if not frames:
             raise InputError(

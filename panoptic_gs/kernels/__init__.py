@@ -8,7 +8,15 @@ DLPack. Functions ending in ``_gradient`` are the vector-Jacobian products of th
 
 from panoptic_gs import _kernels
 from panoptic_gs._kernels import PixelState, View  # pyright: ignore[reportMissingImports] (built by CMake, installed elsewhere)
-from panoptic_gs.kernels.core import active_isa, checked, multiply_add, num_threads, one_torch_thread, require_cuda
+from panoptic_gs.kernels.core import (
+    active_isa,
+    checked,
+    give_back_memory,
+    multiply_add,
+    num_threads,
+    one_torch_thread,
+    require_cuda,
+)
 from panoptic_gs.kernels.image import ssim
 from panoptic_gs.kernels.merge import add_overlaps
 from panoptic_gs.kernels.mesh import VoxelVolume, count_free
@@ -44,6 +52,7 @@ __all__ = [
     "count_free",
     "count_pairs",
     "find_crossings",
+    "give_back_memory",
     "harmonics",
     "harmonics_gradient",
     "multiply_add",

@@ -67,6 +67,15 @@ def multiply_add(rounds: int) -> float:
     return _kernels.multiply_add(rounds, num_threads())
 
 
+def give_back_memory() -> None:
+    """Give the system what kernels keep for their next calls, and what the C library keeps of freed arrays.
+
+    Kernels keep up to 512 MiB, since a frame's memory is needed again for the next one. For the end of a stage that
+    rendered, before one that does not.
+    """
+    _kernels.give_back_memory()
+
+
 def checked(name: str, tensor: Tensor, shape: Sequence[int | None], dtype: torch.dtype = torch.float32) -> Tensor:
     """``tensor`` detached and contiguous, if it is a CPU tensor of this dtype and shape (``None``: any size).
 

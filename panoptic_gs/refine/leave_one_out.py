@@ -40,8 +40,13 @@ class VotePairs(NamedTuple):
     @classmethod
     def of_rows(cls, indptr: Tensor, label: Tensor, units: Tensor) -> VotePairs:
         """The pairs of sparse rows ``indptr [N + 1]``, ``label [n]``, ``units [n]``."""
-        gaussian = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64) << 32, indptr.diff().numpy())
-        return cls(gaussian | label.numpy(), units.numpy())
+        key, rows = np.empty(len(label), np.int64), indptr.numpy()
+        for first in range(0, len(rows) - 1, _ROWS):  # of millions of Gaussians, a view sees few
+            starts = rows[first : first + _ROWS + 1]
+            gaussian = np.arange(first, first + len(starts) - 1, dtype=np.int64) << 32
+            within = slice(starts[0], starts[-1])
+            np.bitwise_or(np.repeat(gaussian, np.diff(starts)), label.numpy()[within], out=key[within])
+        return cls(key, units.numpy())
 
     @property
     def gaussian(self) -> np.ndarray:  # [n] int64

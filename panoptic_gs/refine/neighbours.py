@@ -53,19 +53,18 @@ def lean_on_neighbours(
     points = splats.means.detach()[at_known].double().cpu().numpy()
     near, distance = _nearest(points)
     del points
-    colors = splats.sh.detach()[at_known, 0].cpu().numpy()
+    colors = splats.sh.detach()[:, 0].cpu().numpy()
     names, column = numbered(labels.label.cpu().numpy())
-    rows = sparse.csr_array(
-        (labels.weight.cpu().numpy(), column, labels.indptr.cpu().numpy()), (len(labels), len(names))
-    )[known]
-    del column
+    indptr = labels.indptr.cpu().numpy()
+    starts = np.append(indptr[known], indptr[-1])  # the others have no entries
+    rows = sparse.csr_array((labels.weight.cpu().numpy(), column, starts), (len(known), len(names)))
     reach = np.maximum(distance[:, -1], np.finfo(np.float32).tiny)
     mixed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for first in range(0, len(known), ROWS):
         block = slice(first, first + ROWS)
         at = near[block]
         exponent = distance[block].astype(np.float64) ** 2 / (2 * reach[block, None].astype(np.float64) * reach[at])
-        apart = colors[block, None].astype(np.float64) * SH_C0 - colors[at].astype(np.float64) * SH_C0
+        apart = _color(colors[known[block, None]]) - _color(colors[known[at]])
         exponent += (apart**2).sum(2) / (2 * COLOR_WIDTH**2)
         weight = np.exp(-exponent)
         total = weight.sum(1, keepdims=True)
@@ -73,7 +72,7 @@ def lean_on_neighbours(
         offsets = np.arange(0, at.size + 1, NEIGHBOURS)
         theirs = sparse.csr_array((weight.ravel(), at.ravel(), offsets), (len(at), len(known))) @ rows
         mixed.append(_raised(own * rows[block] + (1 - own) * theirs, power))
-    del near, distance, rows, colors
+    del near, distance, rows
     counts, columns, weights = (np.concatenate(parts) for parts in zip(*mixed))
     del mixed
     length = np.zeros(len(labels), dtype=np.int64)
@@ -81,6 +80,11 @@ def lean_on_neighbours(
     made = np.concatenate([[0], length.cumsum()]), names[columns].astype(np.int32), weights
     indptr, label, weight = (torch.from_numpy(values).to(labels.device) for values in made)
     return GaussianLabels.from_kernel(indptr, label, weight, labels.total, labels.void)
+
+
+def _color(harmonics: np.ndarray) -> np.ndarray:
+    """Colours without their mean grey, float64."""
+    return harmonics.astype(np.float64) * SH_C0
 
 
 def _nearest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,8 @@ GROWTH = 0.75
 """A view says as much of a Gaussian as this power of the blending weight that it has there."""
 WORD_MEMORY = 1 << 28
 """Bytes for what single views say, until all are heard. Views beyond it are blended again."""
+_WORTH_KEEPING = 0.25
+"""Where less of what views say fits than this share, nothing of it is kept: all views are blended again."""
 _UNITS = 1 << 34
 
 
@@ -210,12 +212,15 @@ def uplift_weighed(
     views = list(views) if isinstance(views, Iterator) else views
     weights = list(weights) if isinstance(weights, Iterator) else weights
 
-    votes, kept, memory = WeighedVotes(len(splats), void, **blending), [], 0
+    votes, memory = WeighedVotes(len(splats), void, **blending), 0
+    kept: list[Word | None] = []
     for camera, label_map, factors in weighted_views(views, weights):
         word = votes.word_of(splats, camera, label_map, factors)
         votes.add_word(word)
         memory += word.num_bytes
         kept.append(word if memory <= WORD_MEMORY and missed else None)
+        if memory * _WORTH_KEEPING > WORD_MEMORY:
+            kept = [None] * len(kept)
     votes = processes.reduced(votes)
     if missed:
         said = votes.said()
@@ -226,4 +231,5 @@ def uplift_weighed(
         del said
         kept.clear()
         votes = processes.reduced(votes)
+    kernels.give_back_memory()  # what follows renders nothing
     return votes.finish().to(splats.means.device)

@@ -8,9 +8,9 @@ from small_rooms import FLOOR, NEAR
 from staged_room import renamed, staged
 
 from panoptic_gs import uplift_labels
-from panoptic_gs.refine import uplift_weighed
+from panoptic_gs.refine import leave_one_out, uplift_weighed, weighing
 from panoptic_gs.refine.leave_one_out import VotePairs
-from panoptic_gs.refine.weighing import weigh
+from panoptic_gs.refine.weighing import WeighedVotes, weigh
 
 UNIT = 1 << 34
 
@@ -21,7 +21,7 @@ def votes(*entries: tuple[int, int, float]) -> VotePairs:
 
 
 def test_three_views_outvote_one_that_is_near():
-    say = [weigh(votes((0, 7, 1.0)), 1)] * 3 + [weigh(votes((0, 9, 3.9)), 1)]
+    say = [weigh(votes((0, 7, 1.0)))] * 3 + [weigh(votes((0, 9, 3.9)))]
     total = {label: sum(v.units[v.label == label].sum() for v in say) / UNIT for label in (7, 9)}
     assert total[7] == pytest.approx(3.0)
     assert total[9] == pytest.approx(3.9**0.75, rel=1e-6)
@@ -65,3 +65,17 @@ def test_neither_threads_nor_the_order_of_views_change_a_bit():
                 assert torch.equal(tensor, found.tensors()[name]), name
     finally:
         torch.set_num_threads(before)
+
+
+def test_neither_what_is_kept_of_views_nor_blocks_change_a_bit(monkeypatch):
+    """Words of views that are kept in part, forgotten, or all kept; rows of Gaussians in blocks of any size."""
+    splats, cameras, maps = staged(5)
+    maps[2] = renamed(maps[2], NEAR, FLOOR)
+    expected = uplift_weighed(splats, zip(cameras, maps))
+    word = WeighedVotes(len(splats)).word_of(splats, cameras[0], maps[0])
+    for memory, rows in ((1, 7), (2 * word.num_bytes, len(splats)), (1 << 40, 1000)):
+        monkeypatch.setattr(weighing, "WORD_MEMORY", memory)
+        monkeypatch.setattr(leave_one_out, "_ROWS", rows)
+        found = uplift_weighed(splats, zip(cameras, maps))
+        for name, tensor in expected.tensors().items():
+            assert torch.equal(tensor, found.tensors()[name]), (name, memory, rows)
