@@ -27,6 +27,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.export import placed_objects, relate_objects
 from panoptic_gs.files import write_json
 from panoptic_gs.objects.boxes import Box
+from panoptic_gs.objects.seen import SeenSurfaces
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.refine import label_gaussians
@@ -104,22 +105,26 @@ class Objects(RoomOptions):
         views = Repeated(lambda: ((f.camera, f.fit_labels(noisy.maps[f.stem])) for f in frames))
         labelled = LabelledScene(splats, label_gaussians("sharpened", splats, views, None), noisy)
         true_labels = uplift_labels(splats, ((f.camera, f.fit_labels(truth.maps[f.stem])) for f in frames))
-        result = measure_room(labelled, true_labels.best()[0].numpy(), make_room(seed))
+        seen = SeenSurfaces(labelled, [frame.camera for frame in frames])
+        result = measure_room(labelled, true_labels.best()[0].numpy(), make_room(seed), seen)
         return {"room": root.name, **result}
 
 
 _COLUMNS = ("objects", "matched", "median_iou", "sides", "precision", "recall")
 
 
-def measure_room(scene: LabelledScene, true_segment: np.ndarray, room: Room) -> dict[str, Any]:
+def measure_room(
+    scene: LabelledScene, true_segment: np.ndarray, room: Room, seen: SeenSurfaces | None = None
+) -> dict[str, Any]:
     """Boxes and ``on`` of a labelled room against its furniture.
 
     Args:
         scene: the room's labelled Gaussians, its floor at z = 0 and centred as the generator's.
         true_segment: ``[N]`` the true segment of each Gaussian.
         room: the furniture.
+        seen: what the training views show of its surfaces.
     """
-    table = ObjectTable(scene)
+    table = ObjectTable(scene, seen)
     total = scene.labels.total.numpy().astype(np.float64)
     matches = match_segments(table.segment_of, true_segment, total)
     items = {segment: index for index, segment in enumerate(room.object_segments)}

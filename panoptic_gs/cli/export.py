@@ -86,8 +86,8 @@ class Export(Output):
     """Cameras for maps and video: a scene folder, or a path exported from nerfstudio's viewer. Without one the video
     turns once around the room."""
     data: Path | None = None
-    """The scene folder with the photos, by which a video without a path goes where they were taken; that of a training
-    is known."""
+    """The scene folder with the photos: boxes end where these show surfaces, and a video without a path goes where they
+    were taken; that of a training is known."""
     split: str = "all"
     """Which of a scene folder's cameras: a split of splits.json, or 'all'."""
     interpolate: int = 1
@@ -158,12 +158,13 @@ class Export(Output):
         mode: RasterizeMode,
     ) -> dict[str, str]:
         from panoptic_gs import export
+        from panoptic_gs.objects.seen import SeenSurfaces
         from panoptic_gs.objects.table import ObjectTable
         from panoptic_gs.palette import colors_of
         from panoptic_gs.uplift import save_labelled_scene
 
         written = {}
-        table = ObjectTable(scene)
+        table = ObjectTable(scene, SeenSurfaces(scene, list((self._cameras() or path).values()), mode))
         up = self._up(table, scene, path)
         gap = 2 * self.contact / self.meters_per_unit
         every = export.placed_objects(table, up, gap=gap)

@@ -13,7 +13,7 @@ from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.mesh.cameras import cubes_between
-from panoptic_gs.mesh.rendered_views import DepthKind, RenderedView, SurfaceRenderer, pixel_rays
+from panoptic_gs.objects.rendered_views import DepthKind, RenderedView, SurfaceRenderer, pixel_rays
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.splats.gaussians import RasterizeMode
 from panoptic_gs.uplift import LabelledScene
@@ -31,7 +31,7 @@ class FusionOptions:
         voxel: edge of a voxel in world units.
         depth: which depth is rendered.
         quantile: of a pixel's coverage that lies before its median depth; by default as opaque as the Gaussians are
-            (:func:`~panoptic_gs.mesh.rendered_views.surface_quantile`).
+            (:func:`~panoptic_gs.objects.rendered_views.surface_quantile`).
         added_places: places from which six views each look where no photo did.
         most_bytes: memory that the volume may take.
         most_depth_bytes: memory that the photos' depth maps may take, which say what is free; where they would

@@ -14,7 +14,8 @@ _GAP = 0.1  # that connected parts may leave, as a share of the object's radius
 _MOST_CELLS = 200  # of the grid in which clusters are found, along the longest side
 _CLUSTER = 0.2  # of the main cluster's weight that another one must have to belong to the object
 _STRAY = 0.0025  # share of an object's weight that may lie beyond each side of its box
-_THIN = 0.05  # of its mean density: what is thinner at an end of the object is haze, and left out
+THIN = 0.05
+"""Of its mean density: what is thinner at an end of the object is haze, and left out."""
 _SLICES = 60
 _TURN_POINTS = 3000  # that a box is turned by
 
@@ -39,6 +40,10 @@ class Box:
         """Which of the points ``[N, 3]`` lie inside, ``[N]`` bool."""
         return (np.abs((points - self.center) @ self.axes) <= 0.5 * self.size).all(axis=1)
 
+    def leaving_out(self, points: np.ndarray, weights: np.ndarray) -> Box:
+        """The same box, knowing how much of these points ``[N, 3]`` and weights ``[N]`` lies outside."""
+        return replace(self, left_out=float(1 - weights[self.contains(points)].sum() / weights.sum()))
+
     def corners(self) -> np.ndarray:
         """The corners ``[8, 3]``; bit k of a corner's number says on which side of axis k it lies."""
         sides = (np.arange(8)[:, None] >> np.arange(3)) & 1
@@ -54,7 +59,7 @@ def upright_axes(up: np.ndarray) -> np.ndarray:
     return np.stack([first, np.cross(up, first), up], axis=1)
 
 
-def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = None) -> Box | None:
+def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = None, thin: float = THIN) -> Box | None:
     """The upright box around the points, or None where there are none; floaters do not count.
 
     Points are joined where less than a tenth of the object's radius parts them; the cluster of most weight
@@ -62,13 +67,14 @@ def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = Non
     closest to the points (the closeness criterion of Zhang et al., Efficient L-Shape Fitting for Vehicle Detection
     Using Laser Scanners, 2017, weighed with the side of the rectangle), which a few points on a corner do not sway as
     they do the rectangle of least area. Along each axis 0.25 % of the weight is trimmed from each end, then whatever
-    stretch at an end is thinner than a twentieth of the mean density. What is flat ends where its surface does, not
+    stretch at an end is thinner than ``thin`` times the mean density. What is flat ends where its surface does, not
     where the blur about it does (:mod:`~panoptic_gs.objects.flatness`).
 
     Args:
         points: ``[N, 3]`` in the world.
         up: ``[3]``.
         weights: ``[N]`` what each point counts, not negative; by default all the same.
+        thin: of the mean density, what an end must have.
     """
     if len(points) == 0:
         return None
@@ -76,20 +82,20 @@ def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = Non
     counts = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
     if not counts.sum() > 0:
         counts = np.ones(len(points))
-    total, everything, of_everything = counts.sum(), points, counts
+    everything, of_everything = points, counts
     cluster, mass = clusters(points, counts)
     kept = mass[cluster] >= _CLUSTER * mass.max()
     points, counts = points[kept], counts[kept]
-    axes = _turned(points, counts, upright_axes(up))
+    axes = _turned(points, counts, upright_axes(up), thin)
     local = points @ axes
-    ends = [_extent(local[:, axis], counts) for axis in range(3)]
+    ends = [_extent(local[:, axis], counts, thin) for axis in range(3)]
     flat = flat_axis(local, counts)
     if flat is not None:
         axis, blur = flat
         ends[axis] = sharp_ends(local[:, axis], counts, ends[axis], blur)
     low, high = np.array(ends).T
     box = Box(axes @ ((low + high) / 2), axes, high - low)
-    return replace(box, left_out=float(1 - of_everything[box.contains(everything)].sum() / total))
+    return box.leaving_out(everything, of_everything)
 
 
 def clusters(points: np.ndarray, weights: np.ndarray, gap: float | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +120,7 @@ def clusters(points: np.ndarray, weights: np.ndarray, gap: float | None = None) 
     return number, np.bincount(number, weights)
 
 
-def _turned(points: np.ndarray, weights: np.ndarray, axes: np.ndarray) -> np.ndarray:
+def _turned(points: np.ndarray, weights: np.ndarray, axes: np.ndarray, thin: float) -> np.ndarray:
     """The axes turned about the last one to the sides of what is there."""
     step = -(-len(points) // _TURN_POINTS)
     local, weights = (points[::step] - points.mean(axis=0)) @ axes, weights[::step]
@@ -122,7 +128,7 @@ def _turned(points: np.ndarray, weights: np.ndarray, axes: np.ndarray) -> np.nda
 
     def misfit(angle: float) -> float:
         ground = local[:, :2] @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        ends = [_extent(ground[:, axis], weights) for axis in range(2)]
+        ends = [_extent(ground[:, axis], weights, thin) for axis in range(2)]
         off = [np.minimum(abs(ground[:, axis] - low), abs(high - ground[:, axis])) for axis, (low, high) in
                enumerate(ends)]  # fmt: skip
         near = np.average(np.minimum(np.minimum(off[0], off[1]), reach), weights=weights)
@@ -134,11 +140,11 @@ def _turned(points: np.ndarray, weights: np.ndarray, axes: np.ndarray) -> np.nda
     return axes @ np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
 
-def _extent(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+def _extent(values: np.ndarray, weights: np.ndarray, thin: float) -> tuple[float, float]:
     """From where to where an object reaches along an axis.
 
-    Strays are trimmed, then the interval is taken that holds the most weight beyond a twentieth of the mean density
-    (a largest sum of neighbouring slices, Kadane's), twice since the mean grows with the first cut.
+    Strays are trimmed, then the interval is taken that holds the most weight beyond ``thin`` times the mean
+    density (a largest sum of neighbouring slices, Kadane's), twice since the mean grows with the first cut.
     """
     order = np.argsort(values)
     values, weights = values[order], weights[order]
@@ -149,7 +155,7 @@ def _extent(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
         inside, edges = np.histogram(values, _SLICES, (low, high), weights=weights)
         if not inside.sum() > 0:
             break
-        sums = np.concatenate([[0.0], np.cumsum(inside / inside.sum() - _THIN / _SLICES)])
+        sums = np.concatenate([[0.0], np.cumsum(inside / inside.sum() - thin / _SLICES)])
         end = int((sums - np.minimum.accumulate(sums)).argmax())
         low, high = float(edges[sums[: end + 1].argmin()]), float(edges[end])
     return float(low), float(high)

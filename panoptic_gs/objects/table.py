@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_gs.objects.boxes import Box, clusters, fit_box
+from panoptic_gs.objects.seen import SeenSurfaces
 from panoptic_gs.objects.solidity import surface
 from panoptic_gs.objects.standing import down_to_floor, is_floor
 from panoptic_gs.panoptic import Category, Segment
@@ -20,6 +21,10 @@ LEAST_AGREEMENT = 0.25
 """So is one of which less was kept: of the pixels that were labelled as it, the share that the Gaussians took whose
 strongest label it is. Objects that somebody saw in one or two views only lose nearly all of theirs to what is there."""
 _BOX_SAMPLE = 20_000  # Gaussians of an object that its box is fitted to
+_SHOWN = 1e-4  # of the largest weight: what has less lies on no surface that views show
+_THIN_SHOWN = 0.02  # as boxes.THIN where haze was left out already, by what views show
+_SURE = 0.3  # share from which a point lies on one for certain: about one view for it, and none against
+_FEWEST = 25  # such points that an object's box can be fitted to
 _PIECE = 0.1  # of its largest piece's weight that a piece of a stuff class must have
 
 
@@ -72,17 +77,19 @@ class ObjectTable:
 
     Args:
         scene: the labelled scene.
+        seen: what views of it show; boxes end where the surfaces do that these show. Without it they are fitted to the
+            Gaussians alone, which lie before and behind surfaces.
 
     Attributes:
         segment_of: ``[N]`` int64, the strongest label of each Gaussian, 0 = none.
         confidence: ``[N]`` float32, that label's share.
     """
 
-    def __init__(self, scene: LabelledScene) -> None:
+    def __init__(self, scene: LabelledScene, seen: SeenSurfaces | None = None) -> None:
         best, share = scene.labels.best()
         self.segment_of: np.ndarray = best.numpy()
         self.confidence: np.ndarray = share.numpy()
-        self._scene = scene
+        self._scene, self._seen = scene, seen
         categories = {category.id: category for category in scene.categories}
         ids = np.array([segment.id for segment in scene.segments], dtype=np.int64)
         size = int(max(ids.max(initial=0), self.segment_of.max(initial=0))) + 1
@@ -200,4 +207,12 @@ class ObjectTable:
     def _fit(self, members: np.ndarray, up: np.ndarray) -> Box | None:
         sample = members[:: -(-len(members) // _BOX_SAMPLE)]
         points, weights = surface(self._scene.splats, self._scene.labels, self.confidence, sample)
+        if self._seen is not None:
+            shares = self._seen.share(points, self._scene.splats.means.numpy()[sample])
+            if shares is not None:
+                shown = weights * shares
+                kept = shown > _SHOWN * shown.max()
+                if (shares >= _SURE).sum() >= _FEWEST <= kept.sum():
+                    box = fit_box(points[kept], up, shown[kept], _THIN_SHOWN)
+                    return box and box.leaving_out(points, weights)
         return fit_box(points, up, weights)

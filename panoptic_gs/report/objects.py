@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.objects.orientation import up_direction
+from panoptic_gs.objects.seen import SeenSurfaces
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.uplift import LabelledScene
 
@@ -41,10 +43,13 @@ class ObjectRow:
 
 
 def labelled_objects(
-    scene: LabelledScene, cameras: Collection[Camera] = (), meters_per_unit: float = 1.0
+    scene: LabelledScene,
+    cameras: Collection[Camera] = (),
+    meters_per_unit: float = 1.0,
+    rasterize_mode: RasterizeMode = "classic",
 ) -> tuple[ObjectRow, ...]:
-    """The objects that have Gaussians, uncertain ones last; ``cameras`` tell which way is up."""
-    table = ObjectTable(scene)
+    """The objects that have Gaussians, uncertain ones last; ``cameras`` tell what is up, and where surfaces are."""
+    table = ObjectTable(scene, SeenSurfaces(scene, list(cameras), rasterize_mode))
     up = up_direction(table, scene.splats.means.numpy(), list(cameras))
     rows = []
     for row in table:

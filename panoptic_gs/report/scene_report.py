@@ -126,7 +126,7 @@ def make_report(
         scene = open_scene(source).scene
         frames, kind = _frames(data, options.split, training)
         views = rendered_views(scene, frames, truth, mode, mesh)
-        objects = labelled_objects(scene, [frame.camera for frame in data.frames], options.meters_per_unit)
+        objects = labelled_objects(scene, [frame.camera for frame in data.frames], options.meters_per_unit, mode)
         facts |= {"Gaussians": f"{len(scene.splats):,}"}
     if data.notes:
         facts["notes"] = "; ".join(data.notes)

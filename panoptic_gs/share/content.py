@@ -18,6 +18,7 @@ from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.export.spz_objects import encode_spz
 from panoptic_gs.objects.orientation import first_standpoint, up_direction
+from panoptic_gs.objects.seen import SeenSurfaces
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.palette import colors_of
 from panoptic_gs.splats import Splats
@@ -75,7 +76,7 @@ def shared_scene(
     Raises:
         InputError: positions beyond what SPZ holds.
     """
-    table = ObjectTable(scene)
+    table = ObjectTable(scene, SeenSurfaces(scene, list(cameras), rasterize_mode))
     means = scene.splats.means.numpy()
     up = up_direction(table, means, list(cameras)) if up is None else up
     eye, target = first_standpoint(table, means, up, list(cameras))

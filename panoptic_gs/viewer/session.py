@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.mesh.surface import LabelledMesh
 from panoptic_gs.objects.opening import OpenedScene
 from panoptic_gs.objects.picking import pick, pick_point
+from panoptic_gs.objects.seen import SeenSurfaces
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.palette import colors_of
 from panoptic_gs.splats import Splats
@@ -49,9 +52,9 @@ class Look:
 class Derived:
     """What follows from one state of the scene; made anew after each edit, parts of it only when asked for."""
 
-    def __init__(self, scene: LabelledScene) -> None:
+    def __init__(self, scene: LabelledScene, seen: SeenSurfaces | None = None) -> None:
         self.scene = scene
-        self.table = ObjectTable(scene)
+        self.table = ObjectTable(scene, seen)
 
     @cached_property
     def photo(self) -> np.ndarray:
@@ -88,12 +91,19 @@ class Session:
             earlier one is there.
         mesh: a panoptic mesh of the scene, in its units, to be looked at beside the Gaussians. It keeps the labels that
             it was made with.
+        cameras: of the photos, by which boxes end where surfaces are seen.
 
     Raises:
         InputError: ``out`` is not inside the scene's folder, is the scene itself, or has content.
     """
 
-    def __init__(self, opened: OpenedScene, out: Path | None = None, mesh: LabelledMesh | None = None) -> None:
+    def __init__(
+        self,
+        opened: OpenedScene,
+        out: Path | None = None,
+        mesh: LabelledMesh | None = None,
+        cameras: Sequence[Camera] = (),
+    ) -> None:
         self.opened, self.mesh = opened, mesh
         self.history = edits.History(opened.scene)
         self.look = Look()
@@ -103,7 +113,8 @@ class Session:
         self.journal = Journal(opened.folder, opened.scene)
         """The edits that were not saved, on the disk."""
         self._saved_here = False
-        self._derived = Derived(opened.scene)
+        self._seen = SeenSurfaces(opened.scene, cameras, opened.rasterize_mode) if cameras else None
+        self._derived = Derived(opened.scene, self._seen)
         self._drawn: tuple[tuple[object, ...], LabelledScene] | None = None
 
     @property
@@ -115,7 +126,7 @@ class Session:
     def derived(self) -> Derived:
         """What follows from the current scene."""
         if self._derived.scene is not self.scene:
-            self._derived = Derived(self.scene)
+            self._derived = Derived(self.scene, self._seen)
         return self._derived
 
     @property

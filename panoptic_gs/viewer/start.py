@@ -67,7 +67,8 @@ def start_viewer(
         opened = replace(opened, scene=opened.scene._replace(splats=placed.splats))
         for note in placed.notes:
             say(note)
-    session = Session(opened, out, None if mesh is None else read_mesh(mesh))
+    cameras = [] if photos is None else [frame.camera for frame in photos.frames]
+    session = Session(opened, out, None if mesh is None else read_mesh(mesh), cameras)
     for note in session.restore():
         say(note)
     socket = ListSocket()

@@ -8,7 +8,7 @@ import torch
 
 from panoptic_gs import Camera
 from panoptic_gs.kernels import VoxelVolume
-from panoptic_gs.mesh.rendered_views import facing, pixel_rays
+from panoptic_gs.objects.rendered_views import facing, pixel_rays
 
 RADIUS = 0.4
 

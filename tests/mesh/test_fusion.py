@@ -10,7 +10,7 @@ from sphere_views import RADIUS, around, sphere_depth
 from panoptic_gs import Camera
 from panoptic_gs.mesh import FusionOptions, fuse
 from panoptic_gs.mesh.fusion import Fusion, depth_stride, thinned
-from panoptic_gs.mesh.rendered_views import pixel_rays
+from panoptic_gs.objects.rendered_views import pixel_rays
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 8])

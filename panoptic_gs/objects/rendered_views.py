@@ -101,6 +101,12 @@ class SurfaceRenderer:
         color = (image[..., :3] / covered[..., None]).clamp(0, 1)
         return RenderedView(camera, depth.contiguous(), weight.contiguous(), ids.int(), confidence, color.contiguous())
 
+    @torch.no_grad()
+    def surface_depth(self, camera: Camera) -> Tensor:
+        """The ``median`` depth ``[H, W]`` alone, along z, 0 where there is no surface; neither labels nor colours."""
+        view = view_of(self._splats, camera, self._blending)
+        return self._median_depth(camera, kernels.find_crossings(view, self.quantile))
+
     def _colors(self, camera: Camera, view: kernels.View) -> Tensor:
         splats = self._splats
         seen = torch.zeros(len(splats), 2, dtype=torch.int32)

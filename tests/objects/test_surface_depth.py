@@ -7,7 +7,7 @@ from panoptic_gs import Camera, Splats, kernels
 from panoptic_gs.backends import Blending
 from panoptic_gs.backends.host import view_of
 from panoptic_gs.labelling import Category, Labelling, Segment
-from panoptic_gs.mesh.rendered_views import SurfaceRenderer, facing, pixel_rays, surface_quantile
+from panoptic_gs.objects.rendered_views import SurfaceRenderer, facing, pixel_rays, surface_quantile
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from panoptic_gs import Camera, Splats
+from panoptic_gs.labelling import Category, Labelling, Segment
+from panoptic_gs.objects.seen import SeenSurfaces
+from panoptic_gs.objects.table import ObjectTable
+from panoptic_gs.uplift import GaussianLabels, LabelledScene
+
+UP = np.array([0.0, 0.0, 1.0])
+CAMERAS = [
+    Camera.look_at([x, -3.0, 1.0 + 0.2 * x], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0], math.radians(50), 160, 120)
+    for x in (-1.5, -0.8, 0.0, 0.8, 1.5)
+]
+
+
+def blurred_board(seed=0, haze=3000):
+    """A board of 1 × 0.08 × 1 m, its front at y = 0, of opaque Gaussians, with others buried behind it."""
+    rng = np.random.default_rng(seed)
+    front = np.stack([rng.uniform(-0.5, 0.5, 4000), np.zeros(4000), rng.uniform(0.5, 1.5, 4000)], axis=1)
+    side = np.stack([rng.choice([-0.5, 0.5], 800), rng.uniform(0, 0.08, 800), rng.uniform(0.5, 1.5, 800)], axis=1)
+    blur = np.stack([rng.uniform(-0.5, 0.5, haze), rng.uniform(0.0, 0.4, haze), rng.uniform(0.5, 1.5, haze)], axis=1)
+    means = torch.from_numpy(np.concatenate([front, side, blur])).float()
+    count = len(means)
+    opacity = torch.cat([torch.full((4800,), 0.9), torch.full((haze,), 0.8)])
+    splats = Splats(means, torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1), torch.full((count, 3), 0.012), opacity,
+                    torch.zeros(count, 1, 3))  # fmt: skip
+    labels = GaussianLabels(torch.arange(count + 1), torch.ones(count, dtype=torch.int32), torch.ones(count),
+                            torch.full((count,), 5.0), torch.zeros(count))  # fmt: skip
+    return LabelledScene(splats, labels, Labelling((Category(1, "board", isthing=True),), (Segment(1, 1),)))
+
+
+def test_points_on_the_surface_that_views_show_count_and_those_before_it_do_not():
+    scene = blurred_board(haze=0)
+    means = scene.splats.means.numpy()
+    on, before, behind = (np.array([[0.1, y, 1.0], [-0.2, y, 0.8]]) for y in (0.0, -0.2, 0.2))
+    shares = SeenSurfaces(scene, CAMERAS).share(np.concatenate([on, before, behind]), means)
+    assert shares is not None
+    assert (shares[:2] > 0.6).all()  # 4 of 4 + 1 views or so
+    assert (shares[2:] < 0.05).all()
+
+
+def test_a_box_ends_where_the_surface_does_and_not_where_what_is_buried_does():
+    scene = blurred_board()
+    by_gaussians = ObjectTable(scene).box(1, UP)
+    by_views = ObjectTable(scene, SeenSurfaces(scene, CAMERAS)).box(1, UP)
+    assert by_gaussians is not None
+    assert by_views is not None
+    depth = [float(np.sort(box.size)[0]) for box in (by_gaussians, by_views)]
+    assert depth[0] > 0.2
+    assert depth[1] < 0.13
+    assert np.sort(by_views.size)[1:] == pytest.approx([1.0, 1.0], abs=0.05)
+
+
+def test_nothing_is_said_without_views_nor_of_gaussians_that_were_moved():
+    scene = blurred_board(haze=0)
+    means = scene.splats.means.numpy()
+    assert SeenSurfaces(scene, []).share(means[:10].astype(float), means[:10]) is None
+    seen = SeenSurfaces(scene, CAMERAS)
+    assert seen.share(means[:10].astype(float), means[:10]) is not None
+    assert seen.share(means[:10].astype(float), means[:10] + np.float32(0.1)) is None
+    moved = scene._replace(splats=Splats(scene.splats.means + 0.5, scene.splats.quats, scene.splats.scales,
+                                         scene.splats.opacities, scene.splats.sh))  # fmt: skip
+    with_views, without = (ObjectTable(moved, views).box(1, UP) for views in (seen, None))
+    assert with_views is not None
+    assert without is not None
+    np.testing.assert_array_equal(with_views.size, without.size)
