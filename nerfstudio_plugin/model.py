@@ -61,6 +61,8 @@ class PanopticSplatfactoModelConfig(SplatfactoModelConfig):
     than its pixels. average: all pixels count the same, void ones take no part. sharpened: as average, with the shares
     of each Gaussian's labels squared. refined: each map is held against all others first. literal: as average, but
     void is a label of its own, as in the paper."""
+    unite_parts: bool = True
+    """With labels weighed: things of one class that touch, and that enough views show as one, get one label."""
     densification: Literal["gradients", "markov-chain"] = "gradients"
     """How Gaussians come and go. gradients: split and copied where the image asks for it, as in 3DGS. markov-chain:
     transparent ones move to where others are, and the number grows to most_gaussians (3DGS-MCMC)."""
@@ -132,7 +134,7 @@ class PanopticSplatfactoModel(SplatfactoModel):
             self.take_meaning(metadata["panoptic"])
         self.with_depth = metadata.get("depth") is not None and config.depth_loss_weight > 0
         self.weigh_loss = bool(metadata.get("weigh_loss"))
-        self.trained_labels = TrainedLabels(config.labels, config.rasterize_mode)
+        self.trained_labels = TrainedLabels(config.labels, config.rasterize_mode, config.unite_parts)
         self.on_evaluated: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None] | None = None
         """Called with the outputs and the batch of each evaluated view."""
         self.click_to_identify = ClickToIdentify(self._labelled, config.rasterize_mode)

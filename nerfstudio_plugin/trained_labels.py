@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.markup import escape
 from torch import Tensor
 
 from nerfstudio_plugin.compat import label_device
@@ -15,7 +17,8 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.palette import PanopticPalette
 from panoptic_gs.processes import ALONE, Processes
-from panoptic_gs.refine import LabelRule, label_gaussians
+from panoptic_gs.refine import Doubt, LabelRule, label_gaussians
+from panoptic_gs.refine.uniting import sentences
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, render_panoptic
 from panoptic_gs.uplift.checkpoint import labels_from_state, labels_to_state
@@ -42,10 +45,13 @@ class TrainedLabels:
     Args:
         rule: how label maps become labels of Gaussians, see :func:`panoptic_gs.refine.label_gaussians`.
         rasterize_mode: how the splats are trained.
+        unite: whether parts of one object get one label.
     """
 
-    def __init__(self, rule: LabelRule, rasterize_mode: RasterizeMode) -> None:
+    def __init__(self, rule: LabelRule, rasterize_mode: RasterizeMode, unite: bool = True) -> None:
         self._rule: LabelRule = rule
+        self._unite = unite
+        self._told: list[tuple[int, ...]] = []
         self._rasterize_mode: RasterizeMode = rasterize_mode
         self._uplifted: UpliftedLabels | None = None
 
@@ -78,10 +84,20 @@ class TrainedLabels:
             None if weights is None else Repeated(lambda: (factors.to(device) for factors in weights)),
             meaning,
             processes,
+            self._unite,
+            lambda pairs: self._tell(pairs, meaning),
             rasterize_mode=self._rasterize_mode,
             alpha_max=backend_of(splats.means.device).alpha_max,  # of the forward pass, wherever labels are uplifted
         )
         self.take(labels, meaning, strategy_state, splats.means.device)
+
+    def _tell(self, pairs: Sequence[Doubt], meaning: Labelling) -> None:
+        """Say which things became one, once."""
+        found = [pair.segments for pair in pairs]
+        if found != self._told:
+            self._told = found
+            for sentence in sentences(pairs, meaning):
+                CONSOLE.print(f"Labels: {escape(sentence)}.", soft_wrap=True, highlight=False)
 
     def current(self, strategy_state: Mapping[str, Any]) -> UpliftedLabels | None:
         """Labels of the Gaussians as they are now; None before the first uplift."""

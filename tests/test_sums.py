@@ -23,6 +23,8 @@ from panoptic_gs.associate.masks import ViewMasks
 from panoptic_gs.labelling import Category, Labelling, Segment
 from panoptic_gs.merge import Overlaps
 from panoptic_gs.metrics import ContingencyTable, Scorer
+from panoptic_gs.refine.leave_one_out import VotePairs
+from panoptic_gs.refine.uniting import PartEvidence
 from panoptic_gs.sums import ViewSum
 from panoptic_gs.uplift import LabelVotes, MaskVotes
 from panoptic_gs.uplift.features import FeatureVotes
@@ -90,9 +92,21 @@ def mask_votes(views) -> MaskVotes:
     return votes
 
 
+def part_evidence(views) -> PartEvidence:
+    result = PartEvidence(np.arange(COUNT) % 5)
+    for view in views:
+        splats, camera, labels = view_of(view)
+        votes = LabelVotes(COUNT)
+        votes.add(splats, camera, labels)
+        result.add(view, camera, VotePairs.of(votes))
+    return result
+
+
 def content(total: ViewSum) -> dict[str, torch.Tensor]:
     if isinstance(total, LabelVotes):
         return total.state_dict()
+    if isinstance(total, PartEvidence):
+        return {"rows": total.rows}
     if isinstance(total, FeatureVotes):
         return {"mean": total.finish()}
     if isinstance(total, MaskVotes):
@@ -131,6 +145,7 @@ KINDS = {
     "overlaps": overlaps,
     "evidence": evidence,
     "masks": mask_votes,
+    "parts": part_evidence,
 }
 EXACT = {name: name != "features" for name in KINDS}
 SPLITS = {"uneven": ([0, 1], [2]), "one without views": ([0, 1, 2], [])}

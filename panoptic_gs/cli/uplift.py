@@ -53,6 +53,8 @@ class Uplift(PlacedSplats):
     than its pixels. average: all pixels count the same, void ones take no part. sharpened: as average, with the shares
     of each Gaussian's labels squared. refined: each map is held against all others first. literal: as average, but
     void is a label of its own, as in the paper."""
+    unite: bool = True
+    """With weighed: things of one class that touch, and that enough views show as one, get one label."""
     weight_by_confidence: bool = False
     """Let each pixel vote with the confidence of its label, from the maps in PANOPTIC/confidence."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
@@ -68,7 +70,8 @@ class Uplift(PlacedSplats):
 
     def _run(self, processes: Processes) -> None:
         from panoptic_gs.objects.opening import telling_name
-        from panoptic_gs.refine import label_gaussians
+        from panoptic_gs.refine import Doubt, label_gaussians
+        from panoptic_gs.refine.uniting import sentences
         from panoptic_gs.scene import Scene
         from panoptic_gs.splats import read_splats
         from panoptic_gs.uplift import save_labelled_scene
@@ -106,9 +109,11 @@ class Uplift(PlacedSplats):
         weights = None
         if confidences is not None or any(frame.mask_path or frame.has_alpha for frame in frames):
             weights = Repeated(factors)
+        parts: list[Doubt] = []
         labels = label_gaussians(
-            self.labels, splats, Repeated(views), weights, labelling.labelling, processes, rasterize_mode=mode
-        )
+            self.labels, splats, Repeated(views), weights, labelling.labelling, processes, self.unite, parts.extend,
+            rasterize_mode=mode,
+        )  # fmt: skip
         if not processes.leads:
             return
         segment_ids, confidence = labels.best()
@@ -126,11 +131,13 @@ class Uplift(PlacedSplats):
             f"{int(labelled.sum()):,} of {len(splats):,} Gaussians carry one of {len(labelling.segments)} segments "
             f"(mean confidence {float(confidence[labelled].mean()):.3f})."
         )
+        for sentence in sentences(parts, labelling.labelling):
+            console.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
         written = [self.out / name for name in ("splats.ply", "labels.safetensors", "segments.json")]
         console.print(f"Written: {written[0]}, labels.safetensors, segments.json", markup=False)
         next_command(console, "view", self.out, "--data", self.scene)
         self.finish(written, gaussians=len(splats), labelled=int(labelled.sum()), segments=len(labelling.segments),
-                    **said)  # fmt: skip
+                    united=[list(pair.segments) for pair in parts], **said)  # fmt: skip
 
 
 def _weights(frame: Frame, confidences: ConfidenceMaps | None) -> np.ndarray:

@@ -25,6 +25,19 @@ class Said:
         self._indptr, self._units = indptr.numpy(), units.numpy()
         self._names, self._label = numbered(label.numpy())
 
+    def strongest(self) -> np.ndarray:
+        """The label of which most is said of each Gaussian, ``[N]`` int64, the lowest of equals; 0 of unseen ones."""
+        length = np.diff(self._indptr)
+        seen = np.flatnonzero(length > 0)
+        best = np.zeros(len(length), dtype=np.int64)
+        if len(seen):
+            most = np.repeat(np.maximum.reduceat(self._units, self._indptr[seen]), length[seen])
+            place = np.flatnonzero(self._units == most)
+            row = np.repeat(seen, length[seen])[place]
+            first = np.diff(row, prepend=-1) > 0
+            best[row[first]] = self._names[self._label[place[first]]]
+        return best
+
     def heard(self, view: VotePairs, own: VotePairs, power: float, missed: float = MISSED) -> np.ndarray:
         r"""How much of what a view says is heard: less where it missed what all others see.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -16,9 +16,11 @@ from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.processes import ALONE, Processes
+from panoptic_gs.refine.disagreement import Doubt
 from panoptic_gs.refine.leave_one_out import LeaveOneOut
 from panoptic_gs.refine.neighbours import lean_on_neighbours
-from panoptic_gs.refine.weighing import uplift_weighed
+from panoptic_gs.refine.uniting import touching, united
+from panoptic_gs.refine.weighing import weighed_and_parts
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels, LabelVotes, render_panoptic, uplift_labels
 from panoptic_gs.uplift.maps import Map, Weights, label_map_of, weighted_views
@@ -73,6 +75,8 @@ class CleanedMap(NamedTuple):
     share: np.ndarray  # [H, W] float32: how much of the other views' say the strongest label there has, 0 … 1
 
 
+OnUnited = Callable[[Sequence[Doubt]], None]
+"""Is handed the pairs of things that became one."""
 OnCleaned = Callable[[int, CleanedMap], None]
 """Is handed the position of a view and its cleaned map."""
 
@@ -179,6 +183,8 @@ def label_gaussians(
     weights: Weights = None,
     meaning: Labelling | None = None,
     processes: Processes = ALONE,
+    unite: bool = True,
+    on_united: OnUnited | None = None,
     **blending: Unpack[BlendingKeywords],
 ) -> GaussianLabels:
     """Uplift label maps in one of the ways that commands and methods offer.
@@ -190,12 +196,16 @@ def label_gaussians(
 
     Args:
         how: ``"average"`` (:func:`~panoptic_gs.uplift_labels`), ``"sharpened"`` (:func:`sharpened` of it),
-            ``"weighed"`` (:func:`uplift_weighed`, then :func:`lean_on_neighbours`), ``"refined"``
+            ``"weighed"`` (:func:`uplift_weighed`, then :func:`lean_on_neighbours`; parts of one object
+            united), ``"refined"``
             (:func:`refine_labels`), or ``"literal"`` (the average with void as a label of its own, the paper's literal
             normalisation).
         splats, views, weights, blending: as for :func:`refine_labels`.
         meaning: what the labels are.
         processes: that have the other views; each gets the labels of all.
+        unite: whether ``"weighed"`` gives things that touch, and that enough views show as one, one label. Without a
+            ``meaning`` it cannot.
+        on_united: is told which.
 
     Raises:
         InputError: as :func:`~panoptic_gs.uplift_labels`; ``"refined"`` on more than one process.
@@ -208,7 +218,14 @@ def label_gaussians(
     things_alone = meaning is not None and all(meaning.is_thing[entry.category_id] for entry in meaning.segments)
     if how == "weighed":
         void = VOID_AMONG_THINGS if things_alone else 0.0
-        return lean_on_neighbours(uplift_weighed(splats, views, weights, void, processes, **blending), splats)
+        labels, evidence = weighed_and_parts(splats, views, weights, void, processes, **blending)
+        if unite and meaning is not None and evidence is not None:
+            parts = touching(evidence.pairs(meaning), labels, splats)
+            labels = united(labels, parts)
+            if on_united is not None and parts:
+                on_united(parts)
+        del evidence
+        return lean_on_neighbours(labels, splats)
     treated = "label" if how == "literal" or things_alone else "abstain"
     labels = uplift_labels(splats, views, weights, treated, processes, **blending)
     if things_alone and how != "literal":

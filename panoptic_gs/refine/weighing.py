@@ -17,6 +17,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.processes import ALONE, Processes
 from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_rows
 from panoptic_gs.refine.overlooked import MISSED, Said
+from panoptic_gs.refine.uniting import PartEvidence
 from panoptic_gs.splats import Splats
 from panoptic_gs.sums import ViewSum, rows_of_others, sum_over_processes
 from panoptic_gs.uplift import GaussianLabels, LabelVotes
@@ -209,9 +210,23 @@ def uplift_weighed(
     Raises:
         InputError: as :func:`~panoptic_gs.uplift_labels`.
     """
+    return weighed_and_parts(splats, views, weights, void, processes, missed, **blending)[0]
+
+
+def weighed_and_parts(
+    splats: Splats,
+    views: Iterable[tuple[Camera, Map]],
+    weights: Weights = None,
+    void: float = 0.0,
+    processes: Processes = ALONE,
+    missed: float = MISSED,
+    **blending: Unpack[BlendingKeywords],
+) -> tuple[GaussianLabels, PartEvidence | None]:
+    """As :func:`uplift_weighed`, and what views say of each other's objects; None where ``missed`` is 0."""
     views = list(views) if isinstance(views, Iterator) else views
     weights = list(weights) if isinstance(weights, Iterator) else weights
 
+    evidence = None
     votes, memory = WeighedVotes(len(splats), void, **blending), 0
     kept: list[Word | None] = []
     for camera, label_map, factors in weighted_views(views, weights):
@@ -225,11 +240,14 @@ def uplift_weighed(
     if missed:
         said = votes.said()
         del votes  # before there are others
+        evidence = PartEvidence(said.strongest())
         votes = WeighedVotes(len(splats), void, **blending)
-        for (camera, label_map, factors), known in zip(weighted_views(views, weights), kept):
-            votes.add_word(known or votes.word_of(splats, camera, label_map, factors), said, missed)
+        for index, ((camera, label_map, factors), known) in enumerate(zip(weighted_views(views, weights), kept)):
+            word = known or votes.word_of(splats, camera, label_map, factors)
+            votes.add_word(word, said, missed)
+            evidence.add(processes.rank + processes.count * index, camera, word.pairs)
         del said
         kept.clear()
-        votes = processes.reduced(votes)
+        votes, evidence = processes.reduced(votes), processes.reduced(evidence)
     kernels.give_back_memory()  # what follows renders nothing
-    return votes.finish().to(splats.means.device)
+    return votes.finish().to(splats.means.device), evidence

@@ -3,9 +3,8 @@
 
 import numpy as np
 import pytest
-import torch
 from small_rooms import CATEGORIES, FAR, NASTY, NEAR, SEGMENTS
-from staged_room import renamed, staged
+from staged_room import halves, renamed, staged
 
 from panoptic_gs.labelling import Labelling, Segment
 from panoptic_gs.refine import Doubt, find_doubts
@@ -51,26 +50,11 @@ def test_a_class_that_a_third_of_the_views_call_another():
     assert 0.25 <= doubts["class in dispute"].share < 0.5
 
 
-def halves(splats, cameras, maps, thing) -> list[np.ndarray]:
-    """Masks of the half of a thing on the side of larger x in the world."""
-    from panoptic_gs import uplift_labels
-    from panoptic_gs.uplift import GaussianLabels, render_panoptic
-
-    labels = uplift_labels(splats, list(zip(cameras, maps)))
-    best = labels.best()[0]
-    middle = splats.means[best == thing, 0].median()
-    cut = torch.where((best == thing) & (splats.means[:, 0] > middle), SPARE, best)
-    rows = cut > 0
-    indptr = torch.cat([torch.zeros(1, dtype=torch.int64), rows.long().cumsum(0)])
-    halved = GaussianLabels(indptr, cut[rows].int(), torch.ones(int(rows.sum())), labels.total, labels.void)
-    return [render_panoptic(splats, halved, camera).ids.numpy() == SPARE for camera in cameras]
-
-
 @pytest.mark.parametrize(("apart", "kind"), [(0, "may be two"), (1, "may be one")])
 def test_halves_that_some_views_tell_apart_and_others_do_not(apart, kind):
     """In one of three views apart: most say that it is one object. The other way round, most say two."""
     splats, cameras, maps = staged(24)
-    masks = halves(splats, cameras, maps, NASTY)
+    masks = halves(splats, cameras, maps, NASTY, SPARE)
     told = [np.where(mask & ((k % 3 == 1) != bool(apart)), SPARE, m) for k, (m, mask) in enumerate(zip(maps, masks))]
     doubts = found(splats, cameras, told)
     assert kind in doubts

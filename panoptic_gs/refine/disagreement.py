@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What single views say of an object that all views together have found, and where they do not agree on it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from panoptic_gs.labelling import Labelling
+from panoptic_gs.refine.leave_one_out import VotePairs
+
+DoubtKind = Literal["may be two", "may be one", "class in dispute", "in pieces"]
+
+ENOUGH_VIEWS = 0.25
+"""Share of the views that see an object from which on what they say is worth a look; at least two of them."""
+PART = 0.2
+"""From this share of an object on, another label there is a part of it; below, it is outlines."""
+WHOLE = 0.6
+"""From this share on it has the whole object."""
+WHOLLY = 0.8
+"""A Gaussian speaks for a label that has this share of it in a view; others lie across an outline."""
+SEEN = 0.1
+"""A view sees an object that has this share there of the weight that it has where it is seen best."""
+Said = dict[int, dict[int, float]]
+"""By object and label: the weight of the object's Gaussians that lie wholly under the label in one view."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Something about an object that views do not agree on, or that looks wrong in space."""
+
+    kind: DoubtKind
+    """``may be two``: some views give a part of it, the same in each, to another label. ``may be one``: some views give
+    all of it to another thing of its class. ``class in dispute``: some give all of it to another class. ``in
+    pieces``: it lies in places that do not touch."""
+    segments: tuple[int, ...]
+    """The object, and the one that it is taken for, if any."""
+    views: tuple[int, ...]
+    """Positions of the views that say so; none for ``in pieces``."""
+    share: float
+    """Their share of the views that see the object; for ``in pieces``, that of the largest piece in its weight."""
+
+    def to_json(self, labelling: Labelling, stems: list[str]) -> dict[str, Any]:
+        """Plain values, with a sentence for people."""
+        names, category_of = labelling.category_names, labelling.category_of()
+        called = [f"{names[int(category_of[i])]} {i}" for i in self.segments]
+        percent = f"{100 * self.share:.0f} %"
+        what = {
+            "may be two": f"{called[0]} may be two: {percent} of its views give a part of it to {called[-1]}",
+            "may be one": f"{' and '.join(called)} may be one: in {percent} of its views the first is the second",
+            "class in dispute": f"{called[0]}: {percent} of its views call it {called[-1]}",
+            "in pieces": f"{called[0]} lies in places that do not touch; the largest has {percent} of it",
+        }[self.kind]
+        return {"kind": self.kind, "segments": list(self.segments), "share": round(self.share, 4),
+                "views": [stems[k] for k in self.views], "what": what}  # fmt: skip
+
+
+def said_of_objects(view: VotePairs, owner: np.ndarray) -> Said:
+    """What a view says of each object, by the Gaussians that lie wholly under one label there.
+
+    Args:
+        view: its votes.
+        owner: ``[N]`` the object of each Gaussian, 0 for none.
+    """
+    label, gaussian = view.label, view.gaussian
+    voting = label > 0
+    label, gaussian, units = label[voting], gaussian[voting], view.units[voting].astype(np.float64)
+    wholly = units >= WHOLLY * np.bincount(gaussian, units, len(owner))[gaussian]
+    pairs, which = np.unique((owner[gaussian[wholly]] << 32) | label[wholly], return_inverse=True)
+    sums = np.bincount(which.ravel(), units[wholly], len(pairs)) if len(pairs) else np.zeros(0)
+    said: Said = defaultdict(dict)
+    for pair, total in zip(pairs.tolist(), sums.tolist()):
+        said[pair >> 32][pair & 0xFFFFFFFF] = total
+    return said
+
+
+def disagreements(said: Sequence[Said], objects: Collection[int], labelling: Labelling) -> list[Doubt]:
+    """Things that enough views give to another label, wholly or in part.
+
+    Args:
+        said: of each view (:func:`said_of_objects`).
+        objects: the things that own Gaussians.
+        labelling: what the labels are.
+    """
+    class_of = {s.id: s.category_id for s in labelling.segments}
+    things = {s.id for s in labelling.segments if labelling.is_thing[s.category_id]}
+    found: list[Doubt] = []
+    for thing in sorted(objects):
+        total = [sum(view.get(thing, {}).values()) for view in said]
+        seeing = [k for k, value in enumerate(total) if value > 0 and value >= SEEN * max(total)]
+        whole, part = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+        for k in seeing:
+            for label, value in said[k][thing].items():
+                if label == thing:
+                    continue
+                if value >= WHOLE * total[k]:
+                    whole[label].append(k)
+                elif value >= PART * total[k] and label in things:
+                    part[label].append(k)
+        enough = max(2.0, ENOUGH_VIEWS * len(seeing))
+        disputed = defaultdict[int, list[int]](list)
+        for label, where in whole.items():
+            if class_of[label] != class_of[thing]:
+                disputed[class_of[label]] += where
+            elif len(where) >= enough and label in objects:
+                found.append(Doubt("may be one", (thing, label), tuple(where), len(where) / len(seeing)))
+        for category, where in disputed.items():
+            if len(where) >= enough:
+                other = max((label for label in whole if class_of[label] == category), key=lambda i: len(whole[i]))
+                share = len(where) / len(seeing)
+                found.append(Doubt("class in dispute", (thing, other), tuple(sorted(where)), share))
+        told = {doubt.segments[1] for doubt in found if doubt.segments[0] == thing}
+        for label, where in part.items():
+            # From one side a part may be all that is seen of the object, but not from all of them.
+            where = sorted(where + whole[label])
+            if len(part[label]) >= 2 and len(where) >= enough and label not in told:
+                found.append(Doubt("may be two", (thing, label), tuple(where), len(where) / len(seeing)))
+    return found
