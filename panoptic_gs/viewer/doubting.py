@@ -11,7 +11,7 @@ import numpy as np
 from panoptic_gs.errors import InputError
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.refine import find_doubts
-from panoptic_gs.refine.doubts import PART, WHOLE
+from panoptic_gs.refine.disagreement import PART, WHOLE
 from panoptic_gs.scene import Scene
 from panoptic_gs.uplift import LabelledScene
 from panoptic_gs.viewer import edits
