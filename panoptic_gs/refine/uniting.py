@@ -138,9 +138,13 @@ def _stand_alone(doubt: Doubt, said: Sequence[Said], centers: np.ndarray) -> flo
 def sentences(pairs: Sequence[Doubt], labelling: Labelling) -> list[str]:
     """What became one, and by how many views, for people."""
     names, category_of = labelling.category_names, labelling.category_of()
-    called = [[f"{names[int(category_of[i])]} {i}" for i in doubt.segments] for doubt in pairs]
-    return [f"{first} and {second} are one: {len(doubt.views)} views ({100 * doubt.share:.0f} %) show the first as the "
-            "second" for (first, second), doubt in zip(called, pairs, strict=True)]  # fmt: skip
+    told: dict[tuple[int, ...], str] = {}
+    for doubt in pairs:
+        if doubt.segments[::-1] not in told:
+            first, second = (f"{names[int(category_of[i])]} {i}" for i in doubt.segments)
+            views = f"{len(doubt.views)} views ({100 * doubt.share:.0f} %)"
+            told[doubt.segments] = f"{first} and {second} are one: {views} show the first as the second"
+    return list(told.values())
 
 
 def touching(pairs: Sequence[Doubt], labels: GaussianLabels, splats: Splats) -> list[Doubt]:

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of one object become one label, and two objects stay two."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 from small_rooms import CATEGORIES, NASTY, NEAR, SEGMENTS
 from staged_room import halves, renamed, staged
 
 from panoptic_gs import kernels
+from panoptic_gs.cli.main import main
 from panoptic_gs.labelling import Labelling, Segment
 from panoptic_gs.refine import Doubt, label_gaussians
 from panoptic_gs.refine.leave_one_out import VotePairs
 from panoptic_gs.refine.overlooked import Said
 from panoptic_gs.refine.uniting import sentences, touching, united
+from panoptic_gs.scene import Scene
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels
 
@@ -91,6 +96,34 @@ def test_a_thing_that_takes_the_label_of_one_elsewhere_stays_itself(room):
     labels = label_gaussians("weighed", room[0], list(zip(room[1], maps)), None, meaning, on_united=told.extend)
     assert told == []
     assert {NEAR, NASTY} <= set(labels.best()[0].unique().tolist())
+
+
+def test_the_command_unites_says_so_and_can_be_told_not_to(tmp_path, capsys):
+    main(["synth", str(tmp_path / "room"), "--views", "20", "--width", "80", "--height", "60", "--seed", "4",
+          "--noise", "parts"])  # fmt: skip
+    scene = Scene.load(tmp_path / "room")
+    assert scene.points is not None
+    points = scene.points[0][::3]
+    size = torch.from_numpy(KDTree(points).query(points, k=4)[0][:, 1:].mean(1).clip(0.005, 0.2)).float()
+    Splats(torch.from_numpy(points), torch.tensor([[1.0, 0, 0, 0]]).repeat(len(points), 1),
+           size[:, None].repeat(1, 3) * 0.5, torch.full((len(points),), 0.99), torch.zeros(len(points), 1, 3),
+           ).save_ply(tmp_path / "splats.ply")  # fmt: skip
+    truth, split = scene.load_panoptic("panoptic_gt"), scene.load_panoptic("panoptic")
+    found = {}
+    for name, options in (("one", []), ("apart", ["--no-unite"])):
+        capsys.readouterr()
+        main(["uplift", str(tmp_path / "splats.ply"), str(tmp_path / "room"), "--out", str(tmp_path / name),
+              "--json", str(tmp_path / f"{name}.json"), *options])  # fmt: skip
+        told = json.loads((tmp_path / f"{name}.json").read_text())["united"]
+        assert ("are one" in capsys.readouterr().out) == bool(told)
+        found[name] = told
+    assert found["apart"] == []
+    assert len(found["one"]) >= 3
+    # Each pair lies on one true object.
+    predicted, true = (np.concatenate([m.maps[f.stem].ravel() for f in scene.split("train")]) for m in (split, truth))
+    for first, second in found["one"]:
+        owners = {np.bincount(true[predicted == part]).argmax() for part in (first, second)}
+        assert len(owners) == 1
 
 
 def test_only_pairs_side_by_side_touch():
