@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from panoptic_gs.label_maps import numbered
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.refine.leave_one_out import VotePairs
 
@@ -59,30 +60,50 @@ class Doubt:
                 "views": [stems[k] for k in self.views], "what": what}  # fmt: skip
 
 
-def said_of_objects(view: VotePairs, owner: np.ndarray) -> Said:
-    """What a view says of each object, by the Gaussians that lie wholly under one label there.
+class Owners:
+    """The object that each Gaussian belongs to.
 
     Args:
-        view: its votes.
-        owner: ``[N]`` the object of each Gaussian, 0 for none.
+        owner: ``[N]`` integers, 0 for none.
     """
-    label, gaussian = view.label, view.gaussian
-    voting = label > 0
-    label, gaussian, units = label[voting], gaussian[voting], view.units[voting].astype(np.float64)
-    wholly = units >= WHOLLY * np.bincount(gaussian, units, len(owner))[gaussian]
-    pairs, which = np.unique((owner[gaussian[wholly]] << 32) | label[wholly], return_inverse=True)
-    sums = np.bincount(which.ravel(), units[wholly], len(pairs)) if len(pairs) else np.zeros(0)
-    said: Said = defaultdict(dict)
-    for pair, total in zip(pairs.tolist(), sums.tolist()):
-        said[pair >> 32][pair & 0xFFFFFFFF] = total
-    return said
+
+    def __init__(self, owner: np.ndarray) -> None:
+        self.names, self.number = numbered(owner)
+
+    @property
+    def present(self) -> set[int]:
+        """The objects that own Gaussians."""
+        return set(self.names.tolist()) - {0}
+
+    def said(self, view: VotePairs) -> Said:
+        """What a view says of each object, by the Gaussians that lie wholly under one label there.
+
+        Args:
+            view: its votes, pairs that ascend.
+        """
+        voting = view.label > 0
+        label, gaussian, units = view.label[voting], view.gaussian[voting], view.units[voting].astype(np.float64)
+        row = (np.diff(gaussian, prepend=-1) > 0).cumsum() - 1  # sums of what is seen alone take less than of all
+        wholly = units >= WHOLLY * np.bincount(row, units)[row]
+        number, label, units = self.number[gaussian[wholly]], label[wholly], units[wholly]
+        own = self.names[number] == label  # most are, and need no sorting
+        sums = np.bincount(number[own], units[own], len(self.names))
+        agreed = np.flatnonzero(sums)
+        pairs, which = np.unique((self.names[number[~own]].astype(np.int64) << 32) | label[~own], return_inverse=True)
+        said: Said = defaultdict(dict)
+        for name, total in zip(self.names[agreed].tolist(), sums[agreed].tolist()):
+            said[name][name] = total
+        sums = np.bincount(which.ravel(), units[~own], len(pairs))
+        for pair, total in zip(pairs.tolist(), sums.tolist()):
+            said[pair >> 32][pair & 0xFFFFFFFF] = total
+        return said
 
 
 def disagreements(said: Sequence[Said], objects: Collection[int], labelling: Labelling) -> list[Doubt]:
     """Things that enough views give to another label, wholly or in part.
 
     Args:
-        said: of each view (:func:`said_of_objects`).
+        said: of each view (:meth:`Owners.said`).
         objects: the things that own Gaussians.
         labelling: what the labels are.
     """

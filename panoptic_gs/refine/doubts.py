@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 from panoptic_gs.backends import BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
-from panoptic_gs.refine.disagreement import PART, Doubt, disagreements, said_of_objects
+from panoptic_gs.refine.disagreement import PART, Doubt, Owners, disagreements
 from panoptic_gs.refine.leave_one_out import VotePairs
 from panoptic_gs.refine.weighing import uplift_weighed
 from panoptic_gs.splats import Splats
@@ -48,13 +48,13 @@ def find_doubts(
     count = len(splats)
     labels = uplift_weighed(splats, views, weights, missed=0, **blending)
     owner, weight = labels.best()[0].cpu().numpy(), (labels.total - labels.void).cpu().numpy()
-    said = []
+    owners, said = Owners(owner), []
     for camera, ids, factors in weighted_views(views, weights):
         votes = LabelVotes(count, **blending)
         votes.add(splats, camera, ids, factors)
-        said.append(said_of_objects(VotePairs.of(votes), owner))
+        said.append(owners.said(VotePairs.of(votes)))
     things = {s.id for s in labelling.segments if labelling.is_thing[s.category_id]}
-    found = disagreements(said, things & set(np.unique(owner).tolist()), labelling)
+    found = disagreements(said, things & owners.present, labelling)
     points = splats.means.detach().cpu().numpy()
     for thing in sorted(things):
         mine = owner == thing

@@ -15,7 +15,7 @@ from torch import Tensor
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Labelling
-from panoptic_gs.refine.disagreement import Doubt, Said, disagreements, said_of_objects
+from panoptic_gs.refine.disagreement import Doubt, Owners, Said, disagreements
 from panoptic_gs.refine.leave_one_out import VotePairs
 from panoptic_gs.refine.neighbours import NEIGHBOURS
 from panoptic_gs.splats import Splats
@@ -38,7 +38,7 @@ class PartEvidence(ViewSum):
     """
 
     def __init__(self, owner: np.ndarray) -> None:
-        self._owner = owner
+        self._owners = Owners(owner)
         self._said: dict[int, Said] = {}
         self._center: dict[int, tuple[float, ...]] = {}
 
@@ -50,7 +50,7 @@ class PartEvidence(ViewSum):
             camera: the view's.
             view: its votes, pairs that ascend.
         """
-        self._said[number] = said_of_objects(view, self._owner)
+        self._said[number] = self._owners.said(view)
         self._center[number] = tuple(camera.center.double().tolist())
 
     def merge(self, other: PartEvidence) -> PartEvidence:
@@ -62,7 +62,8 @@ class PartEvidence(ViewSum):
         Raises:
             InputError: the objects have other Gaussians.
         """
-        if not np.array_equal(self._owner, other._owner):
+        mine, theirs = (part._owners.names[part._owners.number] for part in (self, other))
+        if not np.array_equal(mine, theirs):
             raise InputError("evidence", "objects of other Gaussians", "the same owner of each Gaussian",
                              "Merge evidence on the same objects.")  # fmt: skip
         self._said.update(other._said)
@@ -71,7 +72,7 @@ class PartEvidence(ViewSum):
 
     def empty(self) -> PartEvidence:
         """The same objects, of which no view has said anything."""
-        return PartEvidence(self._owner)
+        return PartEvidence(self._owners.names[self._owners.number])
 
     @property
     def rows(self) -> Tensor:
@@ -106,8 +107,11 @@ class PartEvidence(ViewSum):
         numbers = sorted(self._center)
         said = [self._said.get(number, {}) for number in numbers]
         things = {s.id for s in labelling.segments if labelling.is_thing[s.category_id]}
-        owning = things & set(np.unique(self._owner).tolist())
-        found = [doubt for doubt in disagreements(said, owning, labelling) if doubt.kind == "may be one"]
+        found = [
+            doubt
+            for doubt in disagreements(said, things & self._owners.present, labelling)
+            if doubt.kind == "may be one"
+        ]
         named = {doubt.segments for doubt in found}
         centers = np.array([self._center[number] for number in numbers]).reshape(-1, 3)
         return [
