@@ -3,7 +3,7 @@
 
 Uplifting, association and evaluation of the same views by one process and by several (``torchrun``, gloo). Seconds on
 the clock say what a machine with nothing else to do gains; CPU seconds of the busiest process say how the work divides
-whatever else runs.
+whatever else runs. ``--training-steps`` adds a short training on as many processes (``benchmarks.data_parallel``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import data_parallel
 from benchmarks.associating.resources import THING, Load, views_of_wall, wall
 from benchmarks.scale import room, views_of
 from benchmarks.speed.timing import machine
@@ -49,6 +50,14 @@ class ManyProcesses:
     """Of each."""
     width: int = 960
     """Of a view; association's are 640 wide."""
+    commands: bool = True
+    """Measure the commands."""
+    training_steps: int = 0
+    """Train for so many steps, too; 0: not."""
+    training_width: int = 320
+    """Of the training's photos; the height is 3/4 of it."""
+    training_points: int = 20_000
+    """Seed points of the training."""
     out: Path | None = None
     """JSON to write."""
     folder: Path | None = None
@@ -114,14 +123,21 @@ def main(options: ManyProcesses) -> None:
         with joined_processes() as processes:
             write_json(options.folder / f"{os.environ['RANK']}.json", measured(options, processes))
         return
-    load, rows = os.getloadavg()[0], {count: on(options, count) for count in options.processes}
-    console = Console(soft_wrap=True)
-    console.print(table(rows))
+    load, console = os.getloadavg()[0], Console(soft_wrap=True)
+    rows = {count: on(options, count) for count in options.processes} if options.commands else {}
+    if rows:
+        console.print(table(rows))
+    training = []
+    if options.training_steps:
+        training = data_parallel.measure(options.processes, options.training_steps, options.training_width,
+                                         options.training_points)  # fmt: skip
+        console.print(data_parallel.table(training))
     console.print(f"{load:.1f} processes wanted a core when this began, of {os.cpu_count()} cores.", highlight=False)
     if options.out is not None:
         settings = {name: value for name, value in asdict(options).items() if name not in ("out", "folder")}
         write_json(options.out, {"machine": machine("cpu"), "load": load, "settings": settings,
-                                 "processes": {str(count): ranks for count, ranks in rows.items()}})  # fmt: skip
+                                 "processes": {str(count): ranks for count, ranks in rows.items()},
+                                 "training": training})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.label_maps import resize_nearest
@@ -271,6 +272,7 @@ def placement_of(splats: Splats, frames: Sequence[Frame], rasterize_mode: Raster
         errors.append(float((weight[..., None] * (drawn - seen) ** 2).sum()) / (3 * total))
         correlations.append(_correlation(drawn.mean(axis=2), seen.mean(axis=2), weight / total))
     psnr = float(np.mean([-10 * math.log10(max(error, 1e-10)) for error in errors])) if errors else math.nan
+    kernels.give_back_memory()  # pictures in colour take other pieces than what follows
     known = [value for value in correlations if not math.isnan(value)]
     uncovered = len(chosen) - len(correlations)  # a view that shows nothing agrees with nothing
     correlation = math.nan if correlations and not known else sum(known) / (len(known) + uncovered)

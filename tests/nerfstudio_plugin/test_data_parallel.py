@@ -13,10 +13,10 @@ pytest.importorskip("nerfstudio")
 
 from nerfstudio.scripts.train import train_loop
 
-from nerfstudio_plugin.data_parallel import same_random_numbers
+from benchmarks.data_parallel import doubled_batch
 from nerfstudio_plugin.launching import launch, prepare_launch
 from nerfstudio_plugin.method import method_config, panoptic_splatting
-from nerfstudio_plugin.trainer import PanopticTrainer, PanopticTrainerConfig
+from nerfstudio_plugin.trainer import PanopticTrainerConfig
 from panoptic_gs.errors import InputError
 from panoptic_gs.report.training_log import TrainingLog
 
@@ -42,39 +42,6 @@ def train_and_resume(
 ) -> None:
     for config in configs:
         train_loop(local_rank, world_size, config, global_rank)
-
-
-def doubled_batch(trainer: PanopticTrainer, steps: int) -> tuple[list[float], list[int]]:
-    """One process that shows two photos before each step: losses and numbers of Gaussians.
-
-    As gsplat counts a batch of two cameras: the loss is the mean, screen-space gradients are of each photo's own loss.
-    """
-    pipeline, optimizers = trainer.pipeline, trainer.optimizers
-    model = pipeline.model
-    pipeline.train()
-    losses, counts = [], []
-    for step in range(steps):
-        model.step_cb(optimizers, step)
-        optimizers.zero_grad_all()
-        total, infos = 0.0, []
-        for _ in range(2):
-            camera, batch = pipeline.datamanager.next_train(step)
-            loss = sum(model.get_loss_dict(model(camera), batch).values()) / 2
-            loss.backward()
-            total += float(loss)
-            infos.append({**model.info, "n_cameras": 2})
-        for optimizer in optimizers.optimizers.values():
-            optimizer.step()
-        optimizers.scheduler_step_all(step)
-        if 0 < step < model.config.stop_split_at:
-            model.strategy._update_state(model.gauss_params, model.strategy_state, infos[0])
-            with same_random_numbers(trainer.config.machine.seed, step, model.device):
-                model.strategy.step_post_backward(
-                    model.gauss_params, model.optimizers, model.strategy_state, step, infos[1]
-                )
-        losses.append(total)
-        counts.append(model.num_points)
-    return losses, counts
 
 
 def test_two_processes_follow_one_with_the_doubled_batch_also_when_resumed(room: Path, tmp_path: Path) -> None:
