@@ -9,6 +9,7 @@ where that is not so.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ def two_nodes() -> Iterator[str]:
     """The address of a Ray cluster: a head that runs nothing, and two nodes with a core each."""
     from ray.cluster_utils import Cluster
 
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")  # on a crowded machine its helpers start slowly
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(2):

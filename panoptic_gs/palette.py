@@ -117,14 +117,11 @@ def colors_of(labelling: Labelling) -> dict[int, tuple[int, int, int]]:
 
 
 def palette_of(labelling: Labelling) -> PanopticPalette:
-    """The palette with the colours of :func:`colors_of`.
-
-    Raises:
-        InputError: more than 4,096 segments.
-    """
-    palette, colors = PanopticPalette(labelling.segment_ids), colors_of(labelling)
-    rows = [colors[one] for one in palette.segment_ids.tolist()]
-    palette.colors = torch.tensor(rows, dtype=torch.float32).reshape(-1, 3) / 255
+    """The palette with the colours of :func:`colors_of`, of any number of segments."""
+    palette, colors = PanopticPalette(()), colors_of(labelling)
+    ids = sorted(colors)
+    palette.segment_ids = torch.tensor(ids, dtype=torch.int64)
+    palette.colors = torch.tensor([colors[one] for one in ids], dtype=torch.float32).reshape(-1, 3) / 255
     return palette
 
 

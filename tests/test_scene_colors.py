@@ -13,7 +13,7 @@ from panoptic_gs.export import placed_objects, render_path, write_boxes
 from panoptic_gs.labelling import Category, Labelling, Segment
 from panoptic_gs.objects.opening import open_scene, scene_name, telling_name
 from panoptic_gs.objects.table import ObjectTable
-from panoptic_gs.palette import PanopticPalette, colorized, colors_of, paired_colors, palette_of
+from panoptic_gs.palette import MAX_SEGMENTS, PanopticPalette, colorized, colors_of, paired_colors, palette_of
 from panoptic_gs.share import shared_scene
 from panoptic_gs.uplift import load_labelled_scene, save_labelled_scene
 from panoptic_gs.viewer import edits
@@ -92,3 +92,11 @@ def test_an_object_has_one_colour_in_two_labellings():
 )
 def test_a_scene_goes_by_a_name_that_says_something(tmp_path, path, name):
     assert telling_name(tmp_path / path) == name
+
+
+def test_more_segments_than_an_eye_can_part_repeat_colours_and_are_drawn_all_the_same():
+    labelling = many(MAX_SEGMENTS + 200)
+    palette, colors = palette_of(labelling), colors_of(labelling)
+    assert palette.segment_ids.tolist() == sorted(colors) == sorted(labelling.segment_ids)
+    picture = (palette.colorize(palette.segment_ids) * 255).round().int()
+    assert [tuple(color) for color in picture.tolist()] == [colors[one] for one in palette.segment_ids.tolist()]
