@@ -108,6 +108,9 @@ class Export(Output):
     uncertain: bool = False
     """Write also the objects for which too little speaks: fewer than 10 Gaussians, or less than a quarter of the
     pixels that were labelled as them kept."""
+    clean: bool = False
+    """Write objects, SPZ and SOG files without floaters and without the halo of what they touch: of each thing what
+    lies in its box, or on surfaces that views show. Their Gaussians are then not all of the scene's."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
     """How the splats were trained; by default as the scene says. PLYs of antialiased ones say so in their header."""
     overwrite: bool = False
@@ -132,6 +135,8 @@ class Export(Output):
             raise InputError("--match", found, "a file and --formats match", "Pass both, or neither.")
         if self.tolerance is not None and not self.tolerance >= 0:
             raise InputError("--tolerance", f"{self.tolerance}", "a distance", "Correct it.")
+        if self.clean and not {"objects", "spz", "sog"} & set(formats):
+            raise InputError("--clean", "no objects, spz or sog among the formats", "--formats objects", "Add one.")
         if self.node_each and "glb" not in formats:
             raise InputError("--node-each", "no glb among the formats", "--formats glb", "Add it.")
         require_replaceable(self.out, overwrite=self.overwrite, known_by=_INDEX)
@@ -176,8 +181,11 @@ class Export(Output):
             save_labelled_scene(folder / "splats", scene.splats, scene.labels, scene.labelling, rasterize_mode=mode)
             written["splats/splats.ply"] = f"{len(scene.splats):,} Gaussians with segment_id, category_id, confidence"
         if "objects" in formats:
-            files = export.write_objects(folder / "objects", scene, objects, mode)
-            written["objects/"] = f"{len(files)} PLYs, one for each object{left_out}"
+            chosen = export.cut_out_objects(table, objects, up) if self.clean else objects
+            files = export.write_objects(folder / "objects", scene, chosen, mode)
+            gone = sum(len(a.members) - len(b.members) for a, b in zip(objects, chosen))
+            cleaned = f", cleaned of {gone:,} Gaussians" if self.clean else ""
+            written["objects/"] = f"{len(files)} PLYs, one for each object{left_out}{cleaned}"
         if "points" in formats:
             count = export.write_point_cloud(folder / "points.ply", scene)
             written["points.ply"] = f"{count:,} points with colour, instance, semantic, confidence"
@@ -190,13 +198,15 @@ class Export(Output):
                                      source=self.labelled.name)  # fmt: skip
             written["scene_graph.json"] = f"{len(objects)} objects, {len(relations)} relations{left_out}"
         # Splats of the whole scene keep every label; what is left out of lists and boxes is not taken out of them.
-        return written | self._write_by_name(folder, scene, every, up, formats, mode)
+        cut = export.cut_out_objects(table, every, up) if self.clean and {"spz", "sog"} & set(formats) else every
+        return written | self._write_by_name(folder, scene, every, cut, up, formats, mode)
 
     def _write_by_name(
         self,
         folder: Path,
         scene: LabelledScene,
         objects: Sequence[PlacedObject],
+        cut: Sequence[PlacedObject],
         up: np.ndarray,
         formats: Sequence[Format],
         mode: RasterizeMode,
@@ -213,10 +223,10 @@ class Export(Output):
             written["labelled.ply"] = f"{len(scene.splats):,} Gaussians with class_id, instance_id, confidence"
             written["labelled.json"] = "what class_id and instance_id mean"
         if "spz" in formats:
-            files = export.write_spz_objects(folder / "spz", scene, objects, mode)
+            files = export.write_spz_objects(folder / "spz", scene, cut, mode)
             written["spz/"] = f"{len(files)} SPZ files, one for each object, and index.json"
         if "sog" in formats:
-            files = export.write_sog_objects(folder / "sog", scene, objects, mode)
+            files = export.write_sog_objects(folder / "sog", scene, cut, mode)
             written["sog/"] = f"{len(files)} SOG bundles, one for each object, and index.json"
         for kind, ending in (("usd", "usdc"), ("usdz", "usdz")):
             if kind in formats:

@@ -6,7 +6,7 @@ from panoptic_gs.export.clouds import write_objects, write_point_cloud
 from panoptic_gs.export.gaussian_gltf import write_gaussian_gltf
 from panoptic_gs.export.gaussian_usd import write_gaussian_usd
 from panoptic_gs.export.matching import Matched, match_positions, write_matched_labels
-from panoptic_gs.export.objects import PlacedObject, placed_objects
+from panoptic_gs.export.objects import PlacedObject, cut_out_objects, placed_objects
 from panoptic_gs.export.paths import interpolate_cameras, load_camera_path
 from panoptic_gs.export.relations import Relation, relate_objects
 from panoptic_gs.export.scene_graph import write_boxes, write_scene_graph
@@ -23,6 +23,7 @@ __all__ = [
     "RenderedView",
     "VideoWriter",
     "around_the_room",
+    "cut_out_objects",
     "interpolate_cameras",
     "legend",
     "legend_entries",

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from panoptic_gs.objects.boxes import Box
+from panoptic_gs.objects.cut_out import cut_out
 from panoptic_gs.objects.table import ObjectTable, SceneObject
 
 
@@ -34,6 +36,11 @@ class PlacedObject(NamedTuple):
     def label(self) -> str:
         """Name and id: unique, and readable in the outline of another program."""
         return f"{self.object.name} {self.id}"
+
+
+def cut_out_objects(table: ObjectTable, objects: Sequence[PlacedObject], up: np.ndarray) -> list[PlacedObject]:
+    """The same objects with the Gaussians of :func:`~panoptic_gs.objects.cut_out.cut_out`: no floaters, no halo."""
+    return [entry._replace(members=cut_out(table, entry.id, up)) for entry in objects]
 
 
 def placed_objects(

@@ -81,6 +81,7 @@ class ObjectTable:
             Gaussians alone, which lie before and behind surfaces.
 
     Attributes:
+        scene, seen: as given.
         segment_of: ``[N]`` int64, the strongest label of each Gaussian, 0 = none.
         confidence: ``[N]`` float32, that label's share.
     """
@@ -89,7 +90,7 @@ class ObjectTable:
         best, share = scene.labels.best()
         self.segment_of: np.ndarray = best.numpy()
         self.confidence: np.ndarray = share.numpy()
-        self._scene, self._seen = scene, seen
+        self.scene, self.seen = scene, seen
         categories = {category.id: category for category in scene.categories}
         ids = np.array([segment.id for segment in scene.segments], dtype=np.int64)
         size = int(max(ids.max(initial=0), self.segment_of.max(initial=0))) + 1
@@ -156,7 +157,7 @@ class ObjectTable:
             box = self._fit(members, up) if len(members) else None
             row = self.get(segment_id)
             if box is not None and row is not None and row.category.isthing and not is_floor(row.category):
-                means = self._scene.splats.means
+                means = self.scene.splats.means
                 box = down_to_floor(box, means[members].double().numpy(), means[self._floor()].double().numpy())
             self._boxes[key] = box
         return self._boxes[key]
@@ -183,8 +184,8 @@ class ObjectTable:
         if row is None or row.category.isthing:
             box = self.box(segment_id, up)
             return [] if box is None else [(members, box)]
-        means = self._scene.splats.means.numpy()[members].astype(np.float64)
-        weights = (self._scene.splats.opacities.numpy() * self.confidence)[members].astype(np.float64)
+        means = self.scene.splats.means.numpy()[members].astype(np.float64)
+        weights = (self.scene.splats.opacities.numpy() * self.confidence)[members].astype(np.float64)
         cluster, mass = clusters(means, weights, gap)
         found = []
         for number in np.argsort(-mass):
@@ -206,9 +207,9 @@ class ObjectTable:
 
     def _fit(self, members: np.ndarray, up: np.ndarray) -> Box | None:
         sample = members[:: -(-len(members) // _BOX_SAMPLE)]
-        points, weights = surface(self._scene.splats, self._scene.labels, self.confidence, sample)
-        if self._seen is not None:
-            shares = self._seen.share(points, self._scene.splats.means.numpy()[sample])
+        points, weights = surface(self.scene.splats, self.scene.labels, self.confidence, sample)
+        if self.seen is not None:
+            shares = self.seen.share(points, self.scene.splats.means.numpy()[sample])
             if shares is not None:
                 shown = weights * shares
                 kept = shown > _SHOWN * shown.max()
