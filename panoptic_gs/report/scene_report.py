@@ -13,7 +13,7 @@ import numpy as np
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.errors import InputError
 from panoptic_gs.mesh.reading import read_mesh
-from panoptic_gs.objects.opening import open_scene
+from panoptic_gs.objects.opening import open_scene, telling_name
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.records import Array, read_record
@@ -276,8 +276,9 @@ def _require_unmoved(run: Path, data: Scene) -> None:
 
 
 def scene_title(root: Path) -> str:
-    """What a scene folder is called: its name, and that of the folder it is in, as in ``replica/room_0``."""
-    return "/".join(part for part in root.resolve().parts[-2:] if part != root.anchor)
+    """What a scene folder is called, as on every page: its name, or of the nearest one above that says more than
+    "scene"."""
+    return telling_name(root)
 
 
 def training_facts(training: TrainingLog | None) -> dict[str, str]:
