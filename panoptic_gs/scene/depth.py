@@ -7,6 +7,8 @@ distance along the camera's z axis in millimetres, 0 where it is not known. They
 
 from __future__ import annotations
 
+import tokenize
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +23,11 @@ MILLIMETRES = 1000.0
 _MOST = 65535
 _EXPECTED = "a depth map in millimetres along z: a 16-bit grey PNG, or an array [H, W] in a .npy"
 _MEND = "Export it again as 16-bit grey; a coloured or 8-bit picture of depth does not hold it."
-_MOST_BYTES = 1 << 30
+_NUMPY_RAISES = (
+    OSError, ValueError, EOFError, OverflowError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError,
+    tokenize.TokenError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What reading a damaged ``.npy`` ends with: its header is a Python literal."""
 
 
 def depth_to_millimetres(depth: np.ndarray) -> np.ndarray:
@@ -78,8 +84,10 @@ class DepthMaps:
 
 def _array(file: Path) -> np.ndarray:
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise InputError(file, f"{file.stat().st_size:,} bytes", _EXPECTED, _MEND)
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped, so that a header which promises more than the file holds is refused before memory is taken.
+        values = np.load(file, mmap_mode="r", allow_pickle=False)
+    except _NUMPY_RAISES as error:
         raise InputError(file, f"{str(error)[:200] or type(error).__name__}", _EXPECTED, _MEND) from error
+    if not isinstance(values, np.ndarray):
+        raise InputError(file, "several arrays", _EXPECTED, "Save one array with numpy.save.")
+    return values

@@ -58,6 +58,7 @@ def test_a_file_that_transforms_json_names_is_read_as_nerfstudio_reads_it(room: 
         assert scene.frames[1].depth_path is None
 
 
+@pytest.mark.filterwarnings("ignore:Reading `.npy`")
 def test_what_is_no_depth_is_refused_by_name(room: Path, tmp_path: Path) -> None:
     shutil.copytree(room, tmp_path / "scene")
     scene = Scene.load(tmp_path / "scene")
@@ -74,7 +75,23 @@ def test_what_is_no_depth_is_refused_by_name(room: Path, tmp_path: Path) -> None
         np.save(file.with_suffix(".npy"), values)
         with pytest.raises(InputError, match="negative"):
             scene.load_depth().read(frame)
-    file.with_suffix(".npy").write_bytes(b"\x93NUMPY")
+    np.save(file.with_suffix(".npy"), np.ones((36, 48), np.float32))
+    whole = file.with_suffix(".npy").read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for trial in range(300):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        at = rng.integers(0, 128 if trial % 2 else len(whole), 1 + trial % 4)
+        damaged[at] = rng.integers(0, 256, len(at))
+        kept = rng.integers(0, len(whole)) if trial % 5 == 0 else len(whole)
+        file.with_suffix(".npy").write_bytes(damaged.tobytes()[:kept])
+        try:
+            scene.load_depth().read(frame)
+        except InputError as error:
+            refused += file.with_suffix(".npy").name in str(error)
+    assert refused > 60
+    np.savez(file.with_suffix(".npz"), a=np.ones((36, 48)))
+    file.with_suffix(".npz").rename(file.with_suffix(".npy"))
     with pytest.raises(InputError, match=r"\.npy"):
         scene.load_depth().read(frame)
     named_by_transforms(tmp_path / "scene", "gone.png")
