@@ -29,6 +29,9 @@ ALONE = 0.5
 TOUCHING = 0.05
 """This share of a part's Gaussians has to have one of the other among its 8 nearest."""
 
+REACH = 3.0
+"""Centres are at most so many radii apart; a radius is the median distance of an object's Gaussians from its centre."""
+
 
 class PartEvidence(ViewSum):
     """What each view says of the objects that all views together have found.
@@ -152,7 +155,10 @@ def sentences(pairs: Sequence[Doubt], labelling: Labelling) -> list[str]:
 
 
 def touching(pairs: Sequence[Doubt], labels: GaussianLabels, splats: Splats) -> list[Doubt]:
-    """Those pairs whose Gaussians lie side by side.
+    """Those pairs whose Gaussians lie side by side, and not at one border of them alone.
+
+    Where two things have swapped their labels in some views, a part of each carries the other's, and lies side by side
+    with the rest; but their centres are far apart.
 
     Args:
         pairs: of objects.
@@ -168,12 +174,19 @@ def touching(pairs: Sequence[Doubt], labels: GaussianLabels, splats: Splats) -> 
     kept = []
     for doubt in pairs:
         first, second = doubt.segments
-        mine = np.flatnonzero(owner == first)
-        if len(mine):
+        mine, other = np.flatnonzero(owner == first), np.flatnonzero(owner == second)
+        if len(mine) and len(other) and _within_reach(points[mine], points[other]):
             near = tree.query(points[mine], min(NEIGHBOURS + 1, len(known)), workers=torch.get_num_threads())[1]
             if (owner[near.reshape(len(mine), -1)] == second).any(1).mean() >= TOUCHING:
                 kept.append(doubt)
     return kept
+
+
+def _within_reach(first: np.ndarray, second: np.ndarray) -> bool:
+    centers = [np.median(points, axis=0) for points in (first, second)]
+    radii = [np.median(np.linalg.norm(points - center, axis=1))
+             for points, center in zip((first, second), centers, strict=True)]  # fmt: skip
+    return bool(np.linalg.norm(centers[0] - centers[1]) <= REACH * sum(radii))
 
 
 def united(labels: GaussianLabels, pairs: Sequence[Doubt]) -> GaussianLabels:

@@ -137,6 +137,11 @@ def test_only_pairs_side_by_side_touch():
     pairs = [Doubt("may be one", segments, (0, 1, 2), 0.3) for segments in ((1, 2), (2, 1), (2, 3), (3, 1), (4, 1))]
     assert [pair.segments for pair in touching(pairs, labels, splats)] == [(1, 2), (2, 1)]
     assert touching([], labels, splats) == []
+    # A few of the far rod's carry the label of the near one, and the other way round: still two.
+    swapped = torch.arange(1, 4).repeat_interleave(40).int()
+    swapped[[0, 1, 2, 3, 4, 5]], swapped[[80, 81, 82, 83, 84, 85]] = 3, 1
+    mixed = GaussianLabels(labels.indptr, swapped, labels.weight, labels.total, labels.void)
+    assert touching([Doubt("may be one", (1, 3), (0, 1, 2), 0.3)], mixed, splats) == []
 
 
 def test_united_rows_are_sums_of_columns():
