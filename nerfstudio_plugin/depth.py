@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from nerfstudio.utils.rich_utils import CONSOLE
+from rich.markup import escape
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.predict.point_depth import depth_of_view, has_depth
@@ -28,46 +29,51 @@ def depth_of_photos(scene: Scene, source: DepthSource, predictions_folder: str) 
     Args:
         scene: the scene.
         source: ``auto`` takes the depth maps that ``transforms.json`` names, else the point maps of predictions. What
-            merely lies in ``depth/`` may be a dataset's truth, which takes part only where it is asked for.
+            merely lies in ``depth/`` may be a dataset's truth, which takes part only where it is asked for. Files that
+            are missing or damaged are left aside by ``auto``, which says so.
         predictions_folder: subfolder with the raw predictions.
 
     Raises:
-        InputError: there is no depth of the kind that is asked for by name, or ``auto`` found a file that is none.
+        InputError: there is no depth of the kind that is asked for by name, or it cannot be read.
     """
-    if source == "photos" or (source == "auto" and any(frame.depth_path is not None for frame in scene.frames)):
-        maps = scene.load_depth()
-        if len(maps):
-            for frame in scene.frames:
-                if frame.stem in maps:
-                    _looked_into(scene, frame)
-                    break
-            _say(scene, "depth maps", [frame.stem in maps for frame in scene.frames])
-            return lambda frame: {"depth": maps.read_of_photo(frame.stem)} if frame.stem in maps else {}
-        if source == "photos":
-            raise InputError(scene.root / "depth", "no depth map of a photo", "depth/<photo>.png, 16 bit, millimetres",
-                             f"Leave out {_OPTION} photos.")  # fmt: skip
-    if source in ("auto", "predictions"):
-        folder = scene.root / predictions_folder
-        if source == "predictions" or (predictions_folder and (folder / DESCRIPTION).is_file()):
-            raw = RawPredictions.load(folder)
-            position = {image.stem: index for index, image in enumerate(raw.images)}
-            seen = [frame.stem in position for frame in scene.frames]
-            if has_depth(raw) and any(seen):
-                _say(scene, f"point maps of {predictions_folder}/", seen)
-                return lambda frame: _of_points(raw, position.get(frame.stem))
-            if source == "predictions":
-                raise InputError(folder, "no point maps with cameras, or none of a photo of this scene",
-                                 "points, confidence and viewmats", f"Leave out {_OPTION} predictions.")  # fmt: skip
+    if source == "photos":
+        return _of_maps(scene)
+    if source == "predictions":
+        return _of_predictions(scene, predictions_folder)
+    if source == "none":
+        return None
+    try:
+        if any(frame.depth_path is not None for frame in scene.frames):
+            return _of_maps(scene)
+        if predictions_folder and (scene.root / predictions_folder / DESCRIPTION).is_file():
+            return _of_predictions(scene, predictions_folder, required=False)
+    except InputError as error:
+        CONSOLE.print(f"[yellow]Depth takes no part in training: {escape(str(error))}", soft_wrap=True)
     return None
 
 
-def _looked_into(scene: Scene, frame: Frame) -> None:
-    """Read one map before training begins, and say how to go on without any where it is none."""
-    try:
-        scene.load_depth().read(frame)
-    except InputError as error:
-        raise InputError(error.source, error.found, error.expected,
-                         f"{error.mend} {_OPTION} none trains without.") from error  # fmt: skip
+def _of_maps(scene: Scene) -> ReadDepth:
+    maps = scene.load_depth()
+    first = next((frame for frame in scene.frames if frame.stem in maps), None)
+    if first is None:
+        raise InputError(scene.root / "depth", "no depth map of a photo", "depth/<photo>.png, 16 bit, millimetres",
+                         f"Leave out {_OPTION} photos.")  # fmt: skip
+    maps.read(first)  # what is no depth is refused before training begins
+    _say(scene, "depth maps", [frame.stem in maps for frame in scene.frames])
+    return lambda frame: {"depth": maps.read_of_photo(frame.stem)} if frame.stem in maps else {}
+
+
+def _of_predictions(scene: Scene, name: str, *, required: bool = True) -> ReadDepth | None:
+    raw = RawPredictions.load(scene.root / name)
+    position = {image.stem: index for index, image in enumerate(raw.images)}
+    seen = [frame.stem in position for frame in scene.frames]
+    if not has_depth(raw) or not any(seen):
+        if required:
+            raise InputError(scene.root / name, "no point maps with cameras, or none of a photo of this scene",
+                             "points, confidence and viewmats", f"Leave out {_OPTION} predictions.")  # fmt: skip
+        return None
+    _say(scene, f"point maps of {name}/", seen)
+    return lambda frame: _of_points(raw, position.get(frame.stem))
 
 
 def _of_points(raw: RawPredictions, index: int | None) -> Mapping[str, np.ndarray]:

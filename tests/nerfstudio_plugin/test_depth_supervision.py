@@ -62,15 +62,33 @@ def test_depth_that_may_be_the_truth_takes_part_only_where_it_is_asked_for(deep:
     assert parsed(tmp_path / "named", depth="none")["depth"] is None
 
 
-def test_missing_or_unreadable_depth_is_refused_before_training(room: Path, deep: Path, tmp_path: Path) -> None:
+def test_missing_or_unreadable_depth_is_refused_where_it_is_asked_for(
+    room: Path, deep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for source in ("photos", "predictions"):
         with pytest.raises(InputError, match="depth" if source == "photos" else "predictions"):
             parsed(room, depth=source)
     shutil.copytree(deep, tmp_path / "grey")
     stem = Scene.load(deep).frames[0].stem
     write_png(tmp_path / "grey" / "depth" / f"{stem}.png", np.full((36, 48), 90, np.uint8))
-    with pytest.raises(InputError, match=r"depth none trains without"):
+    with pytest.raises(InputError, match=r"uint8 of shape"):
         parsed(tmp_path / "grey", depth="photos")
+    # Nobody asked for it: it is left aside, and said.
+    transforms = json.loads((tmp_path / "grey" / "transforms.json").read_text())
+    transforms["frames"][0]["depth_file_path"] = "gone.png"
+    (tmp_path / "grey" / "transforms.json").write_text(json.dumps(transforms))
+    capsys.readouterr()
+    assert parsed(tmp_path / "grey")["depth"] is None
+    said = capsys.readouterr().out
+    assert "takes no part" in said
+    assert "gone.png" in said
+    (tmp_path / "grey" / "predictions").mkdir()
+    (tmp_path / "grey" / "predictions" / "predictions.json").write_text("{")
+    for frame in transforms["frames"]:
+        frame.pop("depth_file_path", None)
+    (tmp_path / "grey" / "transforms.json").write_text(json.dumps(transforms))
+    assert parsed(tmp_path / "grey")["depth"] is None
+    assert "takes no part" in capsys.readouterr().out
 
 
 def test_seeds_from_depth_lie_on_the_surfaces_of_the_room(deep: Path, made: SyntheticScene) -> None:
