@@ -52,6 +52,8 @@ addEventListener("DOMContentLoaded", () => {
   const legend = make("div", { class: "op-legend", hidden: true },
     "Confidence of a Gaussian: the share of its strongest label among its votes", make("div", { class: "op-ramp" }),
     make("div", { class: "op-ends" }, make("span", {}, "0: views disagree"), make("span", {}, "1: all agree")));
+  const alone = legend.cloneNode(true); // where the list is shut
+  alone.id = "op-legend";
   const doubts = make("div", { class: "op-doubts", hidden: true });
   const objectsPage = make("div", { class: "op-page" }, list.finder, list.groups);
   const tab = (title, which) => button(title, () => turnTo(which), { "data-tab": which, "aria-pressed": String(which === "list") });
@@ -90,7 +92,7 @@ addEventListener("DOMContentLoaded", () => {
       + `${news.hidden.length ? `, ${news.hidden.length} hidden` : ""}${news.unsaved ? " · unsaved edits" : ""}`;
     list.set(news.objects, news.hidden, news.selected);
     tabs.querySelector("[data-all]").disabled = !news.hidden.length && news.unlabelled;
-    legend.hidden = news.colorBy !== "confidence";
+    legend.hidden = alone.hidden = news.colorBy !== "confidence";
     measure.setAttribute("aria-pressed", String(news.measure.on));
     measured.textContent = !news.measure.on ? "" : news.measure.length !== null ? `${news.measure.length.toFixed(3)} m; click for another`
       : news.measure.points ? "Click the other end." : "Click one end in the scene.";
@@ -290,7 +292,7 @@ addEventListener("DOMContentLoaded", () => {
     key[3]();
   }, true);
 
-  document.body.append(sheet, panel, toggle, toast, view, keysheet);
+  document.body.append(sheet, panel, toggle, alone, toast, view, keysheet);
   open(innerWidth >= 1000);
   connect();
 });

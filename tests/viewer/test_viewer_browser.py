@@ -304,3 +304,16 @@ def test_words_find_objects(visit):
     search.fill("left of the door")
     search.press("Enter")
     playwright.expect(page.locator("#op-say")).to_contain_text("Cannot do this")
+
+
+def test_colours_of_confidence_are_explained_while_the_list_is_shut(visit):
+    page, session = visit.page, visit.viewer.session
+    legend = page.locator("#op-legend")
+    playwright.expect(legend).to_be_hidden()
+    session.look.color_by = "confidence"
+    visit.viewer.refresh()
+    playwright.expect(legend).to_be_visible()
+    playwright.expect(legend).to_contain_text("share of its strongest label")
+    page.locator("#op-toggle").click()  # the list has one of its own
+    playwright.expect(legend).to_be_hidden()
+    playwright.expect(page.locator("#op .op-legend")).to_be_visible()
