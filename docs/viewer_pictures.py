@@ -118,6 +118,8 @@ def _mode(mode: str) -> Callable[[Page], None]:
         look.color_by, look.selected, look.min_confidence = mode, 0, 0.0  # pyright: ignore[reportAttributeAccessIssue]
         viewer.session.show_all()
         viewer._mode.value = mode
+        viewer.cameras._show.value = False
+        viewer.cameras._draw()
 
     return prepare
 
