@@ -88,7 +88,7 @@ def doubled_batch(trainer: PanopticTrainer, steps: int, photos: int = 2, used: l
         total, infos = 0.0, []
         for _ in range(photos):
             camera, batch = pipeline.datamanager.next_train(step)
-            loss = sum(model.get_loss_dict(model(camera), batch).values()) / photos
+            loss = torch.stack([*model.get_loss_dict(model(camera), batch).values()]).sum() / photos
             loss.backward()
             total += float(loss)
             infos.append({**model.info, "n_cameras": photos})

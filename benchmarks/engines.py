@@ -81,6 +81,7 @@ def two_nodes() -> Iterator[str]:
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1)
+        assert cluster.address is not None
         yield cluster.address
     finally:
         cluster.shutdown()

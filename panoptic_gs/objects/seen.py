@@ -41,7 +41,8 @@ class SeenSurfaces:
     ) -> None:
         chosen = np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), _VIEWS)).astype(int)) if cameras else []
         self._cameras = [_small(cameras[number]) for number in chosen]
-        self._scene, self._mode = scene, rasterize_mode
+        self._scene = scene
+        self._mode: RasterizeMode = rasterize_mode
         self._maps: list[tuple[np.ndarray, np.ndarray]] | None = None
         self._places: np.ndarray | None = None
         self._lock = threading.Lock()
