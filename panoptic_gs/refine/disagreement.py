@@ -81,6 +81,10 @@ class Owners:
         Args:
             view: its votes, pairs that ascend.
         """
+        return said_of(self.sums(view))
+
+    def sums(self, view: VotePairs) -> np.ndarray:
+        """The same as rows ``[n, 3]`` float64: object, label, weight."""
         voting = view.label > 0
         label, gaussian, units = view.label[voting], view.gaussian[voting], view.units[voting].astype(np.float64)
         row = (np.diff(gaussian, prepend=-1) > 0).cumsum() - 1  # sums of what is seen alone take less than of all
@@ -90,13 +94,19 @@ class Owners:
         sums = np.bincount(number[own], units[own], len(self.names))
         agreed = np.flatnonzero(sums)
         pairs, which = np.unique((self.names[number[~own]].astype(np.int64) << 32) | label[~own], return_inverse=True)
-        said: Said = defaultdict(dict)
-        for name, total in zip(self.names[agreed].tolist(), sums[agreed].tolist()):
-            said[name][name] = total
-        sums = np.bincount(which.ravel(), units[~own], len(pairs))
-        for pair, total in zip(pairs.tolist(), sums.tolist()):
-            said[pair >> 32][pair & 0xFFFFFFFF] = total
-        return said
+        others = np.bincount(which.ravel(), units[~own], len(pairs))
+        name = self.names[agreed]
+        return np.concatenate([
+            np.stack([name, name, sums[agreed]], axis=1), np.stack([pairs >> 32, pairs & 0xFFFFFFFF, others], axis=1)
+        ])  # fmt: skip
+
+
+def said_of(rows: np.ndarray) -> Said:
+    """Rows of :meth:`Owners.sums` by object and label."""
+    said: Said = defaultdict(dict)
+    for thing, label, units in rows.tolist():
+        said[int(thing)][int(label)] = units
+    return said
 
 
 def disagreements(said: Sequence[Said], objects: Collection[int], labelling: Labelling) -> list[Doubt]:

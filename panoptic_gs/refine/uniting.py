@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.labelling import Labelling
-from panoptic_gs.refine.disagreement import Doubt, Owners, Said, disagreements
+from panoptic_gs.refine.disagreement import WHOLE, Doubt, Owners, Said, disagreements, said_of
 from panoptic_gs.refine.leave_one_out import VotePairs
 from panoptic_gs.refine.neighbours import NEIGHBOURS
 from panoptic_gs.splats import Splats
@@ -42,7 +41,7 @@ class PartEvidence(ViewSum):
 
     def __init__(self, owner: np.ndarray) -> None:
         self._owners = Owners(owner)
-        self._said: dict[int, Said] = {}
+        self._sums: dict[int, np.ndarray] = {}
         self._center: dict[int, tuple[float, ...]] = {}
 
     def add(self, number: int, camera: Camera, view: VotePairs) -> None:
@@ -53,7 +52,7 @@ class PartEvidence(ViewSum):
             camera: the view's.
             view: its votes, pairs that ascend.
         """
-        self._said[number] = self._owners.said(view)
+        self._sums[number] = self._owners.sums(view)
         self._center[number] = tuple(camera.center.double().tolist())
 
     def merge(self, other: PartEvidence) -> PartEvidence:
@@ -69,7 +68,7 @@ class PartEvidence(ViewSum):
         if not np.array_equal(mine, theirs):
             raise InputError("evidence", "objects of other Gaussians", "the same owner of each Gaussian",
                              "Merge evidence on the same objects.")  # fmt: skip
-        self._said.update(other._said)
+        self._sums.update(other._sums)
         self._center.update(other._center)
         return self
 
@@ -81,9 +80,9 @@ class PartEvidence(ViewSum):
     def rows(self) -> Tensor:
         """What is said, ``[n, 4]`` float64: view, object, label, and the weight of the object's Gaussians wholly under
         it; ascending."""
-        rows = [(number, thing, label, units) for number, said in self._said.items()
-                for thing, labels in said.items() for label, units in labels.items()]  # fmt: skip
-        return torch.tensor(sorted(rows), dtype=torch.float64).reshape(-1, 4)
+        parts = [np.insert(self._sums[number], 0, number, axis=1) for number in sorted(self._sums)]
+        rows = np.concatenate([np.zeros((0, 4)), *parts])
+        return torch.from_numpy(rows[np.lexsort(rows.T[2::-1])])
 
     def all_reduce(self, group: Any = None) -> PartEvidence:
         """Give every process of a ``torch.distributed`` group what the views of all say; every process calls this.
@@ -94,8 +93,10 @@ class PartEvidence(ViewSum):
         places = torch.tensor([(number, *center) for number, center in self._center.items()],
                               dtype=torch.float64).reshape(-1, 4)  # fmt: skip
         for part in _of_others(self.rows, group):
-            for number, thing, label, units in part.tolist():
-                self._said.setdefault(int(number), defaultdict(dict))[int(thing)][int(label)] = units
+            numbers = part[:, 0].long().numpy()
+            for number in np.unique(numbers).tolist():
+                found = part[:, 1:].numpy()[numbers == number]
+                self._sums[number] = np.concatenate([self._sums.get(number, np.zeros((0, 3))), found])
         for part in _of_others(places, group):
             for number, *center in part.tolist():
                 self._center[int(number)] = tuple(center)
@@ -108,13 +109,11 @@ class PartEvidence(ViewSum):
         most have to stand alone.
         """
         numbers = sorted(self._center)
-        said = [self._said.get(number, {}) for number in numbers]
-        things = {s.id for s in labelling.segments if labelling.is_thing[s.category_id]}
-        found = [
-            doubt
-            for doubt in disagreements(said, things & self._owners.present, labelling)
-            if doubt.kind == "may be one"
-        ]
+        told = self._told_as_another(labelling)
+        said = [said_of(rows[np.isin(rows[:, 0], told)]) for rows in (self._sums[number] for number in numbers)]
+        things = {s.id for s in labelling.segments if labelling.is_thing[s.category_id]} & self._owners.present
+        found = disagreements(said, things & set(told.tolist()), labelling)
+        found = [doubt for doubt in found if doubt.kind == "may be one"]
         named = {doubt.segments for doubt in found}
         centers = np.array([self._center[number] for number in numbers]).reshape(-1, 3)
         return [
@@ -122,6 +121,17 @@ class PartEvidence(ViewSum):
             if (len(doubt.views) >= ENOUGH or doubt.segments[::-1] in named)
             and _stand_alone(doubt, said, centers) >= ALONE
         ]  # fmt: skip
+
+    def _told_as_another(self, labelling: Labelling) -> np.ndarray:
+        """The objects that some view gives wholly to another of their class, and those others: ``[n]`` int64."""
+        class_of = labelling.category_of()
+        found = [np.zeros(0, np.int64)]
+        for rows in self._sums.values():
+            thing, which = np.unique(rows[:, 0], return_inverse=True)
+            total = np.bincount(which.ravel(), rows[:, 2], len(thing))[which.ravel()]
+            whole = rows[(rows[:, 2] >= WHOLE * total) & (rows[:, 0] != rows[:, 1])][:, :2].astype(np.int64)
+            found.append(whole[class_of[whole[:, 0]] == class_of[whole[:, 1]]].ravel())
+        return np.unique(np.concatenate(found))
 
 
 def _of_others(rows: Tensor, group: Any) -> list[Tensor]:
