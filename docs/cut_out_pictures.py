@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from tyro import cli
 from tyro.conf import Positional
 
@@ -62,9 +61,9 @@ class CutOutPictures:
                 SIDE, SIDE, sh_degree=part.sh_degree, rasterize_mode=opened.rasterize_mode,
             )  # fmt: skip
             on_white = (colors[0] + 1 - alphas[0]).clamp(0, 1).numpy()
-            pictures.append(Image.fromarray((on_white * 255).round().astype(np.uint8)))
+            pictures.append((on_white * 255).round().astype(np.uint8))
             print(f"{len(rows):,} Gaussians")
-        write_png(IMAGES / "cut-out.png", np.concatenate([np.asarray(picture) for picture in pictures], axis=1))
+        write_png(IMAGES / "cut-out.png", np.concatenate(pictures, axis=1))
         print(IMAGES / "cut-out.png")
 
 

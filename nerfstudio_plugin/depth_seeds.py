@@ -10,7 +10,7 @@ import numpy as np
 from nerfstudio_plugin.depth import ReadDepth
 from panoptic_gs.camera import Camera
 from panoptic_gs.datasets.seed_points import points_from_depth
-from panoptic_gs.predict.seed_points import first_in_cells
+from panoptic_gs.predict.seed_points import thinned
 from panoptic_gs.scene import Frame, Points
 
 MOST_VIEWS = 100
@@ -51,7 +51,7 @@ def seeds_from_depth(
         return (np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)), known
     xyz, rgb = (np.concatenate([part[which] for part in parts]) for which in (0, 1))
     shuffled = rng.permutation(len(xyz))  # so that no view is preferred
-    kept = shuffled[first_in_cells(xyz[shuffled], count)]
+    kept = shuffled[thinned(xyz[shuffled], count)]
     return (xyz[kept], rgb[kept]), known
 
 

@@ -36,9 +36,9 @@ class Box:
     size: np.ndarray  # [3]
     left_out: float = 0.0
 
-    def contains(self, points: np.ndarray) -> np.ndarray:
-        """Which of the points ``[N, 3]`` lie inside, ``[N]`` bool."""
-        return (np.abs((points - self.center) @ self.axes) <= 0.5 * self.size).all(axis=1)
+    def contains(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
+        """Which of the points ``[N, 3]`` lie inside, or at most ``margin`` beyond each side, ``[N]`` bool."""
+        return (np.abs((points - self.center) @ self.axes) <= 0.5 * self.size + margin).all(axis=1)
 
     def leaving_out(self, points: np.ndarray, weights: np.ndarray) -> Box:
         """The same box, knowing how much of these points ``[N, 3]`` and weights ``[N]`` lies outside."""

@@ -40,8 +40,7 @@ def cut_out(table: ObjectTable, segment_id: int, up: np.ndarray) -> np.ndarray:
     radius = float(np.quantile(np.linalg.norm(points - np.median(points, axis=0), axis=1), 0.8))
     touching = _TOUCH * float(np.median(splats.scales.numpy()[members].max(axis=1)))
     place, mass = clusters(points, weights, max(_GAP * radius, touching, 1e-9))
-    margin = _MARGIN * float(np.linalg.norm(box.size))
-    inside = (np.abs((points - box.center) @ box.axes) <= 0.5 * box.size + margin).all(axis=1)
+    inside = box.contains(points, _MARGIN * float(np.linalg.norm(box.size)))
     shares = None if table.seen is None else table.seen.share(points, means)
     if shares is not None:
         inside |= (shares >= _ON_SURFACE) & (sure >= _SURE)

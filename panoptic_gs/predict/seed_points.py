@@ -55,7 +55,7 @@ def select_seed_points(
     # Shuffled first, so that among points of equal confidence no view is preferred.
     shuffled = rng.permutation(len(xyz))
     order = shuffled[np.argsort(-np.concatenate(confidences)[shuffled], kind="stable")]
-    kept = order[first_in_cells(xyz[order], count)]
+    kept = order[thinned(xyz[order], count)]
     return xyz[kept], rgb[kept]
 
 
@@ -75,7 +75,7 @@ def _confidence_threshold(points: Sequence[np.ndarray], confidence: Sequence[np.
     return float(np.quantile(pooled, dropped, method="lower"))
 
 
-def first_in_cells(xyz: np.ndarray, count: int) -> np.ndarray:
+def thinned(xyz: np.ndarray, count: int) -> np.ndarray:
     """Indices of the first point in each cell of the finest grid with at most ``count`` occupied cells."""
     if len(xyz) <= count:
         return np.arange(len(xyz))

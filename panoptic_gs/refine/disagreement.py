@@ -114,13 +114,13 @@ def disagreements(said: Sequence[Said], objects: Collection[int], labelling: Lab
 
     Args:
         said: of each view (:meth:`Owners.said`).
-        objects: the things that own Gaussians.
+        objects: that own Gaussians; only things are looked at.
         labelling: what the labels are.
     """
     class_of = {s.id: s.category_id for s in labelling.segments}
     things = {s.id for s in labelling.segments if labelling.is_thing[s.category_id]}
     found: list[Doubt] = []
-    for thing in sorted(objects):
+    for thing in sorted(things.intersection(objects)):
         total = [sum(view.get(thing, {}).values()) for view in said]
         seeing = [k for k, value in enumerate(total) if value > 0 and value >= SEEN * max(total)]
         whole, part = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)

@@ -54,7 +54,7 @@ def find_doubts(
         votes.add(splats, camera, ids, factors)
         said.append(owners.said(VotePairs.of(votes)))
     things = {s.id for s in labelling.segments if labelling.is_thing[s.category_id]}
-    found = disagreements(said, things & owners.present, labelling)
+    found = disagreements(said, owners.present, labelling)
     points = splats.means.detach().cpu().numpy()
     for thing in sorted(things):
         mine = owner == thing

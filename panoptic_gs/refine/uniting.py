@@ -111,8 +111,7 @@ class PartEvidence(ViewSum):
         numbers = sorted(self._center)
         told = self._told_as_another(labelling)
         said = [said_of(rows[np.isin(rows[:, 0], told)]) for rows in (self._sums[number] for number in numbers)]
-        things = {s.id for s in labelling.segments if labelling.is_thing[s.category_id]} & self._owners.present
-        found = disagreements(said, things & set(told.tolist()), labelling)
+        found = disagreements(said, self._owners.present.intersection(told.tolist()), labelling)
         found = [doubt for doubt in found if doubt.kind == "may be one"]
         named = {doubt.segments for doubt in found}
         centers = np.array([self._center[number] for number in numbers]).reshape(-1, 3)
