@@ -24,7 +24,7 @@ from panoptic_gs.replacing import replacing_folder, require_replaceable
 if TYPE_CHECKING:
     from panoptic_gs.camera import Camera
     from panoptic_gs.export import PlacedObject
-    from panoptic_gs.objects.table import ObjectTable
+    from panoptic_gs.objects.survey import Survey
     from panoptic_gs.splats.gaussians import RasterizeMode
     from panoptic_gs.uplift import LabelledScene
 
@@ -99,10 +99,10 @@ class Export(Output):
     names: bool | None = None
     """Write the objects' names and a legend into the video; by default where it turns around the room."""
     up: Literal["auto", "x", "y", "z", "-x", "-y", "-z"] = "auto"
-    """Direction away from the ground, in which boxes stand; by default that of the path's
-    cameras, else of the segment named floor, else z."""
-    meters_per_unit: float = 1.0
-    """Size of the scene's unit, for boxes, graph and USD."""
+    """Direction away from the ground, in which boxes stand; by default that of the photos' cameras and of
+    what is called floor, else z."""
+    meters_per_unit: float | None = None
+    """Size of the scene's unit, for boxes, graph and USD; by default what the scene folder says, else 1."""
     contact: float = 0.05
     """Largest gap between objects that touch, in metres."""
     uncertain: bool = False
@@ -119,6 +119,8 @@ class Export(Output):
     def run(self) -> None:
         from panoptic_gs.export import load_camera_path
         from panoptic_gs.objects.opening import open_scene
+        from panoptic_gs.objects.orientation import axis_named
+        from panoptic_gs.objects.survey import Survey, photos_of, unit_of
 
         console = self.console()
         formats = self.formats or (_STILL if self.path is None else (*_STILL, *_ALONG_PATH))
@@ -128,7 +130,7 @@ class Export(Output):
             raise InputError("--seconds", f"{self.seconds:g} at {self.fps:g} frames a second",
                              f"1 to {_MOST_FRAMES:,} frames", "Choose others.")  # fmt: skip
         for name, value in (("--meters-per-unit", self.meters_per_unit), ("--contact", self.contact)):
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise InputError(name, f"{value}", "a positive length", "Correct it.")
         if ("match" in formats) != (self.match is not None):
             found = "none" if self.match is None else "without the format match"
@@ -143,12 +145,18 @@ class Export(Output):
         opened = open_scene(self.labelled)
         scene, mode = opened.scene, self.rasterize_mode or opened.rasterize_mode
         path = {} if self.path is None else load_camera_path(self.path, self.split, self.interpolate)
+        # A path that is a scene folder has the photos, too, and all of them count, whatever the split.
+        along = self.path if self.path is not None and self.path.is_dir() else None
+        photos = photos_of(self.labelled, self.data or along)
+        cameras = [] if photos is None else [frame.camera for frame in photos.frames]
+        survey = Survey(scene, cameras, mode, axis_named(self.up))
+        unit = unit_of(photos, self.meters_per_unit)
         written: dict[str, str] = {}
         with replacing_folder(self.out, overwrite=self.overwrite, known_by=_INDEX) as folder:
             if set(formats) & {*_STILL, *_BY_NAME}:
-                written |= self._write_still(folder, scene, path, formats, mode)
+                written |= self._write_still(folder, survey, unit, formats, mode)
             if set(formats) & set(_ALONG_PATH):
-                written |= self._write_path(folder, scene, path, formats, console, mode)
+                written |= self._write_path(folder, survey, path, cameras, formats, console, mode)
             write_json(folder / _INDEX, {"source": self.labelled.name, "files": written})
         for name, what in written.items():
             console.print(f"{self.out / name}  [dim]{what}")
@@ -157,21 +165,18 @@ class Export(Output):
     def _write_still(
         self,
         folder: Path,
-        scene: LabelledScene,
-        path: Mapping[str, Camera],
+        survey: Survey,
+        unit: float,
         formats: Sequence[Format],
         mode: RasterizeMode,
     ) -> dict[str, str]:
         from panoptic_gs import export
-        from panoptic_gs.objects.seen import SeenSurfaces
-        from panoptic_gs.objects.table import ObjectTable
         from panoptic_gs.palette import colors_of
         from panoptic_gs.uplift import save_labelled_scene
 
         written = {}
-        table = ObjectTable(scene, SeenSurfaces(scene, list((self._cameras() or path).values()), mode))
-        up = self._up(table, scene, path)
-        gap = 2 * self.contact / self.meters_per_unit
+        table, up, scene = survey.table, survey.up, survey.table.scene
+        gap = 2 * self.contact / unit
         every = export.placed_objects(table, up, gap=gap)
         objects = [entry for entry in every if self.uncertain or not entry.object.uncertain]
         if not objects:
@@ -190,16 +195,16 @@ class Export(Output):
             count = export.write_point_cloud(folder / "points.ply", scene)
             written["points.ply"] = f"{count:,} points with colour, instance, semantic, confidence"
         if "boxes" in formats:
-            export.write_boxes(folder / "boxes.glb", objects, self.meters_per_unit, colors_of(scene.labelling))
+            export.write_boxes(folder / "boxes.glb", objects, unit, colors_of(scene.labelling))
             written["boxes.glb"] = f"{len(objects)} named boxes{left_out}"
         if "graph" in formats:
-            relations = export.relate_objects(scene.splats, objects, up, self.contact / self.meters_per_unit)
-            export.write_scene_graph(folder / "scene_graph.json", objects, relations, up, self.meters_per_unit,
+            relations = export.relate_objects(scene.splats, objects, up, self.contact / unit)
+            export.write_scene_graph(folder / "scene_graph.json", objects, relations, up, unit,
                                      source=self.labelled.name)  # fmt: skip
             written["scene_graph.json"] = f"{len(objects)} objects, {len(relations)} relations{left_out}"
         # Splats of the whole scene keep every label; what is left out of lists and boxes is not taken out of them.
         cut = export.cut_out_objects(table, every, up) if self.clean and {"spz", "sog"} & set(formats) else every
-        return written | self._write_by_name(folder, scene, every, cut, up, formats, mode)
+        return written | self._write_by_name(folder, scene, every, cut, up, unit, formats, mode)
 
     def _write_by_name(
         self,
@@ -208,6 +213,7 @@ class Export(Output):
         objects: Sequence[PlacedObject],
         cut: Sequence[PlacedObject],
         up: np.ndarray,
+        unit: float,
         formats: Sequence[Format],
         mode: RasterizeMode,
     ) -> dict[str, str]:
@@ -231,7 +237,7 @@ class Export(Output):
         for kind, ending in (("usd", "usdc"), ("usdz", "usdz")):
             if kind in formats:
                 name = f"splats.{ending}"
-                export.write_gaussian_usd(folder / name, scene, objects, up, self.meters_per_unit, mode)
+                export.write_gaussian_usd(folder / name, scene, objects, up, unit, mode)
                 written[name] = f"{len(scene.splats):,} Gaussians, {len(objects)} objects with semantics labels"
         if "match" in formats and self.match is not None:
             matched = export.write_matched_labels(folder / "matched.npz", scene, self.match, self.tolerance)
@@ -247,23 +253,21 @@ class Export(Output):
     def _write_path(
         self,
         folder: Path,
-        scene: LabelledScene,
+        survey: Survey,
         path: Mapping[str, Camera],
+        cameras: Sequence[Camera],
         formats: Sequence[Format],
         console: Console,
         mode: RasterizeMode,
     ) -> dict[str, str]:
         from panoptic_gs import export
-        from panoptic_gs.objects.table import ObjectTable
         from panoptic_gs.palette import colors_of
 
-        table = ObjectTable(scene)
+        table, scene = survey.table, survey.table.scene
         turns = self.path is None
         if turns:
             means = scene.splats.means.numpy()
-            cameras = self._cameras()
-            path = export.around_the_room(table, means, self._up(table, scene, cameras),
-                                          round(self.seconds * self.fps), list(cameras.values()))  # fmt: skip
+            path = export.around_the_room(table, means, survey.up, round(self.seconds * self.fps), cameras)
         colors = colors_of(scene.labelling)
         named = self.names if self.names is not None else turns
         names = {row.id: row.name for row in table.certain}
@@ -292,18 +296,3 @@ class Export(Output):
             around = " once around" if turns else ""
             written["video.mp4"] = f"{len(path)} frames, {len(path) / self.fps:.1f} s{around}"
         return written
-
-    def _cameras(self) -> dict[str, Camera]:
-        """Those of the photos, where they are known."""
-        from panoptic_gs.objects.opening import data_of
-        from panoptic_gs.scene import Scene
-
-        folder = self.data or data_of(self.labelled)
-        return {} if folder is None else {frame.stem: frame.camera for frame in Scene.load(folder).frames}
-
-    def _up(self, table: ObjectTable, scene: LabelledScene, path: Mapping[str, Camera]) -> np.ndarray:
-        from panoptic_gs.objects.orientation import up_direction
-
-        if self.up != "auto":
-            return np.eye(3)["xyz".index(self.up[-1])] * (-1 if self.up[0] == "-" else 1)
-        return up_direction(table, scene.splats.means.numpy(), list(path.values()))

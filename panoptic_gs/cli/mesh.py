@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import tyro
 from tyro.conf import Positional
 
@@ -20,7 +18,6 @@ from panoptic_gs.replacing import replacing_folder, require_replaceable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from panoptic_gs.camera import Camera
     from panoptic_gs.mesh import PanopticMesh
     from panoptic_gs.objects.opening import OpenedScene
     from panoptic_gs.scene import Scene
@@ -89,7 +86,7 @@ class Mesh(Output):
         materials = MATERIALS if self.materials is None else read_materials(self.materials)
         physics = None
         with progress_bars(console) as progress:
-            mesh = self._reconstruct(opened, [frame.camera for frame in data.split(self.split)], scale, progress)
+            mesh = self._reconstruct(opened, data, scale, progress)
             if self.physics:
                 physics = make_physics(mesh, scale, materials, progress=progress)
         fusion = mesh.fusion
@@ -113,23 +110,19 @@ class Mesh(Output):
                     added_views=fusion.added, triangles=len(mesh.surface.faces), objects=len(mesh.solids),
                     without_surface=list(mesh.without_surface))  # fmt: skip
 
-    def _reconstruct(
-        self, opened: OpenedScene, cameras: Sequence[Camera], scale: float, progress: Progress
-    ) -> PanopticMesh:
+    def _reconstruct(self, opened: OpenedScene, data: Scene, scale: float, progress: Progress) -> PanopticMesh:
         from panoptic_gs.mesh import FusionOptions, MeshOptions, reconstruct
-        from panoptic_gs.objects.orientation import up_direction
-        from panoptic_gs.objects.table import ObjectTable
+        from panoptic_gs.objects.orientation import axis_named
+        from panoptic_gs.objects.survey import Survey
 
-        scene = opened.scene
-        if self.up == "auto":
-            up = up_direction(ObjectTable(scene), scene.splats.means.numpy(), list(cameras))
-        else:
-            up = np.eye(3)["xyz".index(self.up[-1])] * (-1 if self.up[0] == "-" else 1)
+        mode = self.rasterize_mode or opened.rasterize_mode
+        # All photos say how large an object is, whichever of them the surface is made from.
+        survey = Survey(opened.scene, [frame.camera for frame in data.frames], mode, axis_named(self.up))
         return reconstruct(
-            scene, cameras, up,
+            opened.scene, [frame.camera for frame in data.split(self.split)], survey.up,
             FusionOptions(self.voxel / scale, self.depth, self.quantile, self.added_places),
             MeshOptions(self.least_views, smoothing=self.smoothing, contact=0.05 / scale),
-            self.rasterize_mode or opened.rasterize_mode, progress,
+            mode, progress, survey.table,
         )  # fmt: skip
 
     def _scale(self, data: Scene, console: Console) -> float:

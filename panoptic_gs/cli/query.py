@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -47,7 +46,8 @@ class Query(Output):
     by_name: bool = False
     """Search by name, also where the scene has vectors."""
     data: Path | None = None
-    """Scene folder with the photos that objects are cut from; by default the one that was trained on."""
+    """Scene folder with the photos that objects are cut from, and that say where boxes end; by default the one that was
+    trained on."""
     views: int = 4
     """Views an object, those that show it best."""
     rendered: bool = False
@@ -58,8 +58,8 @@ class Query(Output):
     """New folder for query.json and a picture of each object that is listed."""
     up: Literal["auto", "x", "y", "z", "-x", "-y", "-z"] = "auto"
     """Direction away from the ground, for the scene graph."""
-    meters_per_unit: float = 1.0
-    """Size of the scene's unit."""
+    meters_per_unit: float | None = None
+    """Size of the scene's unit; by default what the scene folder says, else 1."""
     device: str = "cpu"
     """Where the model runs."""
     overwrite: bool = False
@@ -68,7 +68,8 @@ class Query(Output):
     def run(self) -> None:
         from panoptic_gs.export import placed_objects, relate_objects
         from panoptic_gs.objects.opening import open_scene
-        from panoptic_gs.objects.table import ObjectTable
+        from panoptic_gs.objects.orientation import axis_named
+        from panoptic_gs.objects.survey import Survey, photos_of, unit_of
         from panoptic_gs.query import by_embedding, by_name, parse_query, search
 
         console = self.console()
@@ -77,18 +78,20 @@ class Query(Output):
         if self.out is not None:
             require_replaceable(self.out, overwrite=self.overwrite, known_by=_INDEX)
         opened = open_scene(self.scene)
-        table = ObjectTable(opened.scene)
-        up = self._up(opened, table)
-        contact = 0.05 / self.meters_per_unit
-        objects = placed_objects(table, up, uncertain=False, gap=2 * contact)
-        relations = relate_objects(opened.scene.splats, objects, up, contact)
+        photos = photos_of(self.scene, self.data)
+        cameras = [] if photos is None else [frame.camera for frame in photos.frames]
+        survey = Survey(opened.scene, cameras, opened.rasterize_mode, axis_named(self.up))
+        unit = unit_of(photos, self.meters_per_unit)
+        contact = 0.05 / unit
+        objects = placed_objects(survey.table, survey.up, uncertain=False, gap=2 * contact)
+        relations = relate_objects(opened.scene.splats, objects, survey.up, contact)
         embedded = None if self.by_name else self._embedded(opened, [entry.id for entry in objects], console)
         likeness = by_name(objects) if embedded is None else by_embedding(objects, *embedded)
-        hits = search(self.text, objects, relations, likeness, self.meters_per_unit)[: self.top]
+        hits = search(self.text, objects, relations, likeness, unit)[: self.top]
         self._say(hits, {entry.id: entry.label for entry in objects}, embedded, console)
         document: dict[str, Any] = {
             "query": self.text, "by": "name" if embedded is None else embedded[0].model,
-            "objects": [_row(hit, self.meters_per_unit) for hit in hits],
+            "objects": [_row(hit, unit) for hit in hits],
         }  # fmt: skip
         written = [] if self.out is None else self._write(self.out, document, hits, embedded, opened)
         self.finish(written, **document)
@@ -159,18 +162,11 @@ class Query(Output):
             table.add_row(escape(hit.object.label), f"{hit.score:.3f}", f"{hit.place:.2f}", escape(where))
         console.print(table)
 
-    def _up(self, opened: OpenedScene, table: Any) -> np.ndarray:
-        from panoptic_gs.objects.orientation import up_direction
-
-        if self.up != "auto":
-            return np.eye(3)["xyz".index(self.up[-1])] * (-1 if self.up[0] == "-" else 1)
-        return up_direction(table, opened.scene.splats.means.numpy(), [])
-
     def _check_arguments(self) -> None:
         for name, value in (("--views", self.views), ("--top", self.top)):
             if value < 1:
                 raise InputError(name, str(value), "at least 1", "Correct it.")
-        if not 0 < self.meters_per_unit < float("inf"):
+        if self.meters_per_unit is not None and not 0 < self.meters_per_unit < float("inf"):
             raise InputError("--meters-per-unit", f"{self.meters_per_unit}", "a positive length", "Correct it.")
         if self.model is not None and self.by_name:
             raise InputError("--by-name", "a --model, too", "one of them", "Leave one out.")

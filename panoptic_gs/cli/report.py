@@ -48,8 +48,8 @@ class Report(Output):
     """How many views are shown, evenly spread; all are scored."""
     picture_width: int = 640
     """Width of the pictures in pixels, at most."""
-    meters_per_unit: float = 1.0
-    """Size of the scene's unit, for the sizes of objects."""
+    meters_per_unit: float | None = None
+    """Size of the scene's unit, for the sizes of objects; by default what the scene folder says, else 1."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
     """How the splats were trained; by default as the training says, else classic."""
     training: Path | None = None
@@ -123,7 +123,7 @@ class Report(Output):
             raise InputError("--max-views", str(self.max_views), "0 or more", "Choose a larger number.")
         if self.picture_width < 16:
             raise InputError("--picture-width", str(self.picture_width), "at least 16 pixels", "Choose a larger one.")
-        if not self.meters_per_unit > 0:
+        if self.meters_per_unit is not None and not self.meters_per_unit > 0:
             raise InputError("--meters-per-unit", str(self.meters_per_unit), "a positive length", "Correct it.")
         if out.is_dir():
             raise InputError("--out", f"{out}, a folder", "an HTML file", f"Say {out / 'report.html'}.")

@@ -31,7 +31,8 @@ class Share(Output):
     out: Path
     """HTML file."""
     data: Path | None = None
-    """The scene folder with its photos, for the first view and for which way is up; nothing else of it is shared."""
+    """The scene folder with its photos, for the first view, which way is up and where boxes end; nothing else of it is
+    shared. By default the one that was trained on."""
     title: str | None = None
     """What the page is called; by default as the scene is."""
     max_megabytes: float = 30.0
@@ -42,28 +43,28 @@ class Share(Output):
     """Keep this many, those with the largest opacity times area."""
     up: Literal["auto", "x", "y", "z", "-x", "-y", "-z"] = "auto"
     """Direction away from the ground; by default that of the cameras, else of the segment named floor, else z."""
-    meters_per_unit: float = 1.0
-    """Size of the scene's unit, for the sizes of objects."""
+    meters_per_unit: float | None = None
+    """Size of the scene's unit, for the sizes of objects; by default what the scene folder says, else 1."""
     rasterize_mode: Literal["classic", "antialiased"] | None = None
     """How the splats were trained; by default as the scene says."""
 
     def run(self) -> None:
         from panoptic_gs.objects.opening import open_scene, scene_name
         from panoptic_gs.objects.orientation import axis_named
-        from panoptic_gs.scene import Scene
+        from panoptic_gs.objects.survey import photos_of, unit_of
         from panoptic_gs.share import shared_scene, write_page
 
         self._check_arguments()
         console = self.console()
         with console.status("Packing the scene"):
             opened = open_scene(self.scene)
-            data = None if self.data is None else Scene.load(self.data)
+            data = photos_of(self.scene, self.data)
             shared = shared_scene(
                 opened.scene,
                 self.title or scene_name(opened, None if data is None else data.root),
                 cameras=[] if data is None else [frame.camera for frame in data.frames],
                 up=axis_named(self.up),
-                meters_per_unit=self.meters_per_unit,
+                meters_per_unit=unit_of(data, self.meters_per_unit),
                 rasterize_mode=self.rasterize_mode or opened.rasterize_mode,
                 most_bytes=int((self.max_megabytes * 1e6 - _AROUND) / _BASE64),
                 sh_degree=self.sh_degree,
@@ -73,7 +74,7 @@ class Share(Output):
         size = self.out.stat().st_size
         sample = f" of {len(opened.scene.splats):,}" if shared.num_gaussians < len(opened.scene.splats) else ""
         console.print(f"{shared.num_gaussians:,}{sample} Gaussians with harmonics of degree {shared.sh_degree}, "
-                      f"{len(shared.document['objects'])} objects and stuff classes")  # fmt: skip
+                      f"{shared.counted}")  # fmt: skip
         if size > self.max_megabytes * 1e6:
             console.print(f"[yellow]The page has {size / 1e6:.1f} MB, more than {self.max_megabytes:g} MB. "
                           "Leave some Gaussians out: --max-gaussians 500000")  # fmt: skip
@@ -86,7 +87,7 @@ class Share(Output):
 
         if not np.isfinite(self.max_megabytes) or self.max_megabytes <= 0:
             raise InputError("--max-megabytes", f"{self.max_megabytes:g}", "a positive size", "Correct it.")
-        if not self.meters_per_unit > 0:
+        if self.meters_per_unit is not None and not self.meters_per_unit > 0:
             raise InputError("--meters-per-unit", f"{self.meters_per_unit:g}", "a positive length", "Correct it.")
         if self.max_gaussians is not None and self.max_gaussians < 1:
             raise InputError("--max-gaussians", str(self.max_gaussians), "at least 1", "Leave it out to take all.")

@@ -26,7 +26,8 @@ class View(Output):
     scene: Positional[Path]
     """Folder made by 'panoptic-gs uplift', or config.yml of a panst3r-ludvig training."""
     data: Path | None = None
-    """The scene folder with its photos, to show cameras, photos and predicted maps."""
+    """The scene folder with its photos, to show cameras, photos and predicted maps, and for where boxes end; by default
+    the one that was trained on."""
     mesh: Path | None = None
     """Folder made by 'panoptic-gs mesh' of this scene, to look at beside the Gaussians; the panel 'Look' switches."""
     out: Path | None = None
@@ -45,6 +46,7 @@ class View(Output):
     def run(self) -> None:
         import webbrowser
 
+        from panoptic_gs.objects.survey import counted
         from panoptic_gs.viewer.start import start_viewer
 
         console = self.console()
@@ -54,7 +56,7 @@ class View(Output):
                                      say=lambda note: console.print(f"[yellow]{escape(note)}"))  # fmt: skip
         session = page.session
         console.print(
-            f"{len(session.table.segment_of):,} Gaussians, {len(session.table)} objects from "
+            f"{len(session.table.segment_of):,} Gaussians, {counted(session.table)} in "
             f"{escape(str(self.scene))}. Edits are saved in {escape(str(session.out))}."
         )
         console.print(f"[bold]{url}[/]   (Ctrl+C stops)")

@@ -105,14 +105,15 @@ def _node(entry: PlacedObject, meters_per_unit: float) -> dict[str, Any]:
             "pixels": round(row.pixels),
             "agreement": None if row.agreement is None else round(row.agreement, 4),
         },
-        "box": _box(entry.box, meters_per_unit),
+        "box": box_document(entry.box, meters_per_unit),
     }
     if len(entry.pieces) > 1:
-        node["pieces"] = [_box(box, meters_per_unit) for _, box in entry.pieces]
+        node["pieces"] = [box_document(box, meters_per_unit) for _, box in entry.pieces]
     return node
 
 
-def _box(box: Box, meters_per_unit: float) -> dict[str, Any]:
+def box_document(box: Box, meters_per_unit: float) -> dict[str, Any]:
+    """A box as files tell of it, in metres: centre, three unit vectors, edge lengths along them, share left out."""
     return {
         "center": _rounded(box.center * meters_per_unit),
         "axes": [_rounded(axis) for axis in box.axes.T],

@@ -16,6 +16,7 @@ from panoptic_gs.mesh.shell import Shell, fill_shell
 from panoptic_gs.mesh.smoothing import smooth
 from panoptic_gs.mesh.solids import Solid, Support, close_object, support_height
 from panoptic_gs.mesh.surface import LabelledMesh, extract_surface
+from panoptic_gs.objects.survey import Survey
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.splats.gaussians import RasterizeMode
@@ -74,8 +75,19 @@ def reconstruct(
     options: MeshOptions,
     rasterize_mode: RasterizeMode = "classic",
     progress: Progress = silent,
+    table: ObjectTable | None = None,
 ) -> PanopticMesh:
     """Fuse, extract, smooth, and take apart.
+
+    Args:
+        scene: Gaussians and labels.
+        cameras: of the views that are fused.
+        up: ``[3]`` direction away from the ground.
+        fusion_options: how.
+        options: what is made of it.
+        rasterize_mode: how the Gaussians were trained.
+        progress: called as it goes on.
+        table: the scene's objects; by default as these views show them.
 
     Raises:
         InputError: no camera, no surface, more voxels than the memory holds.
@@ -83,7 +95,7 @@ def reconstruct(
     fusion = fuse(scene, cameras, up, fusion_options, rasterize_mode, progress)
     surface = scene_surface(fusion, options)
     progress("Closing objects", 0, 0)
-    table = ObjectTable(scene)
+    table = Survey(scene, cameras, rasterize_mode, up).table if table is None else table
     objects = placed_objects(table, up, uncertain=False, gap=max(2 * options.contact, 4 * fusion.voxel))
     relations = relate_objects(scene.splats, objects, up, options.contact)
     things = [entry for entry in objects if entry.object.category.isthing]

@@ -13,6 +13,7 @@ from trimesh.exchange.gltf import export_glb
 from trimesh.visual import ColorVisuals
 
 from panoptic_gs.export.clouds import file_name
+from panoptic_gs.export.scene_graph import box_document
 from panoptic_gs.files import write_json
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.mesh.reconstruction import PanopticMesh
@@ -99,6 +100,7 @@ def _document(mesh: PanopticMesh, names: dict[int, str], scale: float) -> dict[s
                 "id": entry.id,
                 "name": entry.object.name,
                 "category": {"id": entry.object.category.id, "name": entry.object.category.name},
+                "box": box_document(entry.box, scale),
                 **_closed(by_id[entry.id], names, scale),
             }
             for entry in mesh.objects

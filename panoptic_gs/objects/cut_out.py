@@ -46,3 +46,17 @@ def cut_out(table: ObjectTable, segment_id: int, up: np.ndarray) -> np.ndarray:
         inside |= (shares >= _ON_SURFACE) & (sure >= _SURE)
     kept = inside & (mass[place] >= _FLOATER * mass.max())
     return members[kept] if kept.any() else members
+
+
+def strays(table: ObjectTable, segment_id: int, up: np.ndarray) -> np.ndarray:
+    """The Gaussians ``[S]`` that an object has and that :func:`cut_out` leaves out.
+
+    None where the table's views saw the object elsewhere: it was cut out when it was moved, and they say nothing of
+    where it is now.
+    """
+    members = table.members(segment_id)
+    if table.seen is not None and len(members):
+        means = table.scene.splats.means.numpy()[members]
+        if table.seen.share(means[:0].astype(np.float64), means) is None:
+            return members[:0]
+    return np.setdiff1d(members, cut_out(table, segment_id, up), assume_unique=True)

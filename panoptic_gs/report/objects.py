@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
-from panoptic_gs.objects.orientation import up_direction
-from panoptic_gs.objects.seen import SeenSurfaces
-from panoptic_gs.objects.table import ObjectTable
+from panoptic_gs.objects.survey import Survey, sides
 from panoptic_gs.uplift import LabelledScene
 
 
@@ -49,17 +47,13 @@ def labelled_objects(
     rasterize_mode: RasterizeMode = "classic",
 ) -> tuple[ObjectRow, ...]:
     """The objects that have Gaussians, uncertain ones last; ``cameras`` tell what is up, and where surfaces are."""
-    table = ObjectTable(scene, SeenSurfaces(scene, list(cameras), rasterize_mode))
-    up = up_direction(table, scene.splats.means.numpy(), list(cameras))
+    survey = Survey(scene, list(cameras), rasterize_mode)
     rows = []
-    for row in table:
+    for row in survey.table:
         if not row.count:
             continue
-        box = table.box(row.id, up) if not row.uncertain else None
-        size = None
-        if box is not None:
-            across, along, height = [*sorted(box.size[:2].tolist()), float(box.size[2])]
-            size = (along * meters_per_unit, across * meters_per_unit, height * meters_per_unit)
+        box = survey.table.box(row.id, survey.up) if not row.uncertain else None
+        size = None if box is None else sides(box, meters_per_unit)
         rows.append(
             ObjectRow(row.id, row.name, row.category.name, row.category.isthing, row.segment.score, row.confidence,
                       row.count, size, row.uncertain)

@@ -6,17 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-import numpy as np
 
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.errors import InputError
 from panoptic_gs.mesh.reading import read_mesh
 from panoptic_gs.objects.opening import open_scene, telling_name
+from panoptic_gs.objects.survey import is_moved, unit_of
 from panoptic_gs.panoptic import PanopticScene
 from panoptic_gs.progress import Progress, silent
-from panoptic_gs.records import Array, read_record
 from panoptic_gs.report.environment import environment
 from panoptic_gs.report.evaluation import Evaluation, evaluate_views
 from panoptic_gs.report.objects import ObjectRow, labelled_objects, mapped_objects
@@ -25,6 +22,7 @@ from panoptic_gs.report.views import mapped_views, rendered_views
 from panoptic_gs.scene import Frame, Scene, has_cameras
 from panoptic_gs.scene.maps import unposed
 from panoptic_gs.uplift.checkpoint import is_run
+from panoptic_gs.uplift.placement import TRANSFORMS_FILE
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ class ReportOptions:
         split: of ``splits.json``, or ``all``; by default ``test`` for Gaussians, where there is one.
         truth: subfolder of the scene with the true maps.
         rasterize_mode: how the splats were trained; by default what the training says, else classic.
-        meters_per_unit: size of the scene's unit.
+        meters_per_unit: size of the scene's unit; by default what the scene folder says, else 1.
         max_views: how many views are shown; all are scored.
         width: of the pictures, at most.
         training: the run that labelled splats are from, where they do not lie in it.
@@ -73,7 +71,7 @@ class ReportOptions:
     split: str | None = None
     truth: str = "panoptic_gt"
     rasterize_mode: RasterizeMode | None = None
-    meters_per_unit: float = 1.0
+    meters_per_unit: float | None = None
     max_views: int = 12
     width: int = 640
     training: Path | None = None
@@ -126,7 +124,8 @@ def make_report(
         scene = open_scene(source).scene
         frames, kind = _frames(data, options.split, training)
         views = rendered_views(scene, frames, truth, mode, mesh)
-        objects = labelled_objects(scene, [frame.camera for frame in data.frames], options.meters_per_unit, mode)
+        unit = unit_of(data, options.meters_per_unit)
+        objects = labelled_objects(scene, [frame.camera for frame in data.frames], unit, mode)
         facts |= {"Gaussians": f"{len(scene.splats):,}"}
     if data.notes:
         facts["notes"] = "; ".join(data.notes)
@@ -249,26 +248,12 @@ def _data_folder(source: Path, data: Path | None, training: TrainingLog | None, 
     )
 
 
-@dataclass(frozen=True)
-class _Moved:
-    transform: Annotated[np.ndarray, Array(None, 4)]
-    scale: float
-
-
 def _require_unmoved(run: Path, data: Scene) -> None:
     """The Gaussians have to be where the scene folder's cameras are."""
-    file = run / "dataparser_transforms.json"
-    if not file.is_file():
-        return
-    mend = "Train again."
-    moved = read_record(file, _Moved, mend=mend)
-    expected = data.applied[:3]
-    if moved.transform.shape != (3, 4):
-        raise InputError(file, f"a transform of shape {list(moved.transform.shape)}", "3×4 numbers", mend)
-    if np.abs(moved.transform - expected).max() <= 1e-4 and abs(moved.scale - 1) < 1e-4:
+    if not is_moved(run, data):
         return
     raise InputError(
-        file,
+        run / TRANSFORMS_FILE,
         "a training that moved or scaled its cameras",
         "Gaussians in the frame of transforms.json",
         "Take the report that ns-eval writes beside its --output-path: it renders with the training's own cameras.",

@@ -17,9 +17,8 @@ import torch
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.export.spz_objects import encode_spz
-from panoptic_gs.objects.orientation import first_standpoint, up_direction
-from panoptic_gs.objects.seen import SeenSurfaces
-from panoptic_gs.objects.table import ObjectTable
+from panoptic_gs.objects.orientation import first_standpoint
+from panoptic_gs.objects.survey import Survey, counted, sides
 from panoptic_gs.palette import colors_of
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import LabelledScene
@@ -39,6 +38,7 @@ class SharedScene:
         document: objects, first view and up for the page's script, ready for JSON.
         num_gaussians: how many ``spz`` holds.
         sh_degree: of the spherical harmonics that are kept.
+        counted: how many objects there are, in words.
     """
 
     title: str
@@ -46,6 +46,7 @@ class SharedScene:
     document: dict[str, Any]
     num_gaussians: int
     sh_degree: int
+    counted: str
 
 
 def shared_scene(
@@ -76,9 +77,8 @@ def shared_scene(
     Raises:
         InputError: positions beyond what SPZ holds.
     """
-    table = ObjectTable(scene, SeenSurfaces(scene, list(cameras), rasterize_mode))
-    means = scene.splats.means.numpy()
-    up = up_direction(table, means, list(cameras)) if up is None else up
+    survey = Survey(scene, list(cameras), rasterize_mode, up)
+    table, up, means = survey.table, survey.up, scene.splats.means.numpy()
     eye, target = first_standpoint(table, means, up, list(cameras))
     rows = [row for row in table if row.count]
     place = np.full(int(table.segment_of.max(initial=0)) + 1, len(rows))  # unlabelled ones come last
@@ -100,12 +100,11 @@ def shared_scene(
     objects = []
     for row, count in zip(rows, counts):
         box = table.box(row.id, up)
-        size = None if box is None else [*sorted(box.size[:2].tolist(), reverse=True), float(box.size[2])]
         objects.append({
             "id": row.id, "name": row.name, "category": row.category.name, "color": list(colors[row.id]),
             "group": "uncertain" if row.uncertain else "thing" if row.category.isthing else "stuff",
             "gaussians": row.count, "splats": count, "confidence": round(row.confidence, 4),
-            "size": None if size is None else [round(meters_per_unit * side, 4) for side in size],
+            "size": None if box is None else [round(side, 4) for side in sides(box, meters_per_unit)],
             "corners": None if box is None else [here(corner) for corner in box.corners()],
         })  # fmt: skip
     document = {
@@ -114,7 +113,7 @@ def shared_scene(
         "antialiased": rasterize_mode == "antialiased", "metersPerUnit": meters_per_unit,
         "large": _large(splats),
     }  # fmt: skip
-    return SharedScene(title, packed, document, len(order), degree)
+    return SharedScene(title, packed, document, len(order), degree, counted(table))
 
 
 def _packed(splats: Splats, mode: RasterizeMode, most: int | None, wanted: int | None) -> tuple[bytes, int]:

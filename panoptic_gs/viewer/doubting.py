@@ -72,8 +72,13 @@ def questions(scene: LabelledScene, data: Scene | None = None) -> list[Question]
     return _by_votes(scene)
 
 
-def mend(question: Question, how: Mend) -> Operation:
+def mend(question: Question, how: Mend, strays: np.ndarray | None = None) -> Operation:
     """The edit that settles a question.
+
+    Args:
+        question: it.
+        how: one of its mends.
+        strays: for ``clean``, what the object has that is none of it.
 
     Raises:
         InputError: this does not settle it.
@@ -84,7 +89,7 @@ def mend(question: Question, how: Mend) -> Operation:
     if how == "merge":
         return Merge(question.segments[0], question.segments[1])
     if how == "clean":
-        return Clean(question.segments[0])
+        return Clean(question.segments[0], np.zeros(0, np.int64) if strays is None else strays)
     if question.kind == "in pieces":
         return SplitPieces(question.segments[0])
     return SplitVotes(question.segments[0], question.segments[1])

@@ -187,7 +187,14 @@ class EditPanel:
             row = session.table[segment_id]
             if purpose == "move":
                 shift = box.center - self._start.center
-                session.edit(f"move {row.title}", Move(segment_id, shift))
+                strays = session.strays(segment_id)
+                session.edit(f"move {row.title}", Move(segment_id, shift, strays))
+                if len(strays):
+                    self._page.tell(
+                        event.client,
+                        f"Moved {row.title}",
+                        f"{len(strays):,} Gaussians stay: floaters, and what it had of its surroundings.",
+                    )
             else:
                 session.edit(f"split {row.title}", SplitBox.of(segment_id, box))
                 session.select(session.scene.segments[-1].id)

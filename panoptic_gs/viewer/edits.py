@@ -24,8 +24,6 @@ from panoptic_gs.viewer.outlines import outlined
 
 PIECE = 0.1
 """Share of the largest place's weight from which on a place where an object lies is worth an object of its own."""
-FLOATER = 0.2
-"""Share of it below which a place holds floaters."""
 PART = 0.2
 """Share of a Gaussian's votes by which it may belong to another object."""
 _GAP = 0.1  # of an object's radius that parts it into places, at least
@@ -171,27 +169,23 @@ def split_votes(scene: LabelledScene, segment_id: int, other: int) -> tuple[Labe
     return scene._replace(labels=labels).with_segments((*scene.segments, part)), new
 
 
-def clean(scene: LabelledScene, segment_id: int) -> tuple[LabelledScene, int]:
-    """Take an object's label from its floaters: Gaussians apart from where it is, which get their next strongest label.
+def clean(scene: LabelledScene, segment_id: int, strays: Sequence[int] | np.ndarray) -> LabelledScene:
+    """Take an object's label from Gaussians that are none of it, which get their next strongest label, or none.
 
-    They are found as boxes leave them out (:func:`~panoptic_gs.objects.boxes.clusters`): of the places where the object
-    lies, those with less than a fifth of the largest one's weight.
-
-    Returns:
-        The new scene and the number of Gaussians.
+    Args:
+        scene: it.
+        segment_id: the object.
+        strays: ``[S]`` its floaters, and what it took of the floor under it or the wall behind it, as
+            :func:`~panoptic_gs.objects.cut_out.strays` finds them: what an export with ``--clean`` leaves out.
 
     Raises:
-        InputError: no such object, or it has no floaters.
+        InputError: no such object, no strays, others than its Gaussians, or all of them.
     """
-    segment_of(scene, segment_id)
-    members, cluster, mass = _clusters(scene, segment_id)
-    stray = members[mass[cluster] < FLOATER * mass.max()]
-    if not len(stray):
-        raise InputError("clean", f"object {segment_id}, all of whose Gaussians are in one place", "one with floaters",
+    rows = _strays(scene, segment_id, strays)
+    if not rows.any():
+        raise InputError("clean", f"object {segment_id} without floaters or halo", "one with some",
                          "There is nothing to clean.")  # fmt: skip
-    rows = torch.zeros(len(scene.labels), dtype=torch.bool)
-    rows[torch.from_numpy(stray)] = True
-    return scene._replace(labels=_without_label(scene.labels, segment_id, rows)), len(stray)
+    return scene._replace(labels=_without_label(scene.labels, segment_id, rows))
 
 
 def brush(
@@ -305,16 +299,25 @@ def delete(scene: LabelledScene, segment_id: int) -> LabelledScene:
     ).with_segments([segment for segment in scene.segments if segment.id != segment_id])
 
 
-def move(scene: LabelledScene, segment_id: int, translation: Sequence[float] | np.ndarray) -> LabelledScene:
+def move(
+    scene: LabelledScene,
+    segment_id: int,
+    translation: Sequence[float] | np.ndarray,
+    strays: Sequence[int] | np.ndarray = (),
+) -> LabelledScene:
     """Shift an object's Gaussians by ``translation [3]`` in world units.
 
+    Its strays stay where they are, and belong to what they were seen as next, as after :func:`clean`.
+
     Raises:
-        InputError: no such object, or a shift that is not finite.
+        InputError: no such object, a shift that is not finite, or strays that :func:`clean` would not take.
     """
     segment_of(scene, segment_id)
     shift = torch.as_tensor(np.asarray(translation, dtype=np.float32))
     if shift.shape != (3,) or not torch.isfinite(shift).all():
         raise InputError("translation", str(list(translation)), "three finite numbers", "Give x, y and z.")
+    if len(strays):
+        scene = clean(scene, segment_id, strays)
     best, _ = scene.labels.best()
     means = scene.splats.means + (best == segment_id)[:, None] * shift.to(scene.splats.means)
     return scene._replace(splats=replace(scene.splats, means=means))
@@ -410,6 +413,21 @@ def _clusters(scene: LabelledScene, segment_id: int) -> tuple[np.ndarray, np.nda
     reach = 4 * float(np.median(scene.splats.scales.numpy()[members].max(axis=1)))
     cluster, mass = clusters(points, weights, max(_GAP * radius, reach, 1e-9))
     return members, cluster, mass
+
+
+def _strays(scene: LabelledScene, segment_id: int, strays: Sequence[int] | np.ndarray) -> Tensor:
+    """Which Gaussians ``[N]`` bool they are: some of the object's."""
+    segment_of(scene, segment_id)
+    own = scene.labels.best()[0] == segment_id
+    numbers = torch.as_tensor(np.asarray(strays, dtype=np.int64))
+    known = numbers.ndim == 1 and bool(((numbers >= 0) & (numbers < len(own))).all())
+    if not known or not bool(own[numbers].all()):
+        raise InputError("strays", "Gaussians of something else", f"some of object {segment_id}'s", "Find them anew.")
+    rows = torch.zeros(len(own), dtype=torch.bool)
+    rows[numbers] = True
+    if int(rows.sum()) == int(own.sum()):
+        raise InputError("strays", f"all Gaussians of object {segment_id}", "some of them", "Delete the object.")
+    return rows
 
 
 def _with_segment(scene: LabelledScene, segment: Segment) -> LabelledScene:

@@ -25,7 +25,7 @@ from panoptic_gs.query import (
 )
 from panoptic_gs.uplift import LabelledScene
 
-_CONTACT = 0.05  # world units
+_CONTACT = 0.05  # metres
 _MOST = 50  # objects that are said
 _ALIKE = 0.5  # of the names' words that an object has at least, relative to the best one
 
@@ -47,10 +47,17 @@ class Finder:
         folder: the scene's, in which vectors are kept.
         up: ``[3]``.
         encoder_of: gives the model of a name.
+        meters_per_unit: size of the scene's unit.
     """
 
-    def __init__(self, folder: Path, up: np.ndarray, encoder_of: Callable[[str], Encoder] = HubEncoder) -> None:
-        self._folder, self._up, self._encoder_of = folder, up, encoder_of
+    def __init__(
+        self,
+        folder: Path,
+        up: np.ndarray,
+        encoder_of: Callable[[str], Encoder] = HubEncoder,
+        meters_per_unit: float = 1.0,
+    ) -> None:
+        self._folder, self._up, self._unit, self._encoder_of = folder, up, meters_per_unit, encoder_of
         self._encoders: dict[str, Encoder] = {}
         self._scene: LabelledScene | None = None
         self._objects: list[PlacedObject] = []
@@ -66,9 +73,9 @@ class Finder:
         query = parse_query(text)
         if scene is not self._scene:
             self._scene, self._relations, self._key = scene, None, ""
-            self._objects = placed_objects(table, self._up, uncertain=False, gap=2 * _CONTACT)
+            self._objects = placed_objects(table, self._up, uncertain=False, gap=2 * _CONTACT / self._unit)
         if query.places and self._relations is None:
-            self._relations = relate_objects(scene.splats, self._objects, self._up, _CONTACT)
+            self._relations = relate_objects(scene.splats, self._objects, self._up, _CONTACT / self._unit)
         relations: Sequence[Relation] = self._relations or ()
         names = kept_models(self._folder)
         note = ""
@@ -80,14 +87,14 @@ class Finder:
                     if names[0] not in self._encoders:
                         self._encoders[names[0]] = self._encoder_of(names[0])
                     likeness = by_embedding(self._objects, kept, self._encoders[names[0]])
-                    hits = search(text, self._objects, relations, likeness)
+                    hits = search(text, self._objects, relations, likeness, self._unit)
                     return Found(tuple(hit.object.id for hit in hits if hit.place > 0)[:_MOST], names[0])
                 note = (
                     "By name: labels changed since the objects' vectors were made; 'panoptic-gs query' makes them anew."
                 )
             except InputError as error:
                 note = f"By name: {error.found}. {error.mend}"
-        hits = search(text, self._objects, relations, by_name(self._objects))
+        hits = search(text, self._objects, relations, by_name(self._objects), self._unit)
         best = max((hit.likeness for hit in hits), default=0.0)
         kept_hits = [hit for hit in hits if hit.place > 0 and hit.likeness >= _ALIKE * best]
         return Found(tuple(hit.object.id for hit in kept_hits)[:_MOST], "name", note)

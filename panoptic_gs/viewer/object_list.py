@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.survey import sides
 from panoptic_gs.objects.table import ObjectTable, SceneObject
 from panoptic_gs.viewer import commands
 from panoptic_gs.viewer.doubting import Question, mend, questions
@@ -39,7 +40,7 @@ class ObjectList:
         self._doubts: list[Question] | None = None
         self._doubts_number = 0
         self._settled: set[int] = set()
-        self._finder = Finder(page.session.opened.folder, page.up)
+        self._finder = Finder(page.session.opened.folder, page.session.up, meters_per_unit=page.session.meters_per_unit)
         socket.state, socket.heard = self.state, self.heard
 
     def refresh(self) -> None:
@@ -77,13 +78,13 @@ class ObjectList:
         return document
 
     def _entry(self, row: SceneObject, color: tuple[int, int, int], table: ObjectTable) -> dict[str, Any]:
-        box = table.fitted_box(row.id, self._page.up)
-        size = None if box is None else [*sorted(box.size[:2].tolist(), reverse=True), float(box.size[2])]
+        session = self._page.session
+        box = table.fitted_box(row.id, session.up)
         return {
             "id": row.id, "name": unmarked(row.name, 120), "category": unmarked(row.category.name, 120),
             "color": list(color), "gaussians": row.count, "confidence": round(row.confidence, 4),
             "group": "uncertain" if row.uncertain else "thing" if row.category.isthing else "stuff",
-            "size": None if size is None else [round(side, 4) for side in size],
+            "size": None if box is None else [round(side, 4) for side in sides(box, session.meters_per_unit)],
         }  # fmt: skip
 
     def _fit_boxes(self, table: ObjectTable) -> None:
@@ -92,7 +93,7 @@ class ObjectList:
             if self._sized is not table:
                 return
             if row.count:
-                table.box(row.id, self._page.up)
+                table.box(row.id, self._page.session.up)
             if time.monotonic() - told > _TELL_AGAIN:
                 self.refresh()
                 told = time.monotonic()
@@ -179,9 +180,9 @@ class ObjectList:
                 self._merge(segment_id, into)
             case commands.Clean(id=segment_id):
                 row = self._row(segment_id)
-                session.edit(f"clean {row.title}", Clean(row.id))
-                taken = row.count - session.table[row.id].count
-                return _said(f"{taken:,} stray Gaussians no longer belong to {row.title}.")
+                strays = session.strays(row.id)
+                session.edit(f"clean {row.title}", Clean(row.id, strays))
+                return _said(f"{len(strays):,} stray Gaussians no longer belong to {row.title}.")
             case commands.History(do="save"):
                 return _said(f"Saved in {session.save()}.")
             case commands.History(do=do):
@@ -271,7 +272,8 @@ class ObjectList:
         doubt = self._doubts[command.place]
         if command.how != "fine":
             titles = " and ".join(self._row(segment_id).title for segment_id in doubt.segments)
-            operation = mend(doubt, command.how)
+            strays = session.strays(doubt.segments[0]) if command.how == "clean" else None
+            operation = mend(doubt, command.how, strays)
             session.edit(f"{command.how} {titles}", operation)
             session.select(doubt.segments[1] if isinstance(operation, Merge) else session.scene.segments[-1].id)
         self._settled.add(command.place)

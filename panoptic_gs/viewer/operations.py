@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -102,16 +102,17 @@ class SplitVotes:
         return edits.split_votes(scene, self.segment_id, self.other)[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clean:
-    """See :func:`~panoptic_gs.viewer.edits.clean`."""
+    """See :func:`~panoptic_gs.viewer.edits.clean`; its strays are found when it is made, and written down with it."""
 
     segment_id: int
+    strays: Annotated[np.ndarray, Array(None, dtype=np.int64)]
     do: Literal["clean"] = "clean"
 
     def apply(self, scene: LabelledScene) -> LabelledScene:
         """The edited scene."""
-        return edits.clean(scene, self.segment_id)[0]
+        return edits.clean(scene, self.segment_id, self.strays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,11 +178,12 @@ class Move:
 
     segment_id: int
     translation: Annotated[np.ndarray, Array(3)]
+    strays: Annotated[np.ndarray, Array(None, dtype=np.int64)] = field(default_factory=lambda: np.zeros(0, np.int64))
     do: Literal["move"] = "move"
 
     def apply(self, scene: LabelledScene) -> LabelledScene:
         """The edited scene."""
-        return edits.move(scene, self.segment_id, self.translation)
+        return edits.move(scene, self.segment_id, self.translation, self.strays)
 
 
 Operation = (

@@ -16,7 +16,8 @@ import viser
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.objects.opening import scene_name
-from panoptic_gs.objects.orientation import first_standpoint, up_direction
+from panoptic_gs.objects.orientation import first_standpoint
+from panoptic_gs.objects.survey import counted
 from panoptic_gs.objects.visibility import open_side
 from panoptic_gs.scene import Scene
 from panoptic_gs.viewer.appearance import COLOR_MODES
@@ -50,7 +51,6 @@ class Page:
         server: a server without content.
         session: the scene.
         data: the scene folder that the scene was made from, for its cameras; optional.
-        up: the world's up ``[3]``; found out by default.
         socket: the connection of the list of objects; by default one that no page reaches.
     """
 
@@ -59,7 +59,6 @@ class Page:
         server: viser.ViserServer,
         session: Session,
         data: Scene | None = None,
-        up: np.ndarray | None = None,
         socket: ListSocket | None = None,
     ) -> None:
         self.server: Any = server  # viser's types differ from version to version
@@ -69,11 +68,11 @@ class Page:
         """When a camera was clicked last; the same click reaches the scene behind it."""
         cameras = [] if data is None else [frame.camera for frame in data.frames]
         means = session.scene.splats.means.numpy()
-        self.up = up if up is not None else up_direction(session.table, means, cameras)
+        self.up = session.up
         self.standpoint = first_standpoint(session.table, means, self.up, cameras)
         self.title = scene_name(session.opened, None if data is None else data.root)
         self.photos = None if data is None else Photos(data)
-        self.ruler = Ruler(server)
+        self.ruler = Ruler(server, session.meters_per_unit)
         self.brush_use: BrushUse | None = None
         """What a click does to the Gaussians of the selected object around it; None where it selects."""
         self.brush_lasso = self.brush_through = False
@@ -143,10 +142,7 @@ class Page:
             name = unmarked(self.title)
             sample = f" of {session.opened.num_gaussians:,}" if session.opened.thinned else ""
             hidden = f", {len(look.hidden)} hidden" if look.hidden else ""
-            things = sum(row.category.isthing for row in table.certain)
-            doubted = f", {len(table.uncertain)} uncertain" if table.uncertain else ""
-            counted = f"{things} objects, {len(table.certain) - things} stuff classes{doubted}"
-            counts = f"{len(table.segment_of):,}{sample} Gaussians, {counted}{hidden}"
+            counts = f"{len(table.segment_of):,}{sample} Gaussians, {counted(table)}{hidden}"
             self._header.content = f"**{plain(name)}**  \n{counts}"
             for panel in (self.selection, self.looks, self.edit, self.objects):
                 panel.refresh()

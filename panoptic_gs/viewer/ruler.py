@@ -18,9 +18,11 @@ class Ruler:
 
     Args:
         server: the viewer.
+        meters_per_unit: size of the scene's unit.
     """
 
-    def __init__(self, server: viser.ViserServer) -> None:
+    def __init__(self, server: viser.ViserServer, meters_per_unit: float = 1.0) -> None:
+        self._unit = meters_per_unit
         self._scene: Any = server.scene
         self._line = LineNode(server, "/ruler", _COLOR)
         self._marks: list[Any] = []
@@ -30,8 +32,10 @@ class Ruler:
 
     @property
     def length(self) -> float | None:
-        """Between both points, in world units; None before there are two."""
-        return float(np.linalg.norm(self.points[1] - self.points[0])) if len(self.points) == 2 else None
+        """Between both points, in metres; None before there are two."""
+        if len(self.points) < 2:
+            return None
+        return self._unit * float(np.linalg.norm(self.points[1] - self.points[0]))
 
     def switch(self, on: bool) -> None:
         """Begin to measure, or stop and forget."""

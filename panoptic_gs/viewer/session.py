@@ -14,9 +14,10 @@ import torch
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.mesh.surface import LabelledMesh
+from panoptic_gs.objects.cut_out import strays
 from panoptic_gs.objects.opening import OpenedScene
 from panoptic_gs.objects.picking import pick, pick_point
-from panoptic_gs.objects.seen import SeenSurfaces
+from panoptic_gs.objects.survey import Survey
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.palette import colors_of
 from panoptic_gs.splats import Splats
@@ -52,9 +53,8 @@ class Look:
 class Derived:
     """What follows from one state of the scene; made anew after each edit, parts of it only when asked for."""
 
-    def __init__(self, scene: LabelledScene, seen: SeenSurfaces | None = None) -> None:
-        self.scene = scene
-        self.table = ObjectTable(scene, seen)
+    def __init__(self, table: ObjectTable) -> None:
+        self.scene, self.table = table.scene, table
 
     @cached_property
     def photo(self) -> np.ndarray:
@@ -92,6 +92,8 @@ class Session:
         mesh: a panoptic mesh of the scene, in its units, to be looked at beside the Gaussians. It keeps the labels that
             it was made with.
         cameras: of the photos, by which boxes end where surfaces are seen.
+        up: ``[3]``; found out by default.
+        meters_per_unit: size of the scene's unit.
 
     Raises:
         InputError: ``out`` is not inside the scene's folder, is the scene itself, or has content.
@@ -103,8 +105,10 @@ class Session:
         out: Path | None = None,
         mesh: LabelledMesh | None = None,
         cameras: Sequence[Camera] = (),
+        up: np.ndarray | None = None,
+        meters_per_unit: float = 1.0,
     ) -> None:
-        self.opened, self.mesh = opened, mesh
+        self.opened, self.mesh, self.meters_per_unit = opened, mesh, meters_per_unit
         self.history = edits.History(opened.scene)
         self.look = Look()
         self.out = _output_folder(opened.folder, out)
@@ -113,8 +117,10 @@ class Session:
         self.journal = Journal(opened.folder, opened.scene)
         """The edits that were not saved, on the disk."""
         self._saved_here = False
-        self._seen = SeenSurfaces(opened.scene, cameras, opened.rasterize_mode) if cameras else None
-        self._derived = Derived(opened.scene, self._seen)
+        self._survey = Survey(opened.scene, cameras, opened.rasterize_mode, up)
+        self.up = self._survey.up
+        """Away from the ground ``[3]``, in which boxes stand."""
+        self._derived = Derived(self._survey.table)
         self._drawn: tuple[tuple[object, ...], LabelledScene] | None = None
 
     @property
@@ -126,7 +132,7 @@ class Session:
     def derived(self) -> Derived:
         """What follows from the current scene."""
         if self._derived.scene is not self.scene:
-            self._derived = Derived(self.scene, self._seen)
+            self._derived = Derived(self._survey.of(self.scene))
         return self._derived
 
     @property
@@ -236,6 +242,10 @@ class Session:
         self.look.unlabelled = True
 
     # Edits
+
+    def strays(self, segment_id: int) -> np.ndarray:
+        """The Gaussians ``[S]`` of an object that are none of it: floaters, and the halo of what it touches."""
+        return strays(self.table, segment_id, self.up)
 
     def edit(self, description: str, operation: Operation) -> None:
         """Edit the current scene; the edit is on the disk when this returns, or :attr:`journal` says why it is not.

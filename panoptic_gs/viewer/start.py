@@ -10,8 +10,9 @@ from pathlib import Path
 
 from panoptic_gs.errors import InputError
 from panoptic_gs.mesh.reading import read_mesh
-from panoptic_gs.objects.opening import open_scene
+from panoptic_gs.objects.opening import data_of, open_scene
 from panoptic_gs.objects.orientation import axis_named
+from panoptic_gs.objects.survey import unit_of
 from panoptic_gs.scene import Scene
 from panoptic_gs.uplift.placement import place
 from panoptic_gs.viewer.session import Session
@@ -44,7 +45,7 @@ def start_viewer(
 
     Args:
         scene: what :func:`~panoptic_gs.objects.opening.open_scene` opens.
-        data: the scene folder that it was made from.
+        data: the scene folder that it was made from; by default that of the training.
         out: where edits are saved, see :class:`~panoptic_gs.viewer.session.Session`.
         host, port: where to listen; port 0 takes any that is free.
         max_gaussians: a sample's size.
@@ -59,6 +60,7 @@ def start_viewer(
         InputError: the scene cannot be opened, or the port is in use.
     """
     opened = open_scene(scene, max_gaussians, sampled=True)
+    data = data_of(scene) if data is None else data
     photos = None if data is None else Scene.load(data)
     if photos is not None:
         for note in photos.notes:
@@ -68,13 +70,14 @@ def start_viewer(
         for note in placed.notes:
             say(note)
     cameras = [] if photos is None else [frame.camera for frame in photos.frames]
-    session = Session(opened, out, None if mesh is None else read_mesh(mesh), cameras)
+    drawn = None if mesh is None else read_mesh(mesh)
+    session = Session(opened, out, drawn, cameras, axis_named(up), unit_of(photos))
     for note in session.restore():
         say(note)
     socket = ListSocket()
     server = guarded_server(host, port, socket)
     try:
-        page = Page(server, session, photos, axis_named(up), socket)
+        page = Page(server, session, photos, socket)
     except BaseException:
         server.stop()
         raise

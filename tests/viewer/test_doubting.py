@@ -9,9 +9,13 @@ import torch
 from small_rooms import CENTERS, FAR, FLOOR, NASTY, NEAR, save, small_room
 
 from panoptic_gs.errors import InputError
+from panoptic_gs.objects.cut_out import strays
+from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 from panoptic_gs.viewer import edits
 from panoptic_gs.viewer.doubting import Question, mend, questions
+
+UP = np.array([0.0, 0.0, 1.0])
 
 
 def labelled(rows) -> LabelledScene:
@@ -57,15 +61,16 @@ def test_floaters_of_one_object_go_to_what_they_were_seen_as_next():
     for gaussian in far:
         rows[gaussian] = [(NEAR, 0.6), (FAR, 0.4)] if gaussian % 2 else [(NEAR, 1.0)]
     scene = labelled(rows)
-    cleaned, count = edits.clean(scene, NEAR)
-    assert count == 40
+    stray = strays(ObjectTable(scene), NEAR, UP)
+    assert set(stray) == set(far)
+    cleaned = edits.clean(scene, NEAR, stray)
     best = cleaned.labels.best()[0].numpy()
     assert (best[far[far % 2 == 1]] == FAR).all()
     assert (best[far[far % 2 == 0]] == 0).all()
     assert ((best == NEAR) == (own() == NEAR)).all()
     assert len(cleaned.splats) == len(scene.splats)
     with pytest.raises(InputError, match="nothing to clean"):
-        edits.clean(cleaned, NEAR)
+        edits.clean(cleaned, NEAR, strays(ObjectTable(cleaned), NEAR, UP))
 
 
 def test_a_part_that_views_gave_to_another_object_is_split_off():

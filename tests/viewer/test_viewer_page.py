@@ -235,6 +235,9 @@ def test_cameras_show_photos_and_predicted_maps(tmp_path, visitor):
 
 @pytest.mark.skipif(hasattr(viser.SceneApi, "add_gaussian_splats"), reason="viser 0.2 only")
 def test_a_page_that_opens_late_gets_the_splats_once(page):
+    deadline = time.monotonic() + 10
+    while not page.draws and time.monotonic() < deadline:
+        time.sleep(0.01)
     for segment_id in (NEAR, FAR, NASTY, 0):
         draws = page.draws
         select(page, segment_id)
