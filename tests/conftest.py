@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,3 +26,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real scenes beside the repository")
     return folder
+
+
+@pytest.fixture
+def peak_of() -> Callable[[Callable[[], Any]], tuple[Any, int]]:
+    """Calls something, and gives what it returned and how many bytes over those resident before it took at most."""
+
+    def resident(name: str) -> int:
+        found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+        assert found is not None
+        return 1024 * int(found[1])
+
+    def measured(call: Callable[[], Any]) -> tuple[Any, int]:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            pytest.skip("the system does not tell a process's peak memory")
+        before = resident("VmRSS")
+        result = call()
+        return result, resident("VmHWM") - before
+
+    return measured

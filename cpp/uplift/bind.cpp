@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nanobind/stl/vector.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -8,6 +10,7 @@
 #include "binding.h"
 #include "core/arrays.h"
 #include "core/thread_pool.h"
+#include "uplift/heard.h"
 #include "uplift/traversals.h"
 #include "uplift/view_weights.h"
 #include "uplift/vote_store.h"
@@ -18,6 +21,8 @@ namespace {
 
 using LongArray = Array<int64_t>;
 using ConstLongArray = Array<const int64_t>;
+using DoubleArray = Array<double>;
+using ConstDoubleArray = Array<const double>;
 
 // About `budget` bytes hold the votes that are not merged yet.
 void add_view(VoteStore& store, const View& view, const ConstIntArray& labels,
@@ -46,6 +51,16 @@ void add_view(VoteStore& store, const View& view, const ConstIntArray& labels,
 void add_sums(VoteStore& store, const ConstLongArray& gaussian, const ConstIntArray& label, const ConstLongArray& sum) {
     const nb::gil_scoped_release unlocked;
     store.add(gaussian.data(), label.data(), sum.data(), static_cast<int64_t>(gaussian.size()));
+}
+
+// How much is heard of what one view says, in pairs that ascend, into heard [n].
+void hear(const VoteStore& store, const std::vector<int32_t>& labels, const ConstLongArray& gaussian,
+          const ConstIntArray& label, const ConstLongArray& units, const ConstDoubleArray& weight, double power,
+          double missed, DoubleArray heard) {
+    const nb::gil_scoped_release unlocked;
+    const OwnWord own{static_cast<int64_t>(gaussian.size()), gaussian.data(), label.data(), units.data(),
+                      weight.data()};
+    write_heard(store, labels, own, power, missed, heard.data());
 }
 
 // Adds the sums over pixels of weight x feature to `sums` [N, D] and those of the weight to `totals` [N], with about
@@ -98,6 +113,14 @@ const Binding binding([](nb::module_& m) {
         .def("add_view", &add_view, nb::arg("view"), nb::arg("labels"), nb::arg("weights").none(), nb::arg("budget"),
              nb::arg("threads"))
         .def("add_sums", &add_sums, nb::arg("gaussian"), nb::arg("label"), nb::arg("sum"))
+        .def("labels", &labels_of, nb::call_guard<nb::gil_scoped_release>())
+        .def("write_strongest",
+             [](const VoteStore& store, int threads, LongArray best) {
+                 const nb::gil_scoped_release unlocked;
+                 write_strongest(store, threads, best.data());
+             })
+        .def("write_heard", &hear, nb::arg("labels"), nb::arg("gaussian"), nb::arg("label"), nb::arg("units"),
+             nb::arg("weight"), nb::arg("power"), nb::arg("missed"), nb::arg("heard"))
         .def("num_pairs", &VoteStore::num_pairs, nb::arg("void_too"), nb::call_guard<nb::gil_scoped_release>())
         .def("write_sums",
              [](const VoteStore& store, int threads, LongArray indptr, IntArray label, LongArray sum) {

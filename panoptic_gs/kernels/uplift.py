@@ -58,6 +58,38 @@ class VoteStore:
         self._store.write_sums(num_threads(), indptr, label, sums)
         return indptr, label, sums
 
+    def labels(self) -> list[int]:
+        """The labels that occur, ascending."""
+        return self._store.labels()
+
+    def strongest(self) -> Tensor:
+        """The label with the largest sum of each Gaussian, ``[N]`` int64, the lowest of equals; 0 where it has none."""
+        best = torch.empty(self.num_gaussians, dtype=torch.int64)
+        self._store.write_strongest(num_threads(), best)
+        return best
+
+    def heard(
+        self,
+        labels: list[int],  # as labels() gives them
+        gaussian: Tensor,  # [n] int64
+        label: Tensor,  # [n] int32
+        units: Tensor,  # [n] int64
+        weight: Tensor,  # [n] float64
+        power: float,
+        missed: float,
+    ) -> Tensor:
+        """How much of what a view says is heard, ``[n]`` float64 (:meth:`panoptic_gs.refine.overlooked.Said.heard`).
+
+        Its pairs, with their ``units`` and the ``weight`` of the view's votes, ascend and are part of these sums.
+        """
+        size, heard = (len(gaussian),), torch.empty(len(gaussian), dtype=torch.float64)
+        self._store.write_heard(
+            labels, checked("gaussian", gaussian, size, torch.int64), checked("label", label, size, torch.int32),
+            checked("units", units, size, torch.int64), checked("weight", weight, size, torch.float64), power, missed,
+            heard,
+        )  # fmt: skip
+        return heard
+
     def shares(self, void_too: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Rows normalised to one: ``indptr``, ``label``, ``weight [nnz]``, and ``total [N]``, ``void [N]`` weights.
 

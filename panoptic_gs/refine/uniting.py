@@ -32,6 +32,10 @@ REACH = 3.0
 """Centres are at most so many radii apart; a radius is the median distance of an object's Gaussians from its centre."""
 
 
+_ROW = np.dtype([("object", np.int32), ("label", np.int32), ("units", np.float64)])
+"""What a view says of an object: two thirds of :meth:`Owners.sums`, of which long captures have ten million."""
+
+
 class PartEvidence(ViewSum):
     """What each view says of the objects that all views together have found.
 
@@ -52,7 +56,7 @@ class PartEvidence(ViewSum):
             camera: the view's.
             view: its votes, pairs that ascend.
         """
-        self._sums[number] = self._owners.sums(view)
+        self._sums[number] = _packed(self._owners.sums(view))
         self._center[number] = tuple(camera.center.double().tolist())
 
     def merge(self, other: PartEvidence) -> PartEvidence:
@@ -80,7 +84,7 @@ class PartEvidence(ViewSum):
     def rows(self) -> Tensor:
         """What is said, ``[n, 4]`` float64: view, object, label, and the weight of the object's Gaussians wholly under
         it; ascending."""
-        parts = [np.insert(self._sums[number], 0, number, axis=1) for number in sorted(self._sums)]
+        parts = [np.insert(_unpacked(self._sums[number]), 0, number, axis=1) for number in sorted(self._sums)]
         rows = np.concatenate([np.zeros((0, 4)), *parts])
         return torch.from_numpy(rows[np.lexsort(rows.T[2::-1])])
 
@@ -95,8 +99,8 @@ class PartEvidence(ViewSum):
         for part in _of_others(self.rows, group):
             numbers = part[:, 0].long().numpy()
             for number in np.unique(numbers).tolist():
-                found = part[:, 1:].numpy()[numbers == number]
-                self._sums[number] = np.concatenate([self._sums.get(number, np.zeros((0, 3))), found])
+                found = _packed(part[:, 1:].numpy()[numbers == number])
+                self._sums[number] = np.concatenate([self._sums.get(number, np.zeros(0, _ROW)), found])
         for part in _of_others(places, group):
             for number, *center in part.tolist():
                 self._center[int(number)] = tuple(center)
@@ -110,7 +114,7 @@ class PartEvidence(ViewSum):
         """
         numbers = sorted(self._center)
         told = self._told_as_another(labelling)
-        said = [said_of(rows[np.isin(rows[:, 0], told)]) for rows in (self._sums[number] for number in numbers)]
+        said = [said_of(_unpacked(rows[np.isin(rows["object"], told)])) for rows in map(self._sums.get, numbers)]
         found = disagreements(said, self._owners.present.intersection(told.tolist()), labelling)
         found = [doubt for doubt in found if doubt.kind == "may be one"]
         named = {doubt.segments for doubt in found}
@@ -122,15 +126,35 @@ class PartEvidence(ViewSum):
         ]  # fmt: skip
 
     def _told_as_another(self, labelling: Labelling) -> np.ndarray:
-        """The objects that some view gives wholly to another of their class, and those others: ``[n]`` int64."""
-        class_of = labelling.category_of()
-        found = [np.zeros(0, np.int64)]
+        """The objects that two views or more give wholly to the same other of their class, and those others: ``[n]``.
+
+        One view is never enough to say that two are one, and of many objects each is taken for some other once.
+        """
+        class_of = labelling.category_of().astype(np.int64)
+        keys = [np.zeros(0, np.int64)]
         for rows in self._sums.values():
-            thing, which = np.unique(rows[:, 0], return_inverse=True)
-            total = np.bincount(which.ravel(), rows[:, 2], len(thing))[which.ravel()]
-            whole = rows[(rows[:, 2] >= WHOLE * total) & (rows[:, 0] != rows[:, 1])][:, :2].astype(np.int64)
-            found.append(whole[class_of[whole[:, 0]] == class_of[whole[:, 1]]].ravel())
-        return np.unique(np.concatenate(found))
+            thing, which = np.unique(rows["object"], return_inverse=True)
+            total = np.bincount(which.ravel(), rows["units"], len(thing))[which.ravel()]
+            # A hair less than is asked of them later, so that another order of sums loses none.
+            whole = rows[(rows["units"] >= (1 - 1e-9) * WHOLE * total) & (rows["object"] != rows["label"])]
+            whole = whole[class_of[whole["object"]] == class_of[whole["label"]]]
+            keys.append(whole["object"].astype(np.int64) << 32 | whole["label"])
+        pair, views = np.unique(np.concatenate(keys), return_counts=True)
+        pair = pair[views > 1]
+        return np.unique(np.concatenate([pair >> 32, pair & 0xFFFFFFFF]))
+
+
+def _packed(rows: np.ndarray) -> np.ndarray:
+    """Rows ``[n, 3]`` of object, label and weight in two thirds of the memory, ``[n]`` of :data:`_ROW`."""
+    packed = np.empty(len(rows), _ROW)
+    for column, name in enumerate(_ROW.names or ()):
+        packed[name] = rows[:, column]
+    return packed
+
+
+def _unpacked(rows: np.ndarray) -> np.ndarray:
+    """What :func:`_packed` was given."""
+    return np.stack([rows[name].astype(np.float64) for name in _ROW.names or ()], axis=1)
 
 
 def _of_others(rows: Tensor, group: Any) -> list[Tensor]:

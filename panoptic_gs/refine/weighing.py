@@ -132,8 +132,8 @@ class WeighedVotes(ViewSum):
         self._said.add_sums(*own.tensors())
 
     def said(self) -> Said:
-        """What all views so far say of the Gaussians."""
-        return Said(*self._said.sums())
+        """What all views so far say of the Gaussians; these sums themselves, so add no view before it was asked."""
+        return Said(self._said)
 
     def merge(self, other: WeighedVotes) -> WeighedVotes:
         """Add what other views say of the same Gaussians.

@@ -25,7 +25,7 @@ def said_by(views: list[np.ndarray]) -> Said:
     store = kernels.VoteStore(len(views[0]))
     for view in views:
         store.add_sums(*pairs_of(view).tensors())
-    return Said(*store.sums())
+    return Said(store)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -54,6 +54,18 @@ def test_factors_are_those_of_dense_arrays(seed):
         expected = np.clip(1 - blamed, 0, 1)[np.nonzero(own)]
         np.testing.assert_allclose(said.heard(pairs_of(view), pairs_of(own), 2.0, 0.5), expected, atol=1e-6)
     assert missed > 0
+
+
+def test_nothing_is_made_of_all_labels_that_views_say_of_a_view_s_gaussians(peak_of):
+    """A long capture says dozens of labels of each Gaussian, of which nothing but packed sums fits into memory."""
+    count, labels = 100_000, 40
+    store, gaussian = kernels.VoteStore(count), torch.arange(count)
+    for label in range(1, labels + 1):
+        store.add_sums(gaussian, torch.full((count,), label, dtype=torch.int32), torch.full((count,), label * UNIT))
+    view = VotePairs((np.arange(count) << 32) | 1, np.full(count, UNIT))
+    heard, taken = peak_of(lambda: Said(store).heard(view, view, 2.0))
+    assert taken < 16 * count * labels / 4
+    assert (heard < 1e-9).all()  # it has missed all but the label of which least is said
 
 
 def share_of(labels: GaussianLabels, mine: torch.Tensor, label: int) -> float:

@@ -11,12 +11,14 @@ from small_rooms import CATEGORIES, NASTY, NEAR, SEGMENTS
 from staged_room import halves, renamed, staged
 
 from panoptic_gs import kernels
+from panoptic_gs.camera import Camera
 from panoptic_gs.cli.main import main
 from panoptic_gs.labelling import Labelling, Segment
-from panoptic_gs.refine import Doubt, label_gaussians
+from panoptic_gs.refine import Doubt, label_gaussians, uniting
+from panoptic_gs.refine.disagreement import said_of
 from panoptic_gs.refine.leave_one_out import VotePairs
 from panoptic_gs.refine.overlooked import Said
-from panoptic_gs.refine.uniting import sentences, touching, united
+from panoptic_gs.refine.uniting import PartEvidence, sentences, touching, united
 from panoptic_gs.scene import Scene
 from panoptic_gs.splats import Splats
 from panoptic_gs.uplift import GaussianLabels
@@ -69,6 +71,24 @@ def test_a_run_of_neighbouring_views_is_one_error(room):
     labels, told = label(room, cut_apart(room, set(range(8))))
     assert told == []
     assert present(labels) == {NASTY, SPARE}
+
+
+def test_of_objects_that_single_views_take_for_another_nothing_is_asked(monkeypatch):
+    """Each of many objects is taken for some other once; what all views say of all objects fills the memory."""
+    count = 200
+    meaning = Labelling(CATEGORIES, tuple(Segment(i, CLASS[NASTY]) for i in range(1, count + 1)), "many")
+    evidence, rng, asked = PartEvidence(np.arange(1, count + 1)), np.random.default_rng(0), []
+    camera = Camera.look_at((0.0, -3.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0), 0.8, 40, 30)
+    for number in range(8):
+        taken_for = np.arange(1, count + 1)
+        taken_for[number * 20 : number * 20 + 20] = rng.permutation(count)[:20] + 1
+        if number % 2:
+            taken_for[count - 1] = 1
+        evidence.add(number, camera, VotePairs((np.arange(count) << 32) | taken_for, np.full(count, 1 << 34)))
+    monkeypatch.setattr(uniting, "said_of", lambda rows: asked.append(rows) or said_of(rows))
+    found = evidence.pairs(meaning)
+    assert [doubt.segments for doubt in found] == [(count, 1)]
+    assert {int(thing) for rows in asked for thing in rows[:, 0]} == {1, count}
 
 
 def test_halves_that_two_views_show_whole_stay_two(room):
@@ -173,4 +193,4 @@ def test_the_strongest_label_is_that_of_dense_arrays():
     store = kernels.VoteStore(50)
     store.add_sums(*VotePairs((gaussian.astype(np.int64) << 32) | label,
                               dense[gaussian, label].astype(np.int64)).tensors())  # fmt: skip
-    assert Said(*store.sums()).strongest().tolist() == dense.argmax(1).tolist()
+    assert Said(store).strongest().tolist() == dense.argmax(1).tolist()
