@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -84,9 +83,7 @@ def relate_objects(
     parts = _parts(splats, objects, up, contact)
     found: dict[tuple[int, int], Relation] = {}
     hovering: list[Relation] = []
-    for one, other in combinations(parts, 2):
-        if one.entry.id == other.entry.id or _apart(one.box, other.box, one.reach + other.reach + 3 * contact):
-            continue
+    for one, other in _near_pairs(parts, 3 * contact):
         distance, height = _contact(one, other, up)
         upper, lower = (one, other) if one.low + one.high > other.low + other.high else (other, one)
         relation = _relation(upper, lower, distance, height, contact, up)
@@ -239,8 +236,29 @@ def _chosen(members: np.ndarray, opaque: np.ndarray) -> np.ndarray:
     return rows[:: -(-len(rows) // _MOST_POINTS)]
 
 
-def _apart(one: Box, other: Box, reach: float) -> bool:
-    """Whether the axis-parallel bounds of two boxes are further apart than ``reach``."""
-    first, second = one.corners(), other.corners()
-    gap = np.maximum(first.min(axis=0) - second.max(axis=0), second.min(axis=0) - first.max(axis=0))
-    return bool(np.linalg.norm(gap.clip(0)) > reach)
+def _near_pairs(parts: Sequence[_Part], margin: float) -> Iterator[tuple[_Part, _Part]]:
+    """Parts of two objects whose boxes' axis-parallel bounds are no further apart than both reach and ``margin``.
+
+    The first of each two comes first in ``parts``, and pairs come as in a loop over all of them. Bounds are swept along
+    the axis on which they overlap least, so that among ten thousand a part meets those around it alone.
+    """
+    corners = [part.box.corners() for part in parts]
+    low, high = (np.array([side(corner, axis=0) for corner in corners]).reshape(-1, 3) for side in (np.min, np.max))
+    reach = np.array([part.reach for part in parts])
+    ids = np.array([part.entry.id for part in parts])
+    grown_low, grown_high = (ends + side * (reach[:, None] + 0.5 * margin) for ends, side in ((low, -1), (high, 1)))
+    axis = (
+        int(((grown_high - grown_low).sum(axis=0) / np.maximum(np.ptp(low, axis=0), 1e-12)).argmin()) if ids.size else 0
+    )
+    order = np.argsort(grown_low[:, axis], kind="stable")
+    ends = np.searchsorted(grown_low[order, axis], grown_high[order, axis], side="right")
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    for place, (one, end) in enumerate(zip(order, ends)):
+        others = order[place + 1 : end]
+        others = others[ids[others] != ids[one]]
+        gap = np.maximum(low[one] - high[others], low[others] - high[one]).clip(0)
+        others = others[np.linalg.norm(gap, axis=1) <= reach[one] + reach[others] + margin]
+        found.append(np.stack([np.minimum(one, others), np.maximum(one, others)], axis=1))
+    pairs = np.concatenate(found)
+    for one, other in pairs[np.lexsort(pairs.T[::-1])].tolist():
+        yield parts[one], parts[other]

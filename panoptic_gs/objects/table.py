@@ -25,6 +25,7 @@ _SHOWN = 1e-4  # of the largest weight: what has less lies on no surface that vi
 _THIN_SHOWN = 0.02  # as boxes.THIN where haze was left out already, by what views show
 _SURE = 0.3  # share from which a point lies on one for certain: about one view for it, and none against
 _FEWEST = 25  # such points that an object's box can be fitted to
+_SEARCHES = 16  # for an object's Gaussians among all; from then on they are sorted by object, which takes as long
 _PIECE = 0.1  # of its largest piece's weight that a piece of a stuff class must have
 
 
@@ -116,6 +117,8 @@ class ObjectTable:
         self.unlabelled = int(counts[0])
         self._boxes: dict[tuple[float, ...], Box | None] = {}
         self._floors: np.ndarray | None = None
+        self._asked = 0  # for members
+        self._grouped: tuple[np.ndarray, np.ndarray] | None = None  # all Gaussians by segment, where each one's begin
 
     def __iter__(self):
         return iter(self._by_id.values())
@@ -136,8 +139,19 @@ class ObjectTable:
         return [row for row in self if row.count and row.matches(words)]
 
     def members(self, segment_id: int) -> np.ndarray:
-        """The Gaussians ``[M]`` of an object."""
-        return np.flatnonzero(self.segment_of == segment_id)
+        """The Gaussians ``[M]`` of an object, ascending."""
+        self._asked += 1
+        if self._asked <= _SEARCHES:
+            return np.flatnonzero(self.segment_of == segment_id)
+        if self._grouped is None:
+            order = np.argsort(self.segment_of, kind="stable")
+            self._grouped = order, np.concatenate([[0], np.bincount(self.segment_of).cumsum()])
+        order, starts = self._grouped
+        return (
+            order[starts[segment_id] : starts[segment_id + 1]].copy()
+            if 0 <= segment_id < len(starts) - 1
+            else order[:0]
+        )
 
     @property
     def certain(self) -> list[SceneObject]:

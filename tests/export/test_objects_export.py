@@ -2,6 +2,7 @@
 import json
 import struct
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 import trimesh
 from furnished_room import BOXES, CATEGORIES, SPACING, surface
 from plyfile import PlyData
+from scipy.spatial import KDTree
 
 from panoptic_gs import Category, Segment, Splats, export
+from panoptic_gs.export import relations
 from panoptic_gs.labelling import Labelling
-from panoptic_gs.objects.table import ObjectTable
+from panoptic_gs.objects.boxes import Box
+from panoptic_gs.objects.table import ObjectTable, SceneObject
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -208,3 +212,48 @@ def test_under_needs_something_over_it() -> None:
     found = {(r.subject, r.relation, r.object) for r in export.relate_objects(moved, objects, UP)}
     assert not [r for r in found if r[1] == "under"]
     assert (3, "on", 1) in found
+
+
+def test_only_parts_about_each_other_meet() -> None:
+    rng = np.random.default_rng(0)
+    centers, sizes = rng.random((300, 3)) * [12, 3, 8], 0.05 + rng.random((300, 3)) ** 8 * 6
+    boxes = [Box(center, np.linalg.qr(rng.standard_normal((3, 3)))[0], size) for center, size in zip(centers, sizes)]
+    category, tree = CATEGORIES[1], KDTree(np.zeros((1, 3)))
+    objects = [SceneObject(Segment(1 + number // 2, 2), category, 1, 1.0) for number in range(len(boxes))]
+    nothing, reaches = np.zeros(0, dtype=np.int64), rng.random(300) * 0.2
+    parts = [
+        relations._Part(
+            export.PlacedObject(row, nothing, box), box, np.zeros((1, 3)), np.zeros(1), tree, reach, 0.0, 1.0
+        )
+        for row, box, reach in zip(objects, boxes, reaches.tolist())
+    ]
+
+    def gap(one: Box, other: Box) -> float:
+        first, second = one.corners(), other.corners()
+        apart = np.maximum(first.min(0) - second.max(0), second.min(0) - first.max(0))
+        return float(np.linalg.norm(apart.clip(0)))
+
+    near = [(one, other) for one, other in combinations(parts, 2)
+            if one.entry.id != other.entry.id
+            and gap(one.box, other.box) <= one.reach + other.reach + 0.15]  # fmt: skip
+    found = list(relations._near_pairs(parts, 0.15))
+    assert [(id(one), id(other)) for one, other in found] == [(id(one), id(other)) for one, other in near]
+    assert len(parts) < len(near) < 0.2 * len(parts) ** 2
+    assert list(relations._near_pairs([], 0.15)) == list(relations._near_pairs(parts[:1], 0.15)) == []
+
+
+def test_many_objects_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, count = np.random.default_rng(1), 200
+    ids = rng.integers(0, count, 5000) * (1 + (rng.random(5000) < 0.9))
+    labels = GaussianLabels(torch.arange(5001), torch.from_numpy(ids).int(), torch.ones(5000), torch.ones(5000),
+                            torch.zeros(5000))  # fmt: skip
+    splats = Splats(torch.rand(5000, 3), torch.tensor([[1.0, 0, 0, 0]] * 5000), torch.ones(5000, 3),
+                    torch.ones(5000), torch.zeros(5000, 1, 3))  # fmt: skip
+    table = ObjectTable(LabelledScene(splats, labels, Labelling(CATEGORIES, tuple(
+        Segment(i, 2) for i in range(1, 2 * count)))))  # fmt: skip
+    expected, passes = [np.flatnonzero(ids == segment) for segment in range(-1, 2 * count)], []
+    flatnonzero = np.flatnonzero
+    monkeypatch.setattr(np, "flatnonzero", lambda values: passes.append(1) or flatnonzero(values))
+    found = [table.members(segment) for segment in range(-1, 2 * count)]
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected))
+    assert len(passes) < 20
