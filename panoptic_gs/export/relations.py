@@ -260,5 +260,5 @@ def _near_pairs(parts: Sequence[_Part], margin: float) -> Iterator[tuple[_Part, 
         others = others[np.linalg.norm(gap, axis=1) <= reach[one] + reach[others] + margin]
         found.append(np.stack([np.minimum(one, others), np.maximum(one, others)], axis=1))
     pairs = np.concatenate(found)
-    for one, other in pairs[np.lexsort(pairs.T[::-1])].tolist():
-        yield parts[one], parts[other]
+    for number in np.lexsort(pairs.T[::-1]):
+        yield parts[int(pairs[number, 0])], parts[int(pairs[number, 1])]

@@ -114,7 +114,8 @@ class PartEvidence(ViewSum):
         """
         numbers = sorted(self._center)
         told = self._told_as_another(labelling)
-        said = [said_of(_unpacked(rows[np.isin(rows["object"], told)])) for rows in map(self._sums.get, numbers)]
+        views = (self._sums[number] for number in numbers)
+        said = [said_of(_unpacked(rows[np.isin(rows["object"], told)])) for rows in views]
         found = disagreements(said, self._owners.present.intersection(told.tolist()), labelling)
         found = [doubt for doubt in found if doubt.kind == "may be one"]
         named = {doubt.segments for doubt in found}
