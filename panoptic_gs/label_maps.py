@@ -20,9 +20,11 @@ def encode_ids(ids: np.ndarray) -> np.ndarray:
 
 def decode_ids(pixels: np.ndarray) -> np.ndarray:
     """COCO panoptic pixels ``[H, W, 3]`` uint8 → ids ``[H, W]`` int32."""
-    padded = np.zeros((*pixels.shape[:-1], 4), dtype=np.uint8)
-    padded[..., :3] = pixels[..., :3]
-    return padded.view("<i4")[..., 0].astype(np.int32, copy=False)
+    ids = pixels[..., 2].astype(np.int32)
+    for channel in (1, 0):
+        ids <<= 8
+        ids |= pixels[..., channel]
+    return ids
 
 
 def read_ids(path: Path) -> np.ndarray:

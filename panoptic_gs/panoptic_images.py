@@ -315,6 +315,9 @@ class MapFiles(Mapping[str, np.ndarray]):
     def __getitem__(self, stem: str) -> np.ndarray:
         return self._images[stem].read()
 
+    def __contains__(self, stem: object) -> bool:
+        return stem in self._images  # a mapping's own looks an item up, which reads its file
+
     def size(self, stem: str) -> tuple[int, int]:
         """Width and height of a map, from its header."""
         return image_size(self._images[stem].file)

@@ -67,6 +67,17 @@ def test_a_saved_folder_reads_back_the_same(labelling, tmp_path):
     )
 
 
+def test_whether_an_image_has_a_map_is_told_without_reading_it(labelling, tmp_path):
+    labelling.save(tmp_path / "maps")
+    read = PanopticScene.load(tmp_path / "maps")
+    stem = read.stems[0]
+    (tmp_path / "maps" / f"{stem}.png").unlink()
+    assert stem in read.maps
+    assert "another" not in read.maps
+    with pytest.raises(InputError):
+        read.maps[stem]
+
+
 def test_the_json_is_coco_panoptic(labelling, tmp_path):
     labelling.save(tmp_path)
     document = json.loads((tmp_path / "panoptic.json").read_text())

@@ -29,6 +29,8 @@ GROWTH = 0.75
 """A view says as much of a Gaussian as this power of the blending weight that it has there."""
 WORD_MEMORY = 1 << 28
 """Bytes for what single views say, until all are heard. Views beyond it are blended again."""
+_MANY = 1 << 20
+"""Of more Gaussians, what kernels keep for their next frame takes hundreds of megabytes, and goes back after each."""
 _WORTH_KEEPING = 0.25
 """Where less of what views say fits than this share, nothing of it is kept: all views are blended again."""
 _UNITS = 1 << 34
@@ -236,6 +238,8 @@ def weighed_and_parts(
         kept.append(word if memory <= WORD_MEMORY and missed else None)
         if memory * _WORTH_KEEPING > WORD_MEMORY:
             kept = [None] * len(kept)
+        word = None
+        _give_back(splats)
     votes = processes.reduced(votes)
     if missed:
         said = votes.said()
@@ -246,8 +250,16 @@ def weighed_and_parts(
             word = known or votes.word_of(splats, camera, label_map, factors)
             votes.add_word(word, said, missed)
             evidence.add(processes.rank + processes.count * index, camera, word.pairs)
+            word = None
+            _give_back(splats)
         del said
         kept.clear()
         votes, evidence = processes.reduced(votes), processes.reduced(evidence)
     kernels.give_back_memory()  # what follows renders nothing
     return votes.finish().to(splats.means.device), evidence
+
+
+def _give_back(splats: Splats) -> None:
+    """Let the memory of a view go where it is much."""
+    if len(splats) > _MANY:
+        kernels.give_back_memory()
