@@ -3,24 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.spatial import KDTree
 
+from panoptic_gs.export.contact import Part, contact_of, near_pairs, parts_of
 from panoptic_gs.export.objects import PlacedObject
+from panoptic_gs.export.plans import GroundPlan
 from panoptic_gs.objects.boxes import Box
 from panoptic_gs.objects.standing import is_floor
 from panoptic_gs.splats import Splats
 
-_OPAQUE = 0.1  # Gaussians below this opacity touch nothing
-_NEAREST = 0.02  # the share of the smaller object's Gaussians that stands for its contact
-_MOST_POINTS = 4000
 _FEW = 5  # points that say nothing about a height
 _SUPPORTED = 0.4  # share of an object's ground plan that what it stands on must lie under
+_CARRIED = 0.6  # and share of it with a surface right below, from which it stands there whatever else reaches higher
 _INSIDE = 0.8  # share of an object's box that what it is in must enclose
+_AROUND = 0.6  # share of the directions in which it is around it
+_OPPOSITE = 0.4  # and share of those in which it is on both sides
+_UNDER = 0.5  # share of an object's ground plan that what it is under must cover
+_LEVEL_WITH = 0.25  # share of the smaller height at which neighbours are beside each other
 _ALIKE = 4.0  # largest ratio of the sizes of neighbours
 
 RelationName = Literal["on", "hangs from", "in", "under", "against", "next to"]
@@ -36,24 +40,16 @@ class Relation:
     distance: float
 
 
-class _Part(NamedTuple):
-    """An object or a connected piece of a stuff class; ``low`` and ``high`` are heights."""
+class _Support(NamedTuple):
+    """What an object may stand on."""
 
-    entry: PlacedObject
-    box: Box
-    points: np.ndarray  # [M, 3]
-    radius: np.ndarray  # [M]
-    tree: KDTree
-    reach: float
-    low: float
-    high: float
-
-    @property
-    def kind(self) -> str:
-        name = self.entry.object.category.name.casefold()
-        if is_floor(self.entry.object.category):
-            return "floor"
-        return next((kind for kind in ("wall", "ceiling") if kind in name.replace("-", " ").split()), "")
+    relation: Relation
+    hovers: bool
+    """Whether it is too far below to touch, which a lower end that nobody saw explains."""
+    share: float
+    """Of the object's ground plan that it carries."""
+    level: float
+    """Its height there."""
 
 
 def relate_objects(
@@ -67,11 +63,15 @@ def relate_objects(
 
     on: the subject lies above the contact and the object about its ground plan below it, but for a seventh of their
     heights (at most three times ``contact``), and the object's ground plan lies under at least 40 % of the subject's (a
-    floor's is taken to go on under what stands at its edge). The lower end of what stands on something is often hidden:
-    what touches nothing below it may hover by up to 15 % of its height.
+    floor's is taken to go on under what stands at its edge, at the height that it has about it); or it has a surface at
+    the subject's lower end under 60 % of its plan, with little of it above. The lower end of what stands on something
+    is often hidden: what touches nothing below it may hover by up to 15 % of its height. Of all that it may stand on an
+    object stands on one: what carries most of it, and of equal ones the highest.
     hangs from: the same under a ceiling, for what stands on nothing. in: the object's box encloses 80 % of the
-    subject's. under: it covers the subject's plan, and all of it over the plan is above the subject. against: it
-    touches a wall. next to: two things that touch, neither more than four times as large as the other.
+    subject's, and the object lies around it in 60 % of the directions, on both sides in 40 %; not for what something
+    else carries. under: a level of it covers half of the subject's plan, close above (the subject's height and half of
+    its own width away at most), and little of it is beside the subject there. against: it touches a wall. next to: two
+    things that touch side by side, neither more than four times as large as the other.
 
     Args:
         splats: the Gaussians.
@@ -80,29 +80,26 @@ def relate_objects(
         contact: largest gap, in world units.
     """
     up = np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
-    parts = _parts(splats, objects, up, contact)
-    found: dict[tuple[int, int], Relation] = {}
-    hovering: list[Relation] = []
-    for one, other in _near_pairs(parts, 3 * contact):
-        distance, height = _contact(one, other, up)
-        upper, lower = (one, other) if one.low + one.high > other.low + other.high else (other, one)
+    parts = parts_of(splats, objects, up, contact)
+    found: list[Relation] = []
+    supports: dict[int, list[_Support]] = defaultdict(list)
+    for number, other_number in near_pairs(parts, 3 * contact):
+        one, other = parts[number], parts[other_number]
+        distance, height = contact_of(one, other, up)
+        above = one.low + one.high > other.low + other.high
+        upper, lower = (one, other) if above else (other, one)
+        support = _support(upper, lower, distance, height, contact) or _lying(lower, upper, distance, contact)
+        if support is not None:
+            subject = upper if support.relation.subject == upper.entry.id else lower
+            supports[number if subject is one else other_number].append(support)
+            if not support.hovers:
+                continue
         relation = _relation(upper, lower, distance, height, contact, up)
-        if relation is None:
-            hover = min(3 * contact, 0.15 * (upper.high - upper.low))
-            if _can_stand(upper) and distance <= contact + hover and _stands(upper, lower, height, contact + hover):
-                hovering.append(Relation(upper.entry.id, "on", lower.entry.id, distance))
-            continue
-        pair = (min(relation.subject, relation.object), max(relation.subject, relation.object))
-        known = found.get(pair)
-        if known is None or (_RANK[relation.relation], relation.distance) < (_RANK[known.relation], known.distance):
-            found[pair] = relation
-    held = {r.subject for r in found.values() if r.relation in ("on", "in", "hangs from")}
-    for relation in sorted(hovering, key=lambda r: r.distance):
-        if relation.subject not in held:
-            held.add(relation.subject)
-            found[min(relation.subject, relation.object), max(relation.subject, relation.object)] = relation
-    standing = {r.subject for r in found.values() if r.relation == "on"}
-    relations = [r for r in found.values() if not (r.relation == "hangs from" and r.subject in standing)]
+        if relation is not None:
+            found.append(relation)
+    held = {r.subject for r in found if r.relation in ("in", "hangs from")}
+    on = [choice for each in supports.values() if (choice := _carrier(each, held)) is not None]
+    relations = _one_a_pair([*on, *_one_a_subject(found, on, objects)])
     order = {entry.id: number for number, entry in enumerate(objects)}
     return sorted(relations, key=lambda r: sorted((order[r.subject], order[r.object])))
 
@@ -110,23 +107,98 @@ def relate_objects(
 _RANK = {"on": 0, "in": 1, "under": 2, "hangs from": 3, "against": 4, "next to": 5}
 
 
+def _carrier(supports: Sequence[_Support], held: Set[int]) -> Relation | None:
+    """What an object stands on, of all that it may stand on; ``held`` are those that something else holds."""
+    touched = [support for support in supports if not support.hovers]
+    if touched:
+        return max(touched, key=lambda s: (round(s.share, 1), s.level)).relation
+    subject = supports[0].relation.subject
+    if subject in held:
+        return None
+    return min((support.relation for support in supports), key=lambda r: r.distance)
+
+
+def _one_a_subject(
+    found: Sequence[Relation], on: Sequence[Relation], objects: Sequence[PlacedObject]
+) -> Iterator[Relation]:
+    """The relations but for ``on``, as far as they agree with it, and the closest one where there can be one alone."""
+    floors = {entry.id for entry in objects if is_floor(entry.object.category)}
+    size = {entry.id: float(np.prod(entry.box.size)) for entry in objects}
+    carried = {r.subject: r.object for r in on}
+    rivals: dict[tuple[int, str], list[Relation]] = defaultdict(list)
+    for relation in found:
+        rivals[relation.subject, relation.relation].append(relation)
+    for relation in found:
+        base = carried.get(relation.subject)
+        if relation.relation == "hangs from" and base is not None:
+            continue
+        if relation.relation == "in" and base is not None and base not in floors:
+            continue
+        if relation.relation in ("in", "under"):
+            each = rivals[relation.subject, relation.relation]
+            best = min(each, key=lambda r: (size[r.object] if r.relation == "in" else r.distance, r.object))
+            if relation.object != best.object:
+                continue
+        yield relation
+
+
+def _one_a_pair(relations: Iterable[Relation]) -> list[Relation]:
+    found: dict[tuple[int, int], Relation] = {}
+    for relation in relations:
+        pair = (min(relation.subject, relation.object), max(relation.subject, relation.object))
+        known = found.get(pair)
+        if known is None or (_RANK[relation.relation], relation.distance) < (_RANK[known.relation], known.distance):
+            found[pair] = relation
+    return list(found.values())
+
+
+def _support(upper: Part, lower: Part, distance: float, height: float, contact: float) -> _Support | None:
+    """What there is to say for one part standing on another; None where it cannot."""
+    slack, hover = _slack(upper, contact), min(3 * contact, 0.15 * (upper.high - upper.low))
+    if not _can_stand(upper) or not _can_stand(lower) or distance > contact + hover:
+        return None
+    relation = Relation(upper.entry.id, "on", lower.entry.id, distance)
+    level = _level_about(upper, lower, contact) if lower.kind == "floor" else None
+    if level is not None:
+        above = abs(upper.low - level)
+        if above > slack + hover:
+            return None
+        return _Support(relation, distance > contact or above > slack, 1.0, level)
+    share = 1.0 if lower.kind == "floor" else _plan(upper, contact).carried(lower.points, slack)
+    if distance <= contact and (share >= _CARRIED or _stands(upper, lower, height, contact)):
+        return _Support(relation, False, share, upper.low)
+    return _Support(relation, True, share, upper.low) if _stands(upper, lower, height, contact + hover) else None
+
+
+def _lying(flat: Part, other: Part, distance: float, contact: float) -> _Support | None:
+    """A flat thing that lies on a surface no lower than itself, such as a plate on a table; else None."""
+    if not (_is_thing(flat) and _can_stand(other)) or distance > contact or flat.high - flat.low > 2 * contact:
+        return None
+    share = _plan(flat, contact).carried(other.points, contact)
+    if share < _CARRIED:
+        return None
+    return _Support(Relation(flat.entry.id, "on", other.entry.id, distance), False, share, flat.low)
+
+
 def _relation(
-    upper: _Part, lower: _Part, distance: float, height: float, contact: float, up: np.ndarray
+    upper: Part, lower: Part, distance: float, height: float, contact: float, up: np.ndarray
 ) -> Relation | None:
-    """How two parts lie to each other, or None where they do not."""
-    for inner, outer in ((upper, lower), (lower, upper)):
-        if _is_thing(inner) and _is_thing(outer) and _encloses(outer, inner):
-            over = _over(outer, inner, up)
-            standing = inner is upper and distance <= contact and _stands(upper, lower, height, contact)
-            if not standing and over is not None:
-                return Relation(inner.entry.id, "under" if over else "in", outer.entry.id, distance)
+    """How two parts lie to each other where neither stands on the other, or None where they do not."""
+    if _is_thing(upper) and _is_thing(lower):
+        for inner, outer in ((upper, lower), (lower, upper)):
+            plan = _plan(inner, contact)
+            if inner is lower:
+                width = 0.5 * float(outer.box.size[:2].min())
+                if plan.covered(outer.points, inner.high - inner.low + width, 2 * contact) >= _UNDER:
+                    return Relation(inner.entry.id, "under", outer.entry.id, distance)
+            around, opposite = plan.surrounded(outer.points) if _encloses(outer, inner) else (0.0, 0.0)
+            if around >= _AROUND and opposite >= _OPPOSITE:
+                return Relation(inner.entry.id, "in", outer.entry.id, distance)
     if distance > contact:
         return None
     if lower.kind == "wall" or upper.kind == "wall":
         wall, other = (lower, upper) if lower.kind == "wall" else (upper, lower)
         return Relation(other.entry.id, "against", wall.entry.id, distance) if _can_stand(other) else None
-    if _can_stand(upper) and _stands(upper, lower, height, contact):
-        return Relation(upper.entry.id, "on", lower.entry.id, distance)
     if upper.kind == "ceiling":
         if _above(upper, lower, height, contact):
             return Relation(lower.entry.id, "hangs from", upper.entry.id, distance)
@@ -134,33 +206,71 @@ def _relation(
     if not (_is_thing(upper) and _is_thing(lower)):
         return None
     sizes = sorted(float(np.linalg.norm(part.box.size)) for part in (upper, lower))
-    if sizes[1] > _ALIKE * sizes[0]:
+    if sizes[1] > _ALIKE * sizes[0] or not _beside(upper, lower):
         return None
     first, second = sorted((upper.entry.id, lower.entry.id))
     return Relation(first, "next to", second, distance)
 
 
-def _is_thing(part: _Part) -> bool:
+def _beside(one: Part, other: Part) -> bool:
+    """Whether two parts are at the same height, at least for a quarter of the lower one."""
+    shared = min(one.high, other.high) - max(one.low, other.low)
+    return shared >= _LEVEL_WITH * min(one.high - one.low, other.high - other.low)
+
+
+def _plan(part: Part, contact: float) -> GroundPlan:
+    return GroundPlan(part.points, part.box, part.low, part.high, contact)
+
+
+def _slack(part: Part, contact: float) -> float:
+    """How far a part's ends may be from where they seem to be."""
+    return max(contact, min(3 * contact, (part.high - part.low) / 7))
+
+
+def _level_about(upper: Part, floor: Part, contact: float) -> float | None:
+    """The height of a floor about what may stand on it; None where it was not seen there.
+
+    It is where most of it lies, there or in all: what a floor took of the legs and sides of furniture is a good part
+    of it about some.
+    """
+    local = (floor.points - upper.box.center) @ upper.box.axes[:, :2]
+    reach = 0.5 * upper.box.size[:2] + float(np.linalg.norm(upper.box.size))
+    every = floor.points @ upper.box.axes[:, 2]
+    about = every[(np.abs(local) <= reach).all(axis=1)]
+    if len(about) < _FEW:
+        return None
+    steps = np.arange(every.min(), every.max() + contact, 0.5 * contact)
+    here, in_all = (_within(np.sort(heights), steps, contact) for heights in (about, every))
+    most = int(in_all.argmax())
+    return float(steps[most if here[most] >= 0.25 * here.max() else here.argmax()])
+
+
+def _within(heights: np.ndarray, steps: np.ndarray, margin: float) -> np.ndarray:
+    """How many of the sorted heights lie about each step."""
+    return np.searchsorted(heights, steps + margin) - np.searchsorted(heights, steps - margin)
+
+
+def _is_thing(part: Part) -> bool:
     return part.entry.object.category.isthing
 
 
-def _can_stand(part: _Part) -> bool:
+def _can_stand(part: Part) -> bool:
     """Walls and ceilings are what others touch."""
     return part.kind in ("", "floor")
 
 
-def _stands(upper: _Part, lower: _Part, height: float, contact: float) -> bool:
+def _stands(upper: Part, lower: Part, height: float, contact: float) -> bool:
     """Whether one part stands on another that it touches at a height; a floor goes on under what stands there."""
     hidden = float(upper.box.size[:2].min()) if lower.kind == "floor" else 0.0
     return _above(upper, lower, height, contact) and _covered(upper.box, lower.box, hidden) >= _SUPPORTED
 
 
-def _above(upper: _Part, lower: _Part, height: float, contact: float) -> bool:
-    slack = [max(contact, min(3 * contact, (part.high - part.low) / 7)) for part in (upper, lower)]
-    return upper.low >= height - slack[0] and min(lower.high, _high_under(upper, lower, contact)) <= height + slack[1]
+def _above(upper: Part, lower: Part, height: float, contact: float) -> bool:
+    high = min(lower.high, _high_under(upper, lower, contact))
+    return upper.low >= height - _slack(upper, contact) and high <= height + _slack(lower, contact)
 
 
-def _high_under(upper: _Part, lower: _Part, margin: float) -> float:
+def _high_under(upper: Part, lower: Part, margin: float) -> float:
     """How high the lower part reaches about the ground plan of the upper one.
 
     What was merged with a floor elsewhere, such as the feet of a chair, does not keep things from standing on it.
@@ -180,85 +290,8 @@ def _covered(box: Box, under: Box, margin: float = 0.0) -> float:
     return float((np.abs(local) <= 0.5 * under.size[:2] + margin).all(axis=1).mean())
 
 
-def _encloses(outer: _Part, inner: _Part) -> bool:
+def _encloses(outer: Part, inner: Part) -> bool:
     steps = (np.arange(8) + 0.5) / 8 - 0.5
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3) * inner.box.size
     inside = outer.box.contains(inner.box.center + grid @ inner.box.axes.T)
     return bool(inside.mean() >= _INSIDE)
-
-
-def _over(outer: _Part, inner: _Part, up: np.ndarray) -> bool | None:
-    """Whether what encloses another lies over it alone; None where nothing of it lies over the other's plan."""
-    local = (outer.points - inner.box.center) @ inner.box.axes[:, :2]
-    near = (np.abs(local) <= 0.5 * inner.box.size[:2]).all(axis=1)
-    if not near.any():
-        return None
-    heights = outer.points[near] @ up
-    return bool(np.quantile(heights, 0.1) >= 0.5 * (inner.low + inner.high) + 0.25 * (inner.high - inner.low))
-
-
-def _contact(one: _Part, other: _Part, up: np.ndarray) -> tuple[float, float]:
-    """The gap between two parts, and the height at which they come closest."""
-    small, large = (one, other) if len(one.points) <= len(other.points) else (other, one)
-    far, nearest = (np.asarray(values) for values in large.tree.query(small.points))
-    gap = far - small.radius - large.radius[nearest]
-    count = max(1, int(_NEAREST * len(gap)))
-    closest = np.argpartition(gap, count - 1)[:count]
-    touching = 0.5 * (small.points[closest] + large.points[nearest[closest]])
-    return max(0.0, float(np.median(gap[closest]))), float(np.median(touching @ up))
-
-
-def _parts(splats: Splats, objects: Sequence[PlacedObject], up: np.ndarray, contact: float) -> list[_Part]:
-    means = splats.means.cpu().numpy().astype(np.float64)
-    radius = splats.scales.median(dim=1).values.cpu().numpy()
-    opaque = splats.opacities.cpu().numpy() >= _OPAQUE
-    parts = []
-    for entry in objects:
-        for members, box in entry.parts:
-            rows = _chosen(members, opaque)
-            near = rows[_within(means[rows], box, 0.5 * contact)]
-            rows = near if len(near) else rows
-            low, high = np.quantile(means[rows] @ up, [0.02, 0.95])
-            reach = 2 * float(np.quantile(radius[rows], 0.95)) + contact
-            tree = KDTree(means[rows])
-            parts.append(_Part(entry, box, means[rows], radius[rows], tree, reach, float(low), float(high)))
-    return parts
-
-
-def _within(points: np.ndarray, box: Box, margin: float) -> np.ndarray:
-    return (np.abs((points - box.center) @ box.axes) <= 0.5 * box.size + margin).all(axis=1)
-
-
-def _chosen(members: np.ndarray, opaque: np.ndarray) -> np.ndarray:
-    """At most some thousand of an object's opaque Gaussians (of all, where none is), evenly taken."""
-    solid = members[opaque[members]]
-    rows = solid if len(solid) else members
-    return rows[:: -(-len(rows) // _MOST_POINTS)]
-
-
-def _near_pairs(parts: Sequence[_Part], margin: float) -> Iterator[tuple[_Part, _Part]]:
-    """Parts of two objects whose boxes' axis-parallel bounds are no further apart than both reach and ``margin``.
-
-    The first of each two comes first in ``parts``, and pairs come as in a loop over all of them. Bounds are swept along
-    the axis on which they overlap least, so that among ten thousand a part meets those around it alone.
-    """
-    corners = [part.box.corners() for part in parts]
-    low, high = (np.array([side(corner, axis=0) for corner in corners]).reshape(-1, 3) for side in (np.min, np.max))
-    reach = np.array([part.reach for part in parts])
-    ids = np.array([part.entry.id for part in parts])
-    grown_low, grown_high = (ends + side * (reach[:, None] + 0.5 * margin) for ends, side in ((low, -1), (high, 1)))
-    axis = (
-        int(((grown_high - grown_low).sum(axis=0) / np.maximum(np.ptp(low, axis=0), 1e-12)).argmin()) if ids.size else 0
-    )
-    order = np.argsort(grown_low[:, axis], kind="stable")
-    ends = np.searchsorted(grown_low[order, axis], grown_high[order, axis], side="right")
-    found = [np.zeros((0, 2), dtype=np.int64)]
-    for place, (one, end) in enumerate(zip(order, ends)):
-        others = order[place + 1 : end]
-        others = others[ids[others] != ids[one]]
-        gap = np.maximum(low[one] - high[others], low[others] - high[one]).clip(0)
-        others = others[np.linalg.norm(gap, axis=1) <= reach[one] + reach[others] + margin]
-        found.append(np.stack([np.minimum(one, others), np.maximum(one, others)], axis=1))
-    pairs = np.concatenate(found)
-    for number in np.lexsort(pairs.T[::-1]):
-        yield parts[int(pairs[number, 0])], parts[int(pairs[number, 1])]

@@ -14,7 +14,7 @@ from plyfile import PlyData
 from scipy.spatial import KDTree
 
 from panoptic_gs import Category, Segment, Splats, export
-from panoptic_gs.export import relations
+from panoptic_gs.export.contact import Part, near_pairs
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.objects.boxes import Box
 from panoptic_gs.objects.table import ObjectTable, SceneObject
@@ -222,8 +222,16 @@ def test_only_parts_about_each_other_meet() -> None:
     objects = [SceneObject(Segment(1 + number // 2, 2), category, 1, 1.0) for number in range(len(boxes))]
     nothing, reaches = np.zeros(0, dtype=np.int64), rng.random(300) * 0.2
     parts = [
-        relations._Part(
-            export.PlacedObject(row, nothing, box), box, np.zeros((1, 3)), np.zeros(1), tree, reach, 0.0, 1.0
+        Part(
+            export.PlacedObject(row, nothing, box),
+            box,
+            np.zeros((1, 3)),
+            np.zeros(1),
+            tree,
+            np.zeros(1),
+            reach,
+            0.0,
+            1.0,
         )
         for row, box, reach in zip(objects, boxes, reaches.tolist())
     ]
@@ -236,10 +244,10 @@ def test_only_parts_about_each_other_meet() -> None:
     near = [(one, other) for one, other in combinations(parts, 2)
             if one.entry.id != other.entry.id
             and gap(one.box, other.box) <= one.reach + other.reach + 0.15]  # fmt: skip
-    found = list(relations._near_pairs(parts, 0.15))
-    assert [(id(one), id(other)) for one, other in found] == [(id(one), id(other)) for one, other in near]
+    found = list(near_pairs(parts, 0.15))
+    assert [(id(parts[one]), id(parts[other])) for one, other in found] == [(id(one), id(other)) for one, other in near]
     assert len(parts) < len(near) < 0.2 * len(parts) ** 2
-    assert list(relations._near_pairs([], 0.15)) == list(relations._near_pairs(parts[:1], 0.15)) == []
+    assert list(near_pairs([], 0.15)) == list(near_pairs(parts[:1], 0.15)) == []
 
 
 def test_many_objects_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
