@@ -7,12 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from panoptic_gs.objects.flatness import flat_axis, sharp_ends
 
 _GAP = 0.1  # that connected parts may leave, as a share of the object's radius
 _MOST_CELLS = 200  # of the grid in which clusters are found, along the longest side
 _CLUSTER = 0.2  # of the main cluster's weight that another one must have to belong to the object
+ONE_PLACE = 0.3
+"""Radii of its main cluster that another one may be off it in a thing, which is in one place."""
+_MAIN = 0.5  # of all weight that a cluster must have to say where the object is
+_NEAR_POINTS = 3000  # of the main cluster and of another, between which their distance is measured
 _STRAY = 0.0025  # share of an object's weight that may lie beyond each side of its box
 THIN = 0.05
 """Of its mean density: what is thinner at an end of the object is haze, and left out."""
@@ -59,11 +64,17 @@ def upright_axes(up: np.ndarray) -> np.ndarray:
     return np.stack([first, np.cross(up, first), up], axis=1)
 
 
-def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = None, thin: float = THIN) -> Box | None:
+def fit_box(
+    points: np.ndarray,
+    up: np.ndarray,
+    weights: np.ndarray | None = None,
+    thin: float = THIN,
+    apart: float = np.inf,
+) -> Box | None:
     """The upright box around the points, or None where there are none; floaters do not count.
 
     Points are joined where less than a tenth of the object's radius parts them; the cluster of most weight
-    and those with at least a fifth of that are the object. The box is turned about ``up`` such that its sides lie
+    and those with at least a fifth of that are the object, as far as they are near it. The box is turned about ``up`` such that its sides lie
     closest to the points (the closeness criterion of Zhang et al., Efficient L-Shape Fitting for Vehicle Detection
     Using Laser Scanners, 2017, weighed with the side of the rectangle), which a few points on a corner do not sway as
     they do the rectangle of least area. Along each axis 0.25 % of the weight is trimmed from each end, then whatever
@@ -75,6 +86,8 @@ def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = Non
         up: ``[3]``.
         weights: ``[N]`` what each point counts, not negative; by default all the same.
         thin: of the mean density, what an end must have.
+        apart: how far other clusters may lie off the one of most weight, in radii of that one within which 80 % of its
+            weight lies.
     """
     if len(points) == 0:
         return None
@@ -83,8 +96,7 @@ def fit_box(points: np.ndarray, up: np.ndarray, weights: np.ndarray | None = Non
     if not counts.sum() > 0:
         counts = np.ones(len(points))
     everything, of_everything = points, counts
-    cluster, mass = clusters(points, counts)
-    kept = mass[cluster] >= _CLUSTER * mass.max()
+    kept = _belonging(points, counts, apart)
     points, counts = points[kept], counts[kept]
     axes = _turned(points, counts, upright_axes(up), thin)
     local = points @ axes
@@ -118,6 +130,27 @@ def clusters(points: np.ndarray, weights: np.ndarray, gap: float | None = None) 
     cells = np.asarray(ndimage.label(taken, structure=np.ones((3, 3, 3), dtype=int))[0], dtype=np.int64)  # pyright: ignore
     number = np.unique(cells[tuple(index.T)], return_inverse=True)[1].ravel()
     return number, np.bincount(number, weights)
+
+
+def _belonging(points: np.ndarray, weights: np.ndarray, apart: float) -> np.ndarray:
+    """Which points ``[N]`` lie in the main cluster, or in one that is large and near enough."""
+    cluster, mass = clusters(points, weights)
+    main = int(mass.argmax())
+    kept = mass >= _CLUSTER * mass[main]
+    others = np.flatnonzero(kept & (np.arange(len(mass)) != main))
+    if len(others) and np.isfinite(apart) and mass[main] >= _MAIN * mass.sum():
+        inside = cluster == main
+        some = points[inside]
+        middle = np.median(some, axis=0)
+        reach = apart * _quantile(np.linalg.norm(some - middle, axis=1), weights[inside], 0.8)
+        tree = KDTree(_thinned(some))
+        for other in others:
+            kept[other] = tree.query(_thinned(points[cluster == other]))[0].min() <= reach
+    return kept[cluster]
+
+
+def _thinned(points: np.ndarray) -> np.ndarray:
+    return points[:: -(-len(points) // _NEAR_POINTS)]
 
 
 def _turned(points: np.ndarray, weights: np.ndarray, axes: np.ndarray, thin: float) -> np.ndarray:

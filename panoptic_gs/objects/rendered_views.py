@@ -102,10 +102,14 @@ class SurfaceRenderer:
         return RenderedView(camera, depth.contiguous(), weight.contiguous(), ids.int(), confidence, color.contiguous())
 
     @torch.no_grad()
-    def surface_depth(self, camera: Camera) -> Tensor:
-        """The ``median`` depth ``[H, W]`` alone, along z, 0 where there is no surface; neither labels nor colours."""
+    def surface(self, camera: Camera) -> tuple[Tensor, Tensor]:
+        """The ``median`` depth ``[H, W]`` alone, along z, 0 where there is no surface, and whose it is ``[H, W]``.
+
+        Neither labels nor colours. The surface's Gaussian is -1 where there is none.
+        """
         view = view_of(self._splats, camera, self._blending)
-        return self._median_depth(camera, kernels.find_crossings(view, self.quantile))
+        crossing = kernels.find_crossings(view, self.quantile)
+        return self._median_depth(camera, crossing), crossing
 
     def _colors(self, camera: Camera, view: kernels.View) -> Tensor:
         splats = self._splats

@@ -12,7 +12,7 @@ from panoptic_gs.objects.boxes import Box
 from panoptic_gs.panoptic import Category
 
 _FLOORS = {"floor", "flooring", "rug", "carpet", "ground", "mat", "doormat"}
-_MOST = 0.45  # of an object's height over the floor that its box may lack
+_MOST = 0.45  # of an object's height over the floor that its box may lack where few Gaussians say so
 _FEW = 5  # Gaussians that say nothing
 _LAST = 1 / 3  # of what is lacking, next to the floor, in which some of the object must be
 _MARGIN = 0.05  # of a box's plan, around it
@@ -32,7 +32,8 @@ def down_to_floor(box: Box, points: np.ndarray, floor: np.ndarray) -> Box:
 
     Legs under a table are seen in few views, so what is there of them is as thin as haze, and was trimmed. Haze ends
     somewhere: where Gaussians of the object lie below its box and in the lowest third of what is lacking, too, it
-    stands on the floor.
+    stands on the floor. A box that lacks more than it has, as of a table's top alone, goes down where they lie in each
+    third.
 
     Args:
         box: upright, its third axis is up.
@@ -46,11 +47,14 @@ def down_to_floor(box: Box, points: np.ndarray, floor: np.ndarray) -> Box:
         return box
     ground = float(np.median(floor[around.all(axis=1)] @ up))
     lacking = low - ground
-    if not 0 < lacking <= _MOST * (high - ground):
+    if not lacking > 0:
         return box
     inside = (np.abs((points - box.center) @ box.axes[:, :2]) <= (0.5 + _MARGIN) * box.size[:2]).all(axis=1)
-    heights = points[inside] @ up
-    below = heights[(heights < low) & (heights > ground - _LAST * lacking)]
-    if len(below) < _FEW or (below < ground + _LAST * lacking).sum() < _FEW - 2:
+    heights = (points[inside] @ up - ground) / lacking  # 0 on the floor, 1 where the box ends
+    below = heights[(heights < 1) & (heights > -_LAST)]
+    short = lacking <= _MOST * (high - ground)
+    ends = short and len(below) >= _FEW and (below < _LAST).sum() >= _FEW - 2
+    throughout = np.histogram(heights, 3, (0, 1))[0].min() >= _FEW
+    if not (ends or throughout):
         return box
     return replace(box, center=box.center - 0.5 * lacking * up, size=box.size + lacking * np.array([0.0, 0.0, 1.0]))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from panoptic_gs.objects.boxes import Box, clusters, fit_box
+from panoptic_gs.objects.boxes import ONE_PLACE, Box, clusters, fit_box
+from panoptic_gs.objects.owners import SurfaceOwners, owners_of
 from panoptic_gs.objects.seen import SeenSurfaces
 from panoptic_gs.objects.solidity import surface
 from panoptic_gs.objects.standing import down_to_floor, is_floor
@@ -20,7 +21,7 @@ LEAST_GAUSSIANS = 10
 LEAST_AGREEMENT = 0.25
 """So is one of which less was kept: of the pixels that were labelled as it, the share that the Gaussians took whose
 strongest label it is. Objects that somebody saw in one or two views only lose nearly all of theirs to what is there."""
-_BOX_SAMPLE = 20_000  # Gaussians of an object that its box is fitted to
+_BOX_SAMPLE = 6_000  # Gaussians of an object that its box is fitted to
 _SHOWN = 1e-4  # of the largest weight: what has less lies on no surface that views show
 _THIN_SHOWN = 0.02  # as boxes.THIN where haze was left out already, by what views show
 _SURE = 0.3  # share from which a point lies on one for certain: about one view for it, and none against
@@ -117,6 +118,8 @@ class ObjectTable:
         self.unlabelled = int(counts[0])
         self._boxes: dict[tuple[float, ...], Box | None] = {}
         self._floors: np.ndarray | None = None
+        self._owners: SurfaceOwners | None = None
+        self._owners_asked = False
         self._asked = 0  # for members
         self._grouped: tuple[np.ndarray, np.ndarray] | None = None  # all Gaussians by segment, where each one's begin
 
@@ -170,7 +173,7 @@ class ObjectTable:
             members = self.members(segment_id)
             box = self._fit(members, up) if len(members) else None
             row = self.get(segment_id)
-            if box is not None and row is not None and row.category.isthing and not is_floor(row.category):
+            if box is not None and row is not None and not is_floor(row.category):
                 means = self.scene.splats.means
                 box = down_to_floor(box, means[members].double().numpy(), means[self._floor()].double().numpy())
             self._boxes[key] = box
@@ -221,13 +224,30 @@ class ObjectTable:
 
     def _fit(self, members: np.ndarray, up: np.ndarray) -> Box | None:
         sample = members[:: -(-len(members) // _BOX_SAMPLE)]
+        segment_id = int(self.segment_of[sample[0]])
+        row = self.get(segment_id)
+        apart = ONE_PLACE if row is not None and row.category.isthing else np.inf
         points, weights = surface(self.scene.splats, self.scene.labels, self.confidence, sample)
-        if self.seen is not None:
-            shares = self.seen.share(points, self.scene.splats.means.numpy()[sample])
-            if shares is not None:
-                shown = weights * shares
-                kept = shown > _SHOWN * shown.max()
-                if (shares >= _SURE).sum() >= _FEWEST <= kept.sum():
-                    box = fit_box(points[kept], up, shown[kept], _THIN_SHOWN)
-                    return box and box.leaving_out(points, weights)
-        return fit_box(points, up, weights)
+        shares = self._shown(points, sample, segment_id)
+        if shares is not None:
+            shown = weights * shares
+            kept = shown > _SHOWN * shown.max()
+            if (shares >= _SURE).sum() >= _FEWEST <= kept.sum():
+                box = fit_box(points[kept], up, shown[kept], _THIN_SHOWN, apart)
+                return box and box.leaving_out(points, weights)
+        return fit_box(points, up, weights, apart=apart)
+
+    def _shown(self, points: np.ndarray, members: np.ndarray, segment_id: int) -> np.ndarray | None:
+        """How far views show an object's points on a surface, and the surface there as this object's, ``[P]``."""
+        if self.seen is None:
+            return None
+        shares = self.seen.share(points, self.scene.splats.means.numpy()[members])
+        if shares is None:
+            return None
+        if not self._owners_asked:
+            self._owners = owners_of(self.seen, self.scene.splats.means.numpy(), self.segment_of)
+            self._owners_asked = True
+        if self._owners is not None:
+            some = shares > 0
+            shares[some] *= self._owners.share(points[some], segment_id)
+        return shares
