@@ -16,7 +16,7 @@ _MOST_CELLS = 200  # of the grid in which clusters are found, along the longest 
 _CLUSTER = 0.2  # of the main cluster's weight that another one must have to belong to the object
 ONE_PLACE = 0.3
 """Radii of its main cluster that another one may be off it in a thing, which is in one place."""
-_MAIN = 0.5  # of all weight that a cluster must have to say where the object is
+_MAIN = 1 / 3  # of all weight that a cluster must have to say where the object is
 _NEAR_POINTS = 3000  # of the main cluster and of another, between which their distance is measured
 _STRAY = 0.0025  # share of an object's weight that may lie beyond each side of its box
 THIN = 0.05
@@ -73,13 +73,13 @@ def fit_box(
 ) -> Box | None:
     """The upright box around the points, or None where there are none; floaters do not count.
 
-    Points are joined where less than a tenth of the object's radius parts them; the cluster of most weight
-    and those with at least a fifth of that are the object, as far as they are near it. The box is turned about ``up`` such that its sides lie
-    closest to the points (the closeness criterion of Zhang et al., Efficient L-Shape Fitting for Vehicle Detection
-    Using Laser Scanners, 2017, weighed with the side of the rectangle), which a few points on a corner do not sway as
-    they do the rectangle of least area. Along each axis 0.25 % of the weight is trimmed from each end, then whatever
-    stretch at an end is thinner than ``thin`` times the mean density. What is flat ends where its surface does, not
-    where the blur about it does (:mod:`~panoptic_gs.objects.flatness`).
+    Points are joined where less than a tenth of the object's radius parts them; the cluster of most weight and those
+    with at least a fifth of that are the object, as far as they are near it. The box is turned about ``up`` such that
+    its sides lie closest to the points (the closeness criterion of Zhang et al., Efficient L-Shape Fitting for Vehicle
+    Detection Using Laser Scanners, 2017, weighed with the side of the rectangle), which a few points on a corner do not
+    sway as they do the rectangle of least area. Along each axis 0.25 % of the weight is trimmed from each end, then
+    whatever stretch at an end is thinner than ``thin`` times the mean density. What is flat ends where its surface
+    does, not where the blur about it does (:mod:`~panoptic_gs.objects.flatness`).
 
     Args:
         points: ``[N, 3]`` in the world.
