@@ -2,8 +2,8 @@
 """Boxes and ``on`` relations against the furniture that rooms are made of: ``python -m benchmarks.objects``.
 
 Rooms are trained and labelled from simulated predictions as ns-train does it by default, and each object's upright box
-is held against the box around the exact surfaces of its primitives. Two boxes are intersected by SciPy's half-spaces and hulls, and true boxes are turned
-by trimesh, so neither side of the comparison measures itself.
+is held against the box around the exact surfaces of its primitives. Two boxes are intersected by SciPy's half-spaces
+and hulls, and true boxes are turned by trimesh, so neither side of the comparison measures itself.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Objects(RoomOptions):
         noisy = simulate_predictions(known, PredictionNoise.preset(self.level), seed)
         if self.runs is None:
             predicted = f"panoptic-{self.level}"
-            if not (root / predicted / "segments.json").is_file():
+            if not (root / predicted / "panoptic.json").is_file():
                 noisy.save(root / predicted, overwrite=True)
             folder = self.out / "runs" / f"room-{seed}-{self.level}"
             run = NerfstudioRun(folder, Console(quiet=True), folder / "log.txt", threads)
