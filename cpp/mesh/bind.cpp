@@ -31,7 +31,7 @@ void add(VoxelVolume& volume, const ConstFloatArray& viewmat, const ConstFloatAr
 
 const Binding binding([](nb::module_& m) {
     nb::class_<VoxelVolume>(m, "VoxelVolume")
-        .def(nb::init<double, double, int64_t>(), nb::arg("voxel"), nb::arg("truncation"), nb::arg("most_blocks"))
+        .def(nb::init<double, double, int64_t>(), nb::arg("voxel"), nb::arg("truncation"), nb::arg("most_bytes"))
         .def_prop_ro("num_blocks", &VoxelVolume::num_blocks)
         .def_prop_ro("num_bytes", &VoxelVolume::bytes, nb::call_guard<nb::gil_scoped_release>())
         .def("add", &add, nb::arg("viewmat"), nb::arg("K"), nb::arg("depth"), nb::arg("weight"), nb::arg("label"),

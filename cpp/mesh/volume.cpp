@@ -35,7 +35,62 @@ int64_t pixel_at(const PinholeCamera& camera, const Pixel3& at) {
     return static_cast<int64_t>(at.y) * camera.width + static_cast<int64_t>(at.x);
 }
 
+// Whether a camera has none of these points [count, 3] in its picture, told by the corners of the box around them: all of
+// them are behind it, or, none being behind, all beyond the same side.
+bool outside(const PinholeCamera& camera, const float* points, int64_t count) {
+    float low[3], high[3];
+    for (int axis = 0; axis < 3; ++axis) low[axis] = high[axis] = points[axis];
+    for (int64_t p = 1; p < count; ++p)
+        for (int axis = 0; axis < 3; ++axis) {
+            low[axis] = std::min(low[axis], points[3 * p + axis]);
+            high[axis] = std::max(high[axis], points[3 * p + axis]);
+        }
+    int behind = 0, left = 0, right = 0, over = 0, under = 0;
+    for (int corner = 0; corner < 8; ++corner) {
+        const float at[3] = {(corner & 1) != 0 ? high[0] : low[0], (corner & 2) != 0 ? high[1] : low[1],
+                             (corner & 4) != 0 ? high[2] : low[2]};
+        const Pixel3 seen = project(camera, at);
+        behind += seen.z <= 1e-6f;
+        left += seen.x < -1.0f;
+        right += seen.x > static_cast<float>(camera.width) + 1.0f;
+        over += seen.y < -1.0f;
+        under += seen.y > static_cast<float>(camera.height) + 1.0f;
+    }
+    if (behind != 0) return behind == 8;
+    return left == 8 || right == 8 || over == 8 || under == 8;
+}
+
 int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+
+}  // namespace
+
+namespace {
+
+// Where a block's votes for a label are. A label that is new takes the place of that with least votes, where there are
+// as many as may be.
+int64_t plane_of(VoxelBlock& block, int32_t label) {
+    const auto found = std::find(block.labels.begin(), block.labels.end(), label);
+    if (found != block.labels.end()) return found - block.labels.begin();
+    if (block.labels.size() < kMostLabels) {
+        block.labels.push_back(label);
+        block.votes.resize(block.labels.size() * kBlockVoxels, 0.0f);
+        return static_cast<int64_t>(block.labels.size()) - 1;
+    }
+    size_t least = 0;
+    float fewest = 0.0f;
+    for (size_t k = 0; k < block.labels.size(); ++k) {
+        float sum = 0.0f;
+        for (int v = 0; v < kBlockVoxels; ++v) sum += block.votes[k * kBlockVoxels + static_cast<size_t>(v)];
+        if (k == 0 || sum < fewest) least = k, fewest = sum;
+    }
+    block.others.resize(kBlockVoxels, 0.0f);
+    for (size_t v = 0; v < static_cast<size_t>(kBlockVoxels); ++v) {
+        block.others[v] += block.votes[least * kBlockVoxels + v];
+        block.votes[least * kBlockVoxels + v] = 0.0f;
+    }
+    block.labels[least] = label;
+    return static_cast<int64_t>(least);
+}
 
 }  // namespace
 
@@ -55,7 +110,8 @@ const VoxelBlock* VoxelVolume::find(const Place& place) const {
 int64_t VoxelVolume::bytes() const {
     int64_t bytes = 0;
     for (const auto& block : blocks_)
-        bytes += static_cast<int64_t>(sizeof(VoxelBlock) + block->votes.capacity() * sizeof(float) +
+        bytes += static_cast<int64_t>(sizeof(VoxelBlock) +
+                                      (block->votes.capacity() + block->others.capacity()) * sizeof(float) +
                                       block->labels.capacity() * sizeof(int32_t));
     return bytes + static_cast<int64_t>(index_.size()) * 32;
 }
@@ -118,7 +174,8 @@ void VoxelVolume::make_blocks(const DepthView& view, int threads) {
             if (index_.find(key) == index_.end()) fresh.push_back(key);
     std::sort(fresh.begin(), fresh.end());
     fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
-    if (num_blocks() + static_cast<int64_t>(fresh.size()) > most_blocks_)
+    const int64_t of_fresh = sizeof(VoxelBlock) + 2 * kBlockVoxels * sizeof(float);
+    if (bytes() + static_cast<int64_t>(fresh.size()) * of_fresh > most_bytes_)
         throw std::length_error("more blocks of voxels than asked for");
     for (const uint64_t key : fresh) {
         auto block = std::make_unique<VoxelBlock>();
@@ -190,13 +247,8 @@ void VoxelVolume::update(VoxelBlock& block, const DepthView& view) const {
             block.color_weight[v] = colored;
             const int32_t label = view.label[pixel];
             if (last_plane < 0 || label != last_label) {
-                const auto found = std::find(block.labels.begin(), block.labels.end(), label);
                 last_label = label;
-                last_plane = found - block.labels.begin();
-                if (found == block.labels.end()) {
-                    block.labels.push_back(label);
-                    block.votes.resize(block.labels.size() * kBlockVoxels, 0.0f);
-                }
+                last_plane = plane_of(block, label);
             }
             block.votes[static_cast<size_t>(last_plane * kBlockVoxels + v)] += weight * view.confidence[pixel];
         }
@@ -252,6 +304,7 @@ void VoxelVolume::sample(const float* points, int64_t count, float* color, int32
             }
             votes.clear();
             double sums[3] = {0, 0, 0}, colored = 0, known = 0;
+            float of_others = 0.0f;
             for (int corner = 0; corner < 8; ++corner) {
                 double trilinear = 1.0;
                 int64_t at[3];
@@ -273,6 +326,7 @@ void VoxelVolume::sample(const float* points, int64_t count, float* color, int32
                     colored += trilinear;
                     for (int c = 0; c < 3; ++c) sums[c] += trilinear * block->color[v][c];
                 }
+                if (!block->others.empty()) of_others += static_cast<float>(trilinear) * block->others[static_cast<size_t>(v)];
                 for (size_t k = 0; k < block->labels.size(); ++k) {
                     const float vote = block->votes[k * kBlockVoxels + static_cast<size_t>(v)];
                     if (!(vote > 0.0f)) continue;
@@ -295,6 +349,7 @@ void VoxelVolume::sample(const float* points, int64_t count, float* color, int32
                 else if (vote > most || (vote == most && id < best))
                     best = id, most = vote;
             }
+            all += of_others;
             if (best == 0) most = none;
             label[p] = best;
             share[p] = all > 0.0f ? std::min(1.0f, most / all) : 0.0f;
@@ -307,14 +362,15 @@ void VoxelVolume::sample(const float* points, int64_t count, float* color, int32
 void count_free(const float* points, int64_t count, const std::vector<DepthView>& views, float margin, uint8_t* free,
                 int threads) {
     parallel_for((count + kPoints - 1) / kPoints, threads, [&](int64_t chunk, int) {
-        for (int64_t p = chunk * kPoints; p < std::min(count, (chunk + 1) * kPoints); ++p) {
-            int seen = 0;
-            for (const DepthView& view : views) {
+        const int64_t first = chunk * kPoints, last = std::min(count, (chunk + 1) * kPoints);
+        std::fill(free + first, free + last, uint8_t{0});
+        for (const DepthView& view : views) {
+            if (outside(view.camera, points + 3 * first, last - first)) continue;
+            for (int64_t p = first; p < last; ++p) {
                 const Pixel3 at = project(view.camera, points + 3 * p);
                 const int64_t pixel = pixel_at(view.camera, at);
-                if (pixel >= 0 && view.depth[pixel] > at.z + margin && seen < 255) ++seen;
+                if (pixel >= 0 && view.depth[pixel] > at.z + margin && free[p] < 255) ++free[p];
             }
-            free[p] = static_cast<uint8_t>(seen);
         }
     });
 }

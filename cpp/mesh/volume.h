@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A truncated signed distance field in sparse blocks of 8 x 8 x 8 voxels (Curless and Levoy 1996; blocks as in Niessner
-// et al. 2013), with an exact histogram of labels a voxel: a block keeps one plane of 512 sums for each label that was
-// seen in it, so memory follows the labels that are there.
+// et al. 2013), with a histogram of labels a voxel: a block keeps one plane of 512 sums for each label that was seen in
+// it, so memory follows the labels that are there. Of more than kMostLabels, the label with least votes gives way, and its
+// votes are counted as those of others.
 //
 // Each voxel is updated by one thread, view after view, and blocks are made in the order of their coordinates: no bit
 // depends on the number of threads. The sources are compiled once, for the baseline, so none depends on the processor.
@@ -20,6 +21,7 @@
 namespace panoptic_gs {
 
 constexpr int kVoxelSide = 8;
+constexpr size_t kMostLabels = 48;  // of a block
 constexpr int kBlockVoxels = kVoxelSide * kVoxelSide * kVoxelSide;  // voxel v: x = v % 8, y = v / 8 % 8, z = v / 64
 
 // What a camera saw; all maps [H, W] row major.
@@ -40,13 +42,15 @@ struct VoxelBlock {
     float color[kBlockVoxels][3];      // mean
     std::vector<int32_t> labels;       // in the order of their first vote
     std::vector<float> votes;          // [labels, kBlockVoxels]
+    std::vector<float> others;         // [kBlockVoxels], of labels that gave way; empty where none did
 };
 
 class VoxelVolume {
 public:
-    // `voxel` and `truncation` in world units. Throws std::length_error in `add` beyond `most_blocks`.
-    VoxelVolume(double voxel, double truncation, int64_t most_blocks)
-        : voxel_(voxel), truncation_(truncation), most_blocks_(most_blocks) {}
+    // `voxel` and `truncation` in world units. Throws std::length_error in `add` where all blocks, and those that the
+    // view adds with two labels each, take more than `most_bytes`.
+    VoxelVolume(double voxel, double truncation, int64_t most_bytes)
+        : voxel_(voxel), truncation_(truncation), most_bytes_(most_bytes) {}
 
     void add(const DepthView& view, int threads);
 
@@ -76,7 +80,7 @@ private:
     void update(VoxelBlock& block, const DepthView& view) const;
 
     double voxel_, truncation_;
-    int64_t most_blocks_;
+    int64_t most_bytes_;
     std::vector<std::unique_ptr<VoxelBlock>> blocks_;
     std::unordered_map<uint64_t, int64_t> index_;
     std::mutex mutex_;

@@ -43,8 +43,10 @@ class Mesh(Output):
     """Scene folder with the cameras; by default the one that was trained on."""
     split: str = "all"
     """Which of its cameras: a split of splits.json, or 'all'."""
+    most_views: int = 240
+    """Photos that are fused at most: of more, those that together show the surfaces best; 0 for all."""
     voxel: float = 0.02
-    """Edge of a voxel in metres."""
+    """Edge of a voxel in metres; larger ones are taken, and told, where the surfaces do not fit into 2.5 GiB."""
     depth: Literal["median", "expected"] = "median"
     """Which depth is fused: where a pixel's coverage reaches --quantile, or the mean of what covers it."""
     quantile: float | None = None
@@ -90,11 +92,19 @@ class Mesh(Output):
             if self.physics:
                 physics = make_physics(mesh, scale, materials, progress=progress)
         fusion = mesh.fusion
+        voxel = self.voxel if fusion.voxel * scale <= self.voxel * (1 + 1e-9) else fusion.voxel * scale
+        if voxel > self.voxel:
+            console.print(f"[yellow]Voxels of {self.voxel:g} m do not fit into memory; {voxel:.3g} m are taken.")
+        if fusion.views < fusion.of_views:
+            shown = f"{100 * fusion.shown:.1f} % of what all of them show"
+            console.print(f"{fusion.views} of {fusion.of_views:,} views were fused; they show {shown} "
+                          "(--most-views 0 takes all).")  # fmt: skip
         info: dict[str, Any] = {
             "source": self.labelled.name, "units": "metres", "meters_per_world_unit": scale,
-            "up": [round(float(v), 5) for v in mesh.up], "voxel": self.voxel, "depth": self.depth,
+            "up": [round(float(v), 5) for v in mesh.up], "voxel": voxel, "depth": self.depth,
             **({"quantile": round(fusion.quantile, 3)} if self.depth == "median" else {}),
-            "views": fusion.views, "added_views": fusion.added,
+            "views": fusion.views, "of_views": fusion.of_views, "shown": round(fusion.shown, 4),
+            "added_views": fusion.added,
         }  # fmt: skip
         with replacing_folder(self.out, overwrite=self.overwrite, known_by=_INDEX) as folder:
             written = write_panoptic_mesh(folder, mesh, opened.scene.labelling, scale, info)
@@ -106,7 +116,7 @@ class Mesh(Output):
             console.print(f"[yellow]No surface of {len(mesh.without_surface)} objects was seen: {shown}", markup=True)
         for name, what in written.items():
             console.print(f"{self.out / name}  [dim]{what}")
-        self.finish([self.out / name for name in written], files=written, views=fusion.views,
+        self.finish([self.out / name for name in written], files=written, views=fusion.views, voxel=voxel,
                     added_views=fusion.added, triangles=len(mesh.surface.faces), objects=len(mesh.solids),
                     without_surface=list(mesh.without_surface))  # fmt: skip
 
@@ -120,7 +130,7 @@ class Mesh(Output):
         survey = Survey(opened.scene, [frame.camera for frame in data.frames], mode, axis_named(self.up))
         return reconstruct(
             opened.scene, [frame.camera for frame in data.split(self.split)], survey.up,
-            FusionOptions(self.voxel / scale, self.depth, self.quantile, self.added_places),
+            FusionOptions(self.voxel / scale, self.depth, self.quantile, self.added_places, most_views=self.most_views),
             MeshOptions(self.least_views, smoothing=self.smoothing, contact=0.05 / scale),
             mode, progress, survey.table,
         )  # fmt: skip
@@ -148,6 +158,8 @@ class Mesh(Output):
             raise InputError("--quantile", f"{self.quantile}", "a share between 0 and 1", "Pass 0.5 for the median.")
         if self.added_places < 0:
             raise InputError("--added-places", str(self.added_places), "0 or more", "Pass 0 for none.")
+        if self.most_views < 0:
+            raise InputError("--most-views", str(self.most_views), "0 or more", "Pass 0 for all.")
         if self.materials is not None and not self.physics:
             raise InputError("--materials", "without --physics", "both, or neither", "Add --physics.")
         if not self.least_views > 0:

@@ -14,7 +14,10 @@ from panoptic_gs.kernels.core import checked, num_threads
 
 BLOCK_SIDE = 8
 """Voxels a side of a block."""
-_BLOCK_BYTES = 512 * 4 * 8  # of a block with two labels
+
+
+class VolumeFull(InputError):
+    """The surfaces fill more voxels than the memory holds."""
 
 
 class VoxelVolume:
@@ -27,12 +30,13 @@ class VoxelVolume:
     Args:
         voxel: edge of a voxel in world units.
         truncation: largest distance that is kept, in world units.
-        most_bytes: memory beyond which :meth:`add` refuses a view.
+        most_bytes: memory, votes for labels included, beyond which :meth:`add` refuses a view. A block of voxels keeps
+            the votes of up to 48 labels; of more, those with least are counted together.
     """
 
     def __init__(self, voxel: float, truncation: float, most_bytes: float = 2.5 * 2**30) -> None:
         self.voxel, self.truncation, self._most_bytes = voxel, truncation, most_bytes
-        self._volume = _kernels.VoxelVolume(voxel, truncation, max(1, int(most_bytes / _BLOCK_BYTES)))
+        self._volume = _kernels.VoxelVolume(voxel, truncation, max(1, int(most_bytes)))
 
     @property
     def num_blocks(self) -> int:
@@ -57,7 +61,8 @@ class VoxelVolume:
         """Fuse a view.
 
         Raises:
-            InputError: shapes or dtypes that do not fit; more voxels than ``most_bytes`` hold.
+            InputError: shapes or dtypes that do not fit.
+            VolumeFull: more voxels than ``most_bytes`` hold; the view is not in the sums then.
         """
         size = (depth.shape[0], depth.shape[1])
         try:
@@ -69,7 +74,7 @@ class VoxelVolume:
         except (ValueError, RuntimeError) as error:
             if "more blocks" not in str(error):
                 raise
-            raise InputError(
+            raise VolumeFull(
                 "voxel", f"{self.voxel:g}, of which the surfaces fill more than {self._most_bytes / 2**30:.1f} GiB",
                 "voxels that fit into memory", "Choose larger voxels, or cut the scene.",
             ) from error  # fmt: skip

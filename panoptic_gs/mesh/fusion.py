@@ -12,7 +12,9 @@ import torch
 from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
+from panoptic_gs.kernels.mesh import VolumeFull
 from panoptic_gs.mesh.cameras import cubes_between
+from panoptic_gs.mesh.coverage import covering
 from panoptic_gs.objects.rendered_views import DepthKind, RenderedView, SurfaceRenderer, pixel_rays
 from panoptic_gs.progress import Progress, silent
 from panoptic_gs.splats.gaussians import RasterizeMode
@@ -21,6 +23,9 @@ from panoptic_gs.uplift import LabelledScene
 _ADDED_WEIGHT = 0.05  # of a pixel of a view that no photo took
 _NEW = 0.1  # share of an added view's pixels that have to show what no photo did
 _TRUNCATION = 3.0  # voxels
+_COARSER = 2**0.5  # times larger are voxels that are tried where smaller ones do not fit
+_COARSEST = 16.0  # times the voxels that were asked for, beyond which nothing is tried
+_MANY = 1 << 20  # Gaussians from which on a frame's memory is given back after each view
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class FusionOptions:
     """How views are fused.
 
     Args:
-        voxel: edge of a voxel in world units.
+        voxel: edge of a voxel in world units; larger where such ones take more memory than they may.
         depth: which depth is rendered.
         quantile: of a pixel's coverage that lies before its median depth; by default as opaque as the Gaussians are
             (:func:`~panoptic_gs.objects.rendered_views.surface_quantile`).
@@ -36,6 +41,8 @@ class FusionOptions:
         most_bytes: memory that the volume may take.
         most_depth_bytes: memory that the photos' depth maps may take, which say what is free; where they would
             take more, every second row and column of each is kept, or every third, and so on.
+        most_views: photos that are fused at most, those that together show most
+            (:func:`~panoptic_gs.mesh.coverage.covering`); 0: all.
     """
 
     voxel: float = 0.02
@@ -44,6 +51,7 @@ class FusionOptions:
     added_places: int = 6
     most_bytes: float = 2.5 * 2**30
     most_depth_bytes: float = 2**30
+    most_views: int = 240
 
 
 @dataclass(eq=False)
@@ -53,6 +61,10 @@ class Fusion:
     volume: kernels.VoxelVolume
     views: int = 0
     """Photos' cameras that were rendered."""
+    of_views: int = 0
+    """Photos' cameras that there were."""
+    shown: float = 1.0
+    """The share of the surfaces that any photo shows that these show."""
     added: int = 0
     """Views beside them that showed something new."""
     cameras: list[Camera] = field(default_factory=list)
@@ -106,25 +118,52 @@ def _fused(
     rasterize_mode: RasterizeMode,
     progress: Progress,
 ) -> Fusion:
+    chosen = covering(scene.splats, cameras, options.most_views)
+    used = [cameras[number] for number in chosen.views]
     renderer = SurfaceRenderer(scene, rasterize_mode, options.depth, options.quantile)
-    fusion = Fusion(kernels.VoxelVolume(options.voxel, _TRUNCATION * options.voxel, options.most_bytes),
-                    quantile=renderer.quantile)  # fmt: skip
-    stride = depth_stride(cameras, options.most_depth_bytes)
-    for number, camera in enumerate(cameras):
-        _add(fusion, renderer.render(camera), 1.0, stride)
-        fusion.views += 1
-        progress("Fusing views", number + 1, len(cameras))
+    voxel = options.voxel
+    while True:
+        fusion = Fusion(kernels.VoxelVolume(voxel, _TRUNCATION * voxel, options.most_bytes), of_views=len(cameras),
+                        shown=chosen.shown, quantile=renderer.quantile)  # fmt: skip
+        try:
+            _fuse_photos(fusion, renderer, used, options.most_depth_bytes, progress)
+            break
+        except VolumeFull:
+            if _COARSER * voxel > _COARSEST * options.voxel:
+                raise
+            voxel *= _COARSER
     if not fusion.volume.num_blocks:
         raise InputError("cameras", "views that show no surface", "views of the Gaussians",
                          "Pass the scene folder that the splats were trained on.")  # fmt: skip
-    added = cubes_between(cameras, up, options.added_places)
+    added = cubes_between(used, up, options.added_places)
     for number, camera in enumerate(added):
         rendered = renderer.render(camera)
         if _share_new(fusion.volume, rendered) >= _NEW:
-            _add(fusion, rendered, _ADDED_WEIGHT, 1)
+            try:
+                _add(fusion, rendered, _ADDED_WEIGHT, 1)
+            except VolumeFull:  # photos are what has to fit
+                break
             fusion.added += 1
+        _give_back(scene)
         progress("Looking where no photo did", number + 1, len(added))
     return fusion
+
+
+def _fuse_photos(
+    fusion: Fusion, renderer: SurfaceRenderer, cameras: Sequence[Camera], most_depth_bytes: float, progress: Progress
+) -> None:
+    stride = depth_stride(cameras, most_depth_bytes)
+    for number, camera in enumerate(cameras):
+        _add(fusion, renderer.render(camera), 1.0, stride)
+        fusion.views += 1
+        _give_back(renderer.scene)
+        progress("Fusing views", number + 1, len(cameras))
+
+
+def _give_back(scene: LabelledScene) -> None:
+    """Let a frame's memory go, where it is much: the depth map that stays would pin the rest of it, view after view."""
+    if len(scene.splats) > _MANY:
+        kernels.give_back_memory()
 
 
 def depth_stride(cameras: Sequence[Camera], most_bytes: float) -> int:

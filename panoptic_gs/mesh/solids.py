@@ -114,11 +114,12 @@ def support_height(surface: LabelledMesh, support: int, box: Box, up: np.ndarray
 
     None where there is no such surface.
     """
-    height = surface.vertices @ up
-    local = (surface.vertices - box.center) @ box.axes[:, :2]
+    vertices = surface.vertices[surface.vertices_of(support)]
+    height = vertices @ up
+    local = (vertices - box.center) @ box.axes[:, :2]
     bottom = float(box.center @ up) - 0.5 * float(box.size[2])
     for margin in (3 * voxel, 10 * voxel, 30 * voxel):
-        under = (surface.segment == support) & (np.abs(local) <= 0.5 * box.size[:2] + margin).all(axis=1)
+        under = (np.abs(local) <= 0.5 * box.size[:2] + margin).all(axis=1)
         under &= np.abs(height - bottom) <= max(5 * voxel, 0.25 * float(box.size[2]))
         if under.sum() >= 20:
             return float(np.median(height[under]))
@@ -127,14 +128,15 @@ def support_height(surface: LabelledMesh, support: int, box: Box, up: np.ndarray
 
 def _own_points(segment: int, surface: LabelledMesh, box: Box, voxel: float) -> np.ndarray | None:
     """The vertices of an object's pieces that are worth it, about its box."""
-    faces = surface.faces[surface.face_segment == segment]
+    faces = surface.faces[surface.faces_of(segment)]
     if len(faces) < 8:
         return None
     grown = Box(box.center, box.axes, box.size + 4 * voxel)
     faces = faces[grown.contains(surface.vertices[faces].mean(axis=1))]
     if len(faces) < 8:
         return None
-    piece = pieces(len(surface.vertices), faces)
+    used, number = np.unique(faces, return_inverse=True)
+    piece = pieces(len(used), number.reshape(-1, 3))
     area = np.bincount(piece, face_areas(surface.vertices, faces))
     return surface.vertices[np.unique(faces[area[piece] >= _PIECE * area.max()])]
 
@@ -207,9 +209,9 @@ def _finished(
     if support is not None:
         on_plane = vertices @ up <= support.height + 0.6 * cell
         moved[on_plane] -= np.outer(moved[on_plane] @ up - support.height, up)
-    own = surface.segment == segment
+    own = surface.vertices_of(segment)
     distance, nearest = KDTree(surface.vertices[own]).query(moved)
-    nearest = np.flatnonzero(own)[np.asarray(nearest)]
+    nearest = own[np.asarray(nearest)]
     seen = (np.asarray(distance) <= 1.5 * cell) & ~on_plane
     mesh = LabelledMesh(
         moved, faces, surface.color[nearest], np.full(len(moved), segment, dtype=np.int32),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import ModuleType
 
 import numpy as np
@@ -48,11 +49,37 @@ class LabelledMesh:
         """The same mesh with its vertices in other places."""
         return replace(self, vertices=vertices)
 
-    @property
+    @cached_property
     def face_segment(self) -> np.ndarray:
         """The segment ``[F]`` that two of a face's vertices agree on; the first one's where all differ."""
         a, b, c = self.segment[self.faces].T
         return np.where(b == c, b, a)
+
+    def faces_of(self, segment: int) -> np.ndarray:
+        """The faces ``[K]`` of a segment, ascending."""
+        return _of_group(self._grouped_faces, segment)
+
+    def vertices_of(self, segment: int) -> np.ndarray:
+        """The vertices ``[K]`` of a segment, ascending."""
+        return _of_group(self._grouped_vertices, segment)
+
+    @cached_property
+    def _grouped_faces(self) -> tuple[np.ndarray, np.ndarray]:
+        return _grouped(self.face_segment)
+
+    @cached_property
+    def _grouped_vertices(self) -> tuple[np.ndarray, np.ndarray]:
+        return _grouped(self.segment)
+
+
+def _grouped(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The entries of each value side by side ``[n]``, and where each value's begin: one pass for many objects."""
+    return np.argsort(values, kind="stable"), np.concatenate([[0], np.bincount(values).cumsum()])
+
+
+def _of_group(grouped: tuple[np.ndarray, np.ndarray], value: int) -> np.ndarray:
+    order, starts = grouped
+    return order[starts[value] : starts[value + 1]] if 0 <= value < len(starts) - 1 else order[:0]
 
 
 def extract_surface(volume: kernels.VoxelVolume, least_weight: float, least_area: float) -> LabelledMesh:

@@ -7,7 +7,7 @@ import torch
 from furnished import cameras, furnished
 from sphere_views import RADIUS, around, sphere_depth
 
-from panoptic_gs import Camera
+from panoptic_gs import Camera, InputError
 from panoptic_gs.mesh import FusionOptions, fuse
 from panoptic_gs.mesh.fusion import Fusion, depth_stride, thinned
 from panoptic_gs.objects.rendered_views import pixel_rays
@@ -54,3 +54,26 @@ def test_a_fusion_keeps_no_more_than_it_may():
     fusion = fuse(furnished(), views, np.array([0, 0, 1.0]), options)
     assert sum(depth.nbytes for depth in fusion.depths[:6]) <= most
     assert len(fusion.cameras) == len(fusion.depths) == 6 + fusion.added
+
+
+def test_surfaces_that_do_not_fit_get_larger_voxels():
+    views = list(cameras().values())[:6]
+    options = FusionOptions(voxel=0.03, added_places=1, most_bytes=6e6)
+    fusion = fuse(furnished(), views, np.array([0, 0, 1.0]), options)
+    assert fusion.voxel == pytest.approx(0.06, rel=0.5)
+    assert fusion.voxel > 0.03
+    assert fusion.volume.num_bytes < 1.1 * 6e6
+    assert fusion.views == 6
+    with pytest.raises(InputError, match="Choose larger voxels"):
+        fuse(furnished(), views, np.array([0, 0, 1.0]), FusionOptions(voxel=0.03, most_bytes=1e3))
+
+
+def test_of_many_views_those_are_fused_that_show_the_surfaces():
+    views = list(cameras().values())
+    crowd = [views[0]] * 30 + views  # thirty from one place
+    options = FusionOptions(voxel=0.06, added_places=1, most_views=len(views) // 2)
+    fusion = fuse(furnished(), crowd, np.array([0, 0, 1.0]), options)
+    assert (fusion.views, fusion.of_views) == (len(views) // 2, len(crowd))
+    assert fusion.shown > 0.95
+    places = {tuple(np.round(camera.center.numpy(), 5)) for camera in fusion.cameras[: fusion.views]}
+    assert len(places) >= fusion.views - 1

@@ -3,12 +3,14 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from sphere_views import RADIUS, sphere_volume
+from sphere_views import RADIUS, around, sphere_depth, sphere_volume
 
 from panoptic_gs import InputError
+from panoptic_gs.kernels import VoxelVolume
 from panoptic_gs.mesh import LabelledMesh, extract_surface
 from panoptic_gs.mesh.smoothing import smooth
 from panoptic_gs.mesh.surface import marching_cubes
+from panoptic_gs.objects.rendered_views import facing
 
 VOXEL = 0.02
 
@@ -67,6 +69,40 @@ def test_what_was_hardly_seen_is_cut():
 def test_more_voxels_than_memory_are_refused():
     with pytest.raises(InputError, match="Choose larger voxels"):
         sphere_volume(0.01, most_bytes=1e6)
+
+
+def test_a_block_keeps_the_labels_that_count_of_however_many():
+    """Whoever sees a wall under another label in every view must not fill the memory with them."""
+    volumes = {}
+    for noise in (0, 40):
+        volumes[noise] = VoxelVolume(0.04, 0.12)
+        rng = np.random.default_rng(0)
+        for number, camera in enumerate(around(40)):
+            depth, height = sphere_depth(camera)
+            label = torch.where(height > 0, 7, 3).int()
+            if noise:
+                wrong = torch.from_numpy(rng.integers(0, noise, tuple(depth.shape)))
+                label = torch.where(
+                    torch.from_numpy(rng.random(tuple(depth.shape)) < 0.3), 100 * number + 100 + wrong, label
+                )
+            ones, black = torch.ones_like(depth), torch.zeros(*depth.shape, 3)
+            volumes[noise].add(camera.viewmat, camera.K, depth, facing(camera, depth), label.int(), ones, black)
+    assert volumes[40].num_blocks == volumes[0].num_blocks
+    most = 512 * 4 * (6 + 64 + 1) + 600  # 48 labels, kept in memory that grows by doubling
+    assert volumes[40].num_bytes <= volumes[40].num_blocks * most
+    surface = extract_surface(volumes[40], 0.05, 0.01)
+    upper = surface.vertices[:, 2] > 0.05
+    lower = surface.vertices[:, 2] < -0.05
+    assert (surface.segment[upper] == 7).mean() > 0.99
+    assert (surface.segment[lower] == 3).mean() > 0.99
+    clean = extract_surface(volumes[0], 0.05, 0.01)
+    assert surface.confidence.mean() == pytest.approx(0.7 * clean.confidence.mean(), abs=0.05)
+
+
+def test_faces_and_vertices_of_a_segment_are_those_that_a_search_finds(sphere):
+    for segment in (0, 3, 7, 8):
+        assert np.array_equal(sphere.faces_of(segment), np.flatnonzero(sphere.face_segment == segment))
+        assert np.array_equal(sphere.vertices_of(segment), np.flatnonzero(sphere.segment == segment))
 
 
 def test_marching_cubes_leaves_cubes_out_that_were_not_seen():
