@@ -34,6 +34,7 @@ const Binding binding([](nb::module_& m) {
         .def(nb::init<double, double, int64_t>(), nb::arg("voxel"), nb::arg("truncation"), nb::arg("most_bytes"))
         .def_prop_ro("num_blocks", &VoxelVolume::num_blocks)
         .def_prop_ro("num_bytes", &VoxelVolume::bytes, nb::call_guard<nb::gil_scoped_release>())
+        .def_prop_ro("wanted_bytes", &VoxelVolume::wanted_bytes)
         .def("add", &add, nb::arg("viewmat"), nb::arg("K"), nb::arg("depth"), nb::arg("weight"), nb::arg("label"),
              nb::arg("confidence"), nb::arg("color"), nb::arg("threads"))
         .def("bounds", [](const VoxelVolume& volume, IntArray low, IntArray high) {

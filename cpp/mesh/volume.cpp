@@ -175,7 +175,8 @@ void VoxelVolume::make_blocks(const DepthView& view, int threads) {
     std::sort(fresh.begin(), fresh.end());
     fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
     const int64_t of_fresh = sizeof(VoxelBlock) + 2 * kBlockVoxels * sizeof(float);
-    if (bytes() + static_cast<int64_t>(fresh.size()) * of_fresh > most_bytes_)
+    wanted_bytes_ = bytes() + static_cast<int64_t>(fresh.size()) * of_fresh;
+    if (wanted_bytes_ > most_bytes_)
         throw std::length_error("more blocks of voxels than asked for");
     for (const uint64_t key : fresh) {
         auto block = std::make_unique<VoxelBlock>();

@@ -58,6 +58,7 @@ public:
     double truncation() const { return truncation_; }
     int64_t num_blocks() const { return static_cast<int64_t>(blocks_.size()); }
     int64_t bytes() const;
+    int64_t wanted_bytes() const { return wanted_bytes_; }  // of the blocks that the last view asked for, and all others
     std::mutex& mutex() { return mutex_; }
 
     // The lowest place of a block [3] and one past the highest [3]; zeros where there is none.
@@ -80,7 +81,7 @@ private:
     void update(VoxelBlock& block, const DepthView& view) const;
 
     double voxel_, truncation_;
-    int64_t most_bytes_;
+    int64_t most_bytes_, wanted_bytes_ = 0;
     std::vector<std::unique_ptr<VoxelBlock>> blocks_;
     std::unordered_map<uint64_t, int64_t> index_;
     std::mutex mutex_;

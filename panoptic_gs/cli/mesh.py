@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
+from panoptic_gs import memory
 from panoptic_gs.cli.output import Output
 from panoptic_gs.errors import InputError
 from panoptic_gs.progress import Progress, progress_bars
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from panoptic_gs.scene import Scene
 
 _INDEX = "mesh.json"
+_OF_FREE = 14  # of the memory that is free, voxels take one part: the mesh that is made of them takes six times as much
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Mesh(Output):
     most_views: int = 240
     """Photos that are fused at most: of more, those that together show the surfaces best; 0 for all."""
     voxel: float = 0.02
-    """Edge of a voxel in metres; larger ones are taken, and told, where the surfaces do not fit into 2.5 GiB."""
+    """Edge of a voxel in metres. Where the mesh would take more than half of the memory that is free, or its voxels
+    more than 2.5 GiB, larger ones are taken, up to four times as large, and the command says so."""
     depth: Literal["median", "expected"] = "median"
     """Which depth is fused: where a pixel's coverage reaches --quantile, or the mean of what covers it."""
     quantile: float | None = None
@@ -130,7 +133,8 @@ class Mesh(Output):
         survey = Survey(opened.scene, [frame.camera for frame in data.frames], mode, axis_named(self.up))
         return reconstruct(
             opened.scene, [frame.camera for frame in data.split(self.split)], survey.up,
-            FusionOptions(self.voxel / scale, self.depth, self.quantile, self.added_places, most_views=self.most_views),
+            FusionOptions(self.voxel / scale, self.depth, self.quantile, self.added_places, most_bytes=_voxel_memory(),
+                          most_views=self.most_views),
             MeshOptions(self.least_views, smoothing=self.smoothing, contact=0.05 / scale),
             mode, progress, survey.table,
         )  # fmt: skip
@@ -164,3 +168,11 @@ class Mesh(Output):
             raise InputError("--materials", "without --physics", "both, or neither", "Add --physics.")
         if not self.least_views > 0:
             raise InputError("--least-views", f"{self.least_views}", "a positive number", "Correct it.")
+
+
+def _voxel_memory() -> float:
+    """Bytes that voxels may take: the surfaces that are made of them take more than that again."""
+    from panoptic_gs.mesh import FusionOptions
+
+    free = memory.available()
+    return FusionOptions().most_bytes if free is None else min(FusionOptions().most_bytes, free / _OF_FREE)

@@ -48,6 +48,11 @@ class VoxelVolume:
         """Memory that the blocks take."""
         return self._volume.num_bytes
 
+    @property
+    def wanted_bytes(self) -> int:
+        """Memory that the blocks would take with those that the last view asked for, refused or not."""
+        return self._volume.wanted_bytes
+
     def add(
         self,
         viewmat: Tensor,  # [4, 4]

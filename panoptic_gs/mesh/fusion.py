@@ -23,8 +23,11 @@ from panoptic_gs.uplift import LabelledScene
 _ADDED_WEIGHT = 0.05  # of a pixel of a view that no photo took
 _NEW = 0.1  # share of an added view's pixels that have to show what no photo did
 _TRUNCATION = 3.0  # voxels
-_COARSER = 2**0.5  # times larger are voxels that are tried where smaller ones do not fit
-_COARSEST = 16.0  # times the voxels that were asked for, beyond which nothing is tried
+_COARSER = 2**0.5  # times larger at least are voxels that are tried where smaller ones do not fit
+_COARSEST = 4.0  # times the voxels that were asked for, beyond which nothing is tried
+_FINEST = (
+    0.5  # of what a pixel shows of a surface: finer voxels than views tell apart are refused where they do not fit
+)
 _MANY = 1 << 20  # Gaussians from which on a frame's memory is given back after each view
 
 
@@ -69,6 +72,8 @@ class Fusion:
     """Views beside them that showed something new."""
     cameras: list[Camera] = field(default_factory=list)
     depths: list[torch.Tensor] = field(default_factory=list)
+    footprint: float = 0.0
+    """Edge of what a pixel of the last photo shows of the surface that it sees, the middle one, in world units."""
     quantile: float = 0.5
     """Of a pixel's coverage that lies before its median depth."""
 
@@ -127,26 +132,30 @@ def _fused(
                         shown=chosen.shown, quantile=renderer.quantile)  # fmt: skip
         try:
             _fuse_photos(fusion, renderer, used, options.most_depth_bytes, progress)
+            if not fusion.volume.num_blocks:
+                raise InputError("cameras", "views that show no surface", "views of the Gaussians",
+                                 "Pass the scene folder that the splats were trained on.")  # fmt: skip
+            _look_where_no_photo_did(fusion, renderer, cubes_between(used, up, options.added_places), progress)
             break
         except VolumeFull:
-            if _COARSER * voxel > _COARSEST * options.voxel:
+            # Surfaces fill blocks by the square of what a voxel's edge goes into.
+            voxel *= max(_COARSER, 1.1 * (fusion.volume.wanted_bytes / options.most_bytes) ** 0.5)
+            if voxel > _COARSEST * options.voxel or options.voxel < _FINEST * fusion.footprint:
                 raise
-            voxel *= _COARSER
-    if not fusion.volume.num_blocks:
-        raise InputError("cameras", "views that show no surface", "views of the Gaussians",
-                         "Pass the scene folder that the splats were trained on.")  # fmt: skip
-    added = cubes_between(used, up, options.added_places)
-    for number, camera in enumerate(added):
+    return fusion
+
+
+def _look_where_no_photo_did(
+    fusion: Fusion, renderer: SurfaceRenderer, cameras: Sequence[Camera], progress: Progress
+) -> None:
+    for number, camera in enumerate(cameras):
         rendered = renderer.render(camera)
         if _share_new(fusion.volume, rendered) >= _NEW:
-            try:
-                _add(fusion, rendered, _ADDED_WEIGHT, 1)
-            except VolumeFull:  # photos are what has to fit
-                break
+            _add(fusion, rendered, _ADDED_WEIGHT, 1)
             fusion.added += 1
-        _give_back(scene)
-        progress("Looking where no photo did", number + 1, len(added))
-    return fusion
+        del rendered
+        _give_back(renderer.scene)
+        progress("Looking where no photo did", number + 1, len(cameras))
 
 
 def _fuse_photos(
@@ -154,7 +163,11 @@ def _fuse_photos(
 ) -> None:
     stride = depth_stride(cameras, most_depth_bytes)
     for number, camera in enumerate(cameras):
-        _add(fusion, renderer.render(camera), 1.0, stride)
+        rendered = renderer.render(camera)
+        known = rendered.depth[rendered.depth > 0]
+        fusion.footprint = float(known.median() / camera.K[0, 0]) if len(known) else fusion.footprint
+        _add(fusion, rendered, 1.0, stride)
+        del rendered, known
         fusion.views += 1
         _give_back(renderer.scene)
         progress("Fusing views", number + 1, len(cameras))

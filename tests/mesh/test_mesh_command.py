@@ -81,6 +81,15 @@ def test_cameras_that_look_elsewhere_are_refused(folders, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_voxels_beyond_memory_become_larger_and_the_command_says_so(folders, monkeypatch, capsys):
+    monkeypatch.setattr("panoptic_gs.memory.available", lambda: 14 * 2e6)
+    out = folders / "coarser"
+    Mesh(folders / "labelled", out, folders / "scene", voxel=0.05, quantile=0.5, added_places=1).run()
+    info = json.loads((out / "mesh.json").read_text())["info"]
+    assert 0.05 < info["voxel"] <= 0.2
+    assert f"{info['voxel']:.3g} m are taken" in " ".join(capsys.readouterr().out.split())
+
+
 def test_voxels_beyond_memory_are_refused(folders):
     with pytest.raises(InputError, match="larger voxels"):
         Mesh(folders / "labelled", folders / "refused", folders / "scene", voxel=0.0002).run()
