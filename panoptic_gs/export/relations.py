@@ -291,6 +291,8 @@ def _covered(box: Box, under: Box, margin: float = 0.0) -> float:
 
 
 def _encloses(outer: Part, inner: Part) -> bool:
+    if not outer.box.contains(inner.box.center[None])[0]:  # then at least half of it lies outside
+        return False
     steps = (np.arange(8) + 0.5) / 8 - 0.5
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3) * inner.box.size
     inside = outer.box.contains(inner.box.center + grid @ inner.box.axes.T)

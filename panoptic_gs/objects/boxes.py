@@ -185,13 +185,25 @@ def _extent(values: np.ndarray, weights: np.ndarray, thin: float) -> tuple[float
     for _ in range(2):
         if not high - low > 1e-9 * (1 + abs(low)):
             break
-        inside, edges = np.histogram(values, _SLICES, (low, high), weights=weights)
+        inside, edges = _sorted_histogram(values, weights, float(low), float(high))
         if not inside.sum() > 0:
             break
         sums = np.concatenate([[0.0], np.cumsum(inside / inside.sum() - thin / _SLICES)])
         end = int((sums - np.minimum.accumulate(sums)).argmax())
         low, high = float(edges[sums[: end + 1].argmin()]), float(edges[end])
     return float(low), float(high)
+
+
+def _sorted_histogram(
+    values: np.ndarray, weights: np.ndarray, low: float, high: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What ``np.histogram`` gives of ascending values, bit for bit: slices of them are found by their edges."""
+    edges = np.arange(_SLICES + 1) * ((high - low) / _SLICES) + low
+    edges[-1] = high
+    ends = np.searchsorted(values, edges)
+    ends[-1] = np.searchsorted(values, high, side="right")
+    number = np.repeat(np.arange(_SLICES), np.diff(ends))
+    return np.bincount(number, weights[ends[0] : ends[-1]], _SLICES), edges
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:

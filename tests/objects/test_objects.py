@@ -8,6 +8,7 @@ from small_rooms import FAR, FLOOR, NASTY, NEAR, small_room
 
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
+from panoptic_gs.objects import boxes
 from panoptic_gs.objects.boxes import fit_box, upright_axes
 from panoptic_gs.objects.orientation import first_standpoint, up_direction
 from panoptic_gs.objects.table import ObjectTable
@@ -168,3 +169,18 @@ def _one_object(points: np.ndarray, opacities: np.ndarray) -> tuple[Splats, Gaus
         torch.full((count, 3), 0.01), torch.from_numpy(opacities).float(), torch.zeros(count, 1, 3),
     )  # fmt: skip
     return splats, labels
+
+
+def test_slices_of_sorted_values_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    for kind in range(60):
+        count = int(rng.integers(2, 2000))
+        draws = rng.normal(size=count), np.round(rng.normal(size=count), 1), 5 + 1e-3 * rng.random(count)
+        values = np.sort(draws[kind % 3])
+        weights = rng.random(count)
+        low, high = np.quantile(values, [0.01, 0.99])
+        if high > low:
+            expected, expected_edges = np.histogram(values, boxes._SLICES, (low, high), weights=weights)
+            found, edges = boxes._sorted_histogram(values, weights, float(low), float(high))
+            assert np.array_equal(edges, expected_edges)
+            assert np.array_equal(found, expected)
