@@ -113,11 +113,15 @@ def _node(entry: PlacedObject, meters_per_unit: float) -> dict[str, Any]:
 
 
 def box_document(box: Box, meters_per_unit: float) -> dict[str, Any]:
-    """A box as files tell of it, in metres: centre, three unit vectors, edge lengths along them, share left out."""
+    """A box as files tell of it, in metres: centre, three unit vectors, edge lengths along them, share left out.
+
+    ``resolved`` says of each edge length whether it is more than the blur of a thin thing's surface.
+    """
     return {
         "center": _rounded(box.center * meters_per_unit),
         "axes": [_rounded(axis) for axis in box.axes.T],
         "size": _rounded(box.size * meters_per_unit),
+        "resolved": [axis != box.unresolved for axis in range(3)],
         "left_out": round(box.left_out, 4),
     }
 

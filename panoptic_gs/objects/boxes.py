@@ -21,6 +21,7 @@ _NEAR_POINTS = 3000  # of the main cluster and of another, between which their d
 _STRAY = 0.0025  # share of an object's weight that may lie beyond each side of its box
 THIN = 0.05
 """Of its mean density: what is thinner at an end of the object is haze, and left out."""
+_RESOLVED = 4.0  # standard deviations of its surface's blur that a flat thing must be thick to be more than blur
 _SLICES = 60
 _TURN_POINTS = 3000  # that a box is turned by
 
@@ -34,12 +35,15 @@ class Box:
         axes: ``[3, 3]`` orthonormal, one axis a column; the third is the world's up where the box is upright.
         size: ``[3]`` full edge lengths along the axes.
         left_out: share of the object's weight that lies outside: floaters, haze, far pieces.
+        unresolved: the axis along which the object is no thicker than its surface is blurred, so that the size there
+            is the blur's; None where it has no such axis.
     """
 
     center: np.ndarray  # [3]
     axes: np.ndarray  # [3, 3]
     size: np.ndarray  # [3]
     left_out: float = 0.0
+    unresolved: int | None = None
 
     def contains(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
         """Which of the points ``[N, 3]`` lie inside, or at most ``margin`` beyond each side, ``[N]`` bool."""
@@ -102,11 +106,13 @@ def fit_box(
     local = points @ axes
     ends = [_extent(local[:, axis], counts, thin) for axis in range(3)]
     flat = flat_axis(local, counts)
+    unresolved = None
     if flat is not None:
         axis, blur = flat
         ends[axis] = sharp_ends(local[:, axis], counts, ends[axis], blur)
+        unresolved = axis if ends[axis][1] - ends[axis][0] <= _RESOLVED * blur else None
     low, high = np.array(ends).T
-    box = Box(axes @ ((low + high) / 2), axes, high - low)
+    box = Box(axes @ ((low + high) / 2), axes, high - low, unresolved=unresolved)
     return box.leaving_out(everything, of_everything)
 
 

@@ -109,6 +109,13 @@ def sides(box: Box, meters_per_unit: float = 1.0) -> tuple[float, float, float]:
     return along * meters_per_unit, across * meters_per_unit, height * meters_per_unit
 
 
+def said_size(box: Box, meters_per_unit: float = 1.0) -> str:
+    """:func:`sides` as text; a thickness that is no more than a surface's blur is about that, or anything below."""
+    turned = [*sorted(range(2), key=lambda axis: -box.size[axis]), 2]
+    each = zip(turned, sides(box, meters_per_unit))
+    return " × ".join(f"{'~' * (axis == box.unresolved)}{side:.2f}" for axis, side in each) + " m"
+
+
 def counted(table: ObjectTable) -> str:
     """How many objects there are, in the words that every command uses."""
     things = sum(row.category.isthing for row in table.certain)

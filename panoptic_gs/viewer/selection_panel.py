@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from panoptic_gs.objects.survey import sides
+from panoptic_gs.objects.survey import said_size
 from panoptic_gs.viewer.gui_events import button_row, by_visitor
 from panoptic_gs.viewer.markdown import plain, unmarked
 
@@ -61,7 +61,7 @@ class SelectionPanel:
         session = self._page.session
         row = session.table[segment_id]
         box = session.table.box(segment_id, self._page.up)
-        size = "–" if box is None else " × ".join(f"{side:.2f}" for side in sides(box, session.meters_per_unit)) + " m"
+        size = "–" if box is None else said_size(box, session.meters_per_unit)
         score = "–" if row.segment.score is None else f"{row.segment.score:.2f}"
         kind = "thing" if row.category.isthing else "stuff"
         hidden = " (hidden)" if segment_id in session.look.hidden else ""

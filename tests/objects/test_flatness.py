@@ -32,6 +32,13 @@ class TestFlatThings:
         assert box is not None
         assert box.size.min() == pytest.approx(2 * np.sqrt(2 * np.log(2)) * BLUR, rel=0.2)
 
+    def test_whether_a_thickness_is_more_than_blur(self):
+        sheet, thick = fit_box(slab(0.0), UP), fit_box(slab(0.3), UP)
+        assert sheet is not None
+        assert thick is not None
+        assert sheet.unresolved == int(sheet.size.argmin())
+        assert thick.unresolved is None
+
     def test_what_sticks_out_of_a_sheet_is_part_of_its_other_axes_only(self):
         rng = np.random.default_rng(3)
         frame = rng.uniform([-0.5, -0.02, 2.0], [0.5, 0.02, 2.1], (300, 3))

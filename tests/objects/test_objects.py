@@ -9,7 +9,7 @@ from small_rooms import FAR, FLOOR, NASTY, NEAR, small_room
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
 from panoptic_gs.objects import boxes
-from panoptic_gs.objects.boxes import fit_box, upright_axes
+from panoptic_gs.objects.boxes import ONE_PLACE, fit_box, upright_axes
 from panoptic_gs.objects.orientation import first_standpoint, up_direction
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.panoptic import Category, Segment
@@ -115,6 +115,22 @@ class TestFloaters:
         assert box is not None
         assert box.size == pytest.approx([1, 1, 1], abs=0.05)
         assert box.left_out == pytest.approx(300 / 3300, abs=0.05)
+
+    @pytest.mark.parametrize("count", [900, 1800])
+    def test_a_thing_is_in_one_place_unless_its_other_piece_is_near(self, count):
+        rng = np.random.default_rng(5)
+        body = rng.uniform(-0.5, 0.5, (3000, 3))
+        far, near = (rng.uniform([at, -0.4, -0.5], [at + 0.5, 0.4, 0.5], (count, 3)) for at in (1.5, 0.65))
+        up = np.array([0.0, 0.0, 1.0])
+        alone = fit_box(np.concatenate([body, far]), up, apart=ONE_PLACE)
+        with_near = fit_box(np.concatenate([body, near]), up, apart=ONE_PLACE)
+        anywhere = fit_box(np.concatenate([body, far]), up)
+        assert alone is not None
+        assert with_near is not None
+        assert anywhere is not None
+        assert alone.size == pytest.approx([1, 1, 1], abs=0.05)
+        assert with_near.size.max() == pytest.approx(1.65, abs=0.05)
+        assert anywhere.size.max() == pytest.approx(2.5, abs=0.05)
 
     def test_a_stuff_class_falls_into_its_pieces(self):
         rng = np.random.default_rng(6)

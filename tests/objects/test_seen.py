@@ -7,6 +7,7 @@ import torch
 
 from panoptic_gs import Camera, Splats
 from panoptic_gs.labelling import Category, Labelling, Segment
+from panoptic_gs.objects.owners import owners_of
 from panoptic_gs.objects.seen import SeenSurfaces
 from panoptic_gs.objects.table import ObjectTable
 from panoptic_gs.uplift import GaussianLabels, LabelledScene
@@ -69,3 +70,51 @@ def test_nothing_is_said_without_views_nor_of_gaussians_that_were_moved():
     assert with_views is not None
     assert without is not None
     np.testing.assert_array_equal(with_views.size, without.size)
+
+
+def board_before_a_wall():
+    """The board, a wall 15 cm behind it, and on one side a fifth of the wall's Gaussians labelled as the board."""
+    rng = np.random.default_rng(1)
+    board = np.stack([rng.uniform(-0.5, 0.5, 6000), np.zeros(6000), rng.uniform(0.5, 1.5, 6000)], axis=1)
+    wall = np.stack([rng.uniform(-2, 2, 30000), np.full(30000, 0.15), rng.uniform(-0.2, 2.2, 30000)], axis=1)
+    means = torch.from_numpy(np.concatenate([board, wall])).float()
+    count = len(means)
+    ids = np.repeat([1, 2], [6000, 30000])
+    ids[6000:][(wall[:, 0] > 0.3) & (wall[:, 0] < 1.5) & (rng.random(30000) < 0.2)] = 1
+    splats = Splats(means, torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1), torch.full((count, 3), 0.015),
+                    torch.full((count,), 0.9), torch.zeros(count, 1, 3))  # fmt: skip
+    labels = GaussianLabels(torch.arange(count + 1), torch.from_numpy(ids).int(), torch.ones(count),
+                            torch.full((count,), 5.0), torch.zeros(count))  # fmt: skip
+    categories = (Category(1, "board", isthing=True), Category(2, "wall", isthing=False))
+    return LabelledScene(splats, labels, Labelling(categories, (Segment(1, 1), Segment(2, 2))))
+
+
+def test_gaussians_that_took_a_neighbours_label_are_outvoted_by_the_views():
+    scene = board_before_a_wall()
+    stray = scene.labels.best()[0].numpy()[6000:] == 1
+    assert stray.sum() > 0.05 * 6000  # many enough to be more than strays by their number
+    box = ObjectTable(scene, SeenSurfaces(scene, CAMERAS)).box(1, UP)
+    assert box is not None
+    assert np.sort(box.size)[1:] == pytest.approx([1.0, 1.0], abs=0.06)
+    assert np.sort(box.size)[0] < 0.1
+
+
+def test_whose_a_place_is_follows_the_labels_and_survives_deleting_others():
+    scene = board_before_a_wall()
+    means, ids = scene.splats.means.numpy(), scene.labels.best()[0].numpy()
+    seen = SeenSurfaces(scene, CAMERAS)
+    places = np.array([[0.1, 0.0, 1.0], [-1.0, 0.15, 1.0], [0.0, -1.0, 1.0]])
+    owners = owners_of(seen, means, ids)
+    assert owners is not None
+    np.testing.assert_allclose(owners.share(places, 1), [1, 0, 0], atol=0.02)
+    np.testing.assert_allclose(owners.share(places, 2), [0, 1, 0], atol=0.02)
+    np.testing.assert_array_equal(owners.share(places, 7), 0)
+    renamed = owners_of(seen, means, np.where(ids == 1, 7, ids))
+    assert renamed is not None
+    np.testing.assert_array_equal(renamed.share(places, 7), owners.share(places, 1))
+    kept = np.ones(len(means), dtype=bool)
+    kept[10000:20000] = False
+    fewer = owners_of(seen, means[kept], ids[kept])
+    assert fewer is not None
+    np.testing.assert_array_equal(fewer.share(places[:1], 1), owners.share(places[:1], 1))
+    assert fewer.share(places[1:2], 2) < owners.share(places[1:2], 2)  # deleted ones are nobody's

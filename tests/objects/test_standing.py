@@ -45,6 +45,13 @@ class TestLegs:
         floor = FLOOR[:0] if why == "no floor" else FLOOR
         assert down_to_floor(box, points, floor) is box
 
+    def test_a_table_top_reaches_the_floor_where_its_leg_lies_all_the_way(self):
+        top = Box(np.array([0.0, 0.0, 0.74]), np.eye(3), np.array([0.5, 0.5, 0.04]))
+        box = down_to_floor(top, self.leg(0.02, 0.7, count=30), FLOOR)
+        assert box.center[2] + 0.5 * box.size[2] * np.array([-1, 1]) == pytest.approx([0, 0.76])
+        drops = np.concatenate([self.leg(0.02, 0.1), self.leg(0.6, 0.7)])  # of its label, on the floor and below it
+        assert down_to_floor(top, drops, FLOOR) is top
+
     def test_any_up(self):
         turn = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # +z becomes +x
         low = Box(turn @ [0.0, 0.0, 0.6], turn, np.array([0.5, 0.5, 0.5]))
