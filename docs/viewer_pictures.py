@@ -153,7 +153,7 @@ def _draw_around(viewer: Page, page: Any) -> None:
 
 def _isolated(viewer: Page) -> None:
     _mode("panoptic")(viewer)
-    viewer.session.show_only({row.id for row in viewer.session.table if row.category.isthing})
+    viewer.session.show_only({row.id for row in viewer.session.table.certain if row.category.isthing})
 
 
 def _edited(viewer: Page) -> None:

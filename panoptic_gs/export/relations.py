@@ -198,7 +198,7 @@ def _relation(
         return None
     if lower.kind == "wall" or upper.kind == "wall":
         wall, other = (lower, upper) if lower.kind == "wall" else (upper, lower)
-        return Relation(other.entry.id, "against", wall.entry.id, distance) if _can_stand(other) else None
+        return Relation(other.entry.id, "against", wall.entry.id, distance) if not other.kind else None
     if upper.kind == "ceiling":
         if _above(upper, lower, height, contact):
             return Relation(lower.entry.id, "hangs from", upper.entry.id, distance)

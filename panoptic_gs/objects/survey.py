@@ -119,6 +119,10 @@ def said_size(box: Box, meters_per_unit: float = 1.0) -> str:
 def counted(table: ObjectTable) -> str:
     """How many objects there are, in the words that every command uses."""
     things = sum(row.category.isthing for row in table.certain)
-    stuff = len(table.certain) - things
-    doubted = f", {len(table.uncertain)} uncertain" if table.uncertain else ""
+    return in_words(things, len(table.certain) - things, len(table.uncertain))
+
+
+def in_words(things: int, stuff: int, uncertain: int) -> str:
+    """As "12 objects, 3 stuff classes, 1 uncertain"; nothing is said of no uncertain ones."""
+    doubted = f", {uncertain:,} uncertain" if uncertain else ""
     return f"{things:,} object{'s' * (things != 1)}, {stuff} stuff class{'es' * (stuff != 1)}{doubted}"

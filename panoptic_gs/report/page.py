@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from panoptic_gs.objects.survey import in_words
 from panoptic_gs.replacing import replacing
 from panoptic_gs.report.charts import line_chart
 from panoptic_gs.report.confusion import Confusion
@@ -111,9 +112,7 @@ def _header(report: SceneReport) -> Markup:
         told.append(f"{report.facts['Gaussians']} Gaussians")
     certain = [row for row in report.objects if not row.uncertain]
     things = sum(row.isthing for row in certain)
-    told.append(f"{things} objects, {len(certain) - things} stuff classes")
-    if len(certain) < len(report.objects):
-        told[-1] += f", {len(report.objects) - len(certain)} uncertain"
+    told.append(in_words(things, len(certain) - things, len(report.objects) - len(certain)))
     switch = element("button", "Dark", type="button", id="theme", class_="quiet", aria_label="Light or dark page")
     return element(
         "header",

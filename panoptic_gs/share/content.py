@@ -108,7 +108,8 @@ def shared_scene(
             "corners": None if box is None else [here(corner) for corner in box.corners()],
         })  # fmt: skip
     document = {
-        "title": title, "objects": objects, "splats": len(order), "gaussians": len(means), "unlabelled": counts[-1],
+        "title": title, "counted": counted(table),
+        "objects": objects, "splats": len(order), "gaussians": len(means), "unlabelled": counts[-1],
         "up": [float(value) for value in up * _TO_SPZ], "eye": here(eye), "target": here(target),
         "antialiased": rasterize_mode == "antialiased", "metersPerUnit": meters_per_unit,
         "large": _large(splats),

@@ -135,10 +135,8 @@ function fail(text) {
 
 async function start() {
   document.querySelector("h1").textContent = scene.title;
-  const of = (group) => objects.filter((object) => object.group === group).length;
   const sample = scene.splats < scene.gaussians ? ` of ${count(scene.gaussians)}` : "";
-  const doubted = of("uncertain") ? `, ${of("uncertain")} uncertain` : "";
-  byId("counts").textContent = `${of("thing")} objects, ${of("stuff")} stuff classes${doubted} · ${count(scene.splats)}${sample} Gaussians`;
+  byId("counts").textContent = `${scene.counted} · ${count(scene.splats)}${sample} Gaussians`;
   mark();
   tellSelected();
   try {

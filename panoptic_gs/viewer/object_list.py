@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from panoptic_gs.errors import InputError
-from panoptic_gs.objects.survey import sides
+from panoptic_gs.objects.survey import counted, sides
 from panoptic_gs.objects.table import ObjectTable, SceneObject
 from panoptic_gs.viewer import commands
 from panoptic_gs.viewer.doubting import Question, mend, questions
@@ -63,12 +63,14 @@ class ObjectList:
             swatches = session.swatches()
             objects = [self._entry(row, swatches[row.id], table) for row in table if row.count]
             document = {
-                "show": "state", "title": unmarked(page.title, 120), "objects": objects, "selected": look.selected,
+                "show": "state", "title": unmarked(page.title, 120), "counted": counted(table),
+                "objects": objects, "selected": look.selected,
                 "hidden": sorted(look.hidden), "unlabelled": look.unlabelled, "colorBy": look.color_by,
                 "editable": not session.opened.thinned, "undo": history.undoable, "redo": history.redoable,
                 "unsaved": history.unsaved, "photos": 0 if page.photos is None else len(page.photos.frames),
                 "measure": page.ruler.document(),
                 "brush": {"how": page.brush_use or "off", "radius": page.brush_radius},
+                "metersPerUnit": session.meters_per_unit,
                 "lasso": {"on": page.brush_lasso, "through": page.brush_through},
                 "doubts": self._doubt_entries(table),
             }  # fmt: skip

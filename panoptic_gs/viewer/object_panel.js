@@ -86,10 +86,8 @@ addEventListener("DOMContentLoaded", () => {
 
   function show(news) {
     state = news;
-    const of = (group) => news.objects.filter((object) => object.group === group).length;
     heading.textContent = news.title;
-    counts.textContent = `${of("thing")} objects, ${of("stuff")} stuff classes${of("uncertain") ? `, ${of("uncertain")} uncertain` : ""}`
-      + `${news.hidden.length ? `, ${news.hidden.length} hidden` : ""}${news.unsaved ? " · unsaved edits" : ""}`;
+    counts.textContent = news.counted + `${news.hidden.length ? `, ${news.hidden.length} hidden` : ""}${news.unsaved ? " · unsaved edits" : ""}`;
     list.set(news.objects, news.hidden, news.selected);
     tabs.querySelector("[data-all]").disabled = !news.hidden.length && news.unlabelled;
     legend.hidden = alone.hidden = news.colorBy !== "confidence";
@@ -106,7 +104,7 @@ addEventListener("DOMContentLoaded", () => {
     through.checked = news.lasso.through;
     const taken = news.brush.how !== "off" && news.selected && news.editable;
     if (taken) measured.textContent = news.lasso.on ? `Draw around ${news.lasso.through ? "all" : "visible"} Gaussians in the scene; Esc gives the mouse back.`
-      : `Each click works on what is within ${news.brush.radius.toPrecision(2)} m of it; Esc ends.`;
+      : `Each click works on what is within ${(news.brush.radius * news.metersPerUnit).toPrecision(2)} m of it; Esc ends.`;
     takeUp(Boolean(taken && news.lasso.on));
     showSelected();
     showDoubts();
@@ -132,7 +130,7 @@ addEventListener("DOMContentLoaded", () => {
       make("div", { class: "op-title" }, swatch(one.color), name, make("span", { class: "op-soft" }, `id ${one.id}`)),
       make("div", { class: "op-actions" }, button("Go there", () => goTo(one.id)), button("Alone", () => send({ do: "only", ids: [one.id] })),
         button(off ? "Reveal" : "Out", () => send({ do: "hide", ids: [one.id], hidden: !off }), { title: off ? "Show it again" : "Hide it" }),
-        ...(state.editable ? [button("Clean", () => send({ do: "clean", id: one.id }), { title: "Take its label from floaters: Gaussians apart from where it is" }), into] : [])));
+        ...(state.editable ? [button("Clean", () => send({ do: "clean", id: one.id }), { title: "Take its label from floaters, and from what it has of the floor or wall that it touches" }), into] : [])));
   }
 
   const SAID = {
@@ -255,15 +253,24 @@ addEventListener("DOMContentLoaded", () => {
 
   // Keyboard
 
+  // The next press counts from what this one asked for, whether the viewer has answered by then or not.
+  function nextColors() {
+    state.colorBy = COLORS[(COLORS.indexOf(state.colorBy) + 1) % COLORS.length];
+    send({ do: "color", by: state.colorBy });
+  }
+  function nextBrush() {
+    state.brush.how = { off: "add", add: "cut", cut: "delete", delete: "off" }[state.brush.how];
+    brush(state.brush.how);
+  }
   const KEYS = [
     [["G"], "go to the selected object", "g", () => goTo(state.selected)],
     [["I"], "show it alone", "i", () => state.selected && send({ do: "only", ids: [state.selected] })],
     [["H"], "hide it, or show it again", "h", () => state.selected && send({ do: "hide", ids: [state.selected], hidden: !state.hidden.includes(state.selected) })],
     [["X"], "show everything", "x", () => send({ do: "show all" })],
-    [["C"], "next colours: objects, classes, photo, confidence", "c", () => send({ do: "color", by: COLORS[(COLORS.indexOf(state.colorBy) + 1) % COLORS.length] })],
+    [["C"], "next colours: objects, classes, photo, confidence", "c", nextColors],
     [["P"], "the photo that sees it best, beside the scene", "p", () => state.photos && photo()],
     [["M"], "measure between two clicks, or stop", "m", () => send({ do: "measure", on: !state.measure.on })],
-    [["B"], "brush: add to the selected object, take away, erase, off", "b", () => state.selected && state.editable && brush({ off: "add", add: "cut", cut: "delete", delete: "off" }[state.brush.how])],
+    [["B"], "brush: add to the selected object, take away, erase, off", "b", () => state.selected && state.editable && nextBrush()],
     [["L"], "lasso in place of clicks, for the brush", "l", () => state.selected && state.editable && lassoing.click()],
     [["U"], "undo the last edit", "u", () => send({ do: "undo" })],
     [["Shift", "U"], "do it again", "U", () => send({ do: "redo" })],

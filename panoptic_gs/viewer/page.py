@@ -88,8 +88,9 @@ class Page:
         self.draws = 0
         """How often the splats were sent."""
 
+        # The share button is hidden by object_panel.css: on a narrow page viser 0.2 falls over when it is switched off.
         self.server.gui.configure_theme(dark_mode=True, control_layout="collapsible", control_width="large",
-                                   show_logo=False, show_share_button=False, brand_color=(66, 120, 190))  # fmt: skip
+                                   show_logo=False, brand_color=(66, 120, 190))  # fmt: skip
         self.server.gui.set_panel_label("panoptic-gs")
         self.server.scene.set_up_direction(tuple(float(v) for v in self.up))
         self._header = self.server.gui.add_markdown("")

@@ -70,6 +70,13 @@ def test_a_bottle_before_a_partition_is_neither_in_nor_under_it(wing: bool) -> N
     assert not {fact for fact in found if fact[1] in ("in", "under")}
 
 
+def test_a_floor_is_not_against_the_walls_that_it_meets() -> None:
+    wall = surface([0, 2.02, 1.0], [4, 0.04, 2.0])
+    cabinet = surface([0.5, 1.78, 0.5], [0.6, 0.4, 1.0])
+    found = said({FLOOR: GROUND, THIRD: cabinet, FOURTH: wall}, {FLOOR: "floor", THIRD: "cabinet", FOURTH: "wall"})
+    assert found == {(THIRD, "on", FLOOR), (THIRD, "against", FOURTH)}
+
+
 @pytest.mark.parametrize(("gap", "under"), [(0.1, True), (0.9, False)])
 def test_what_is_over_a_thing_has_to_be_close(gap: float, under: bool) -> None:
     bottle = surface([0.1, 0.0, TOP + 0.13], [0.08, 0.08, 0.26])

@@ -317,3 +317,32 @@ def test_colours_of_confidence_are_explained_while_the_list_is_shut(visit):
     page.locator("#op-toggle").click()  # the list has one of its own
     playwright.expect(legend).to_be_hidden()
     playwright.expect(page.locator("#op .op-legend")).to_be_visible()
+
+
+def test_a_phone_shows_the_scene_and_the_list(browser, folder):
+    """viser 0.2's page falls over where a narrow one is told to have no share button."""
+    visit = Visit(browser, folder)
+    try:
+        visit.page.set_viewport_size({"width": 400, "height": 700})
+        page = visit.open().page
+        page.wait_for_timeout(1500)
+        assert page.locator("canvas").count() >= 1
+        assert page.get_by_text("Colour by", exact=True).is_visible()
+        assert not page.locator('button:has(svg[class*="share"])').is_visible()
+        page.locator("#op-toggle").click()
+        page.locator(f'.ol-row[data-id="{NEAR}"] .ol-pick').click()
+        visit.until(lambda: visit.viewer.session.look.selected == NEAR)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert visit.errors == []
+    finally:
+        visit.close()
+
+
+def test_keys_that_are_pressed_fast_all_count(visit):
+    look = visit.viewer.session.look
+    visit.page.locator("#op-toggle").click()
+    visit.page.locator(f'.ol-row[data-id="{NEAR}"] .ol-pick').click()
+    visit.until(lambda: look.selected == NEAR)
+    for key in "cccbb":
+        visit.page.keyboard.press(key)
+    visit.until(lambda: look.color_by == "category" and visit.viewer.brush_use == "cut")
