@@ -4,7 +4,7 @@ addEventListener("DOMContentLoaded", () => {
   const { make, swatch } = ObjectList;
   const button = (title, onclick, attributes = {}) => make("button", { type: "button", class: "op-b", onclick, ...attributes }, title);
   const COLORS = ["panoptic", "category", "colour", "confidence"];
-  let state = null, socket = null;
+  let state = null, socket = null, told = "";
 
   // To and from the viewer
 
@@ -59,12 +59,12 @@ addEventListener("DOMContentLoaded", () => {
   const tab = (title, which) => button(title, () => turnTo(which), { "data-tab": which, "aria-pressed": String(which === "list") });
   const tabs = make("div", { class: "op-tabs" }, tab("List", "list"), tab("Doubts", "doubts"),
     button("Show all", () => send({ do: "show all" }), { "data-all": true }));
-  const measure = button("Measure", () => send({ do: "measure", on: !state?.measure.on }), { "aria-pressed": "false" });
+  const measure = button("Measure", () => { send({ do: "measure", on: !state?.measure.on }); if (!state?.measure.on) makeWay(); }, { "aria-pressed": "false" });
   const uses = { add: "Add", cut: "Cut", delete: "Erase" };
   const brushes = Object.entries(uses).map(([how, title]) => button(title, () => brush(state?.brush.how === how ? "off" : how), { "data-how": how, "aria-pressed": "false" }));
   const radius = make("input", { type: "range", min: "-3", max: "0.5", step: "0.05", "aria-label": "Radius of the brush", style: "width: 74px", onchange: () => brush(state.brush.how) });
-  const brush = (how) => send({ do: "brush", how, radius: 10 ** Number(radius.value) });
-  const lassoing = button("Lasso", () => send({ do: "brush", how: state.brush.how === "off" ? "add" : state.brush.how, lasso: !state.lasso.on }), { "aria-pressed": "false", title: "Draw around Gaussians in place of clicking at them" });
+  const brush = (how) => { send({ do: "brush", how, radius: 10 ** Number(radius.value) }); if (how !== "off") makeWay(); };
+  const lassoing = button("Lasso", () => send({ do: "brush", how: state.brush.how === "off" ? "add" : state.brush.how, lasso: !state.lasso.on }) || makeWay(), { "aria-pressed": "false", title: "Draw around Gaussians in place of clicking at them" });
   const through = make("input", { type: "checkbox", onchange: () => send({ do: "brush", how: state.brush.how, through: through.checked }) });
   const throughLabel = make("label", { class: "op-soft", title: "Take what is hidden behind others, too" }, through, " through");
   const brushing = make("div", { class: "op-actions", title: "A click in the scene works on the Gaussians around it" }, make("span", { class: "op-soft" }, "Brush"), ...brushes, lassoing, radius, throughLabel);
@@ -78,6 +78,8 @@ addEventListener("DOMContentLoaded", () => {
     document.body.classList.toggle("op-wide", wanted);
     toggle.setAttribute("aria-expanded", String(wanted));
   }
+  // On a phone the list covers the scene; what happens there is to be seen.
+  const makeWay = () => { if (innerWidth < 700) open(false); };
   function turnTo(which) {
     doubts.hidden = which !== "doubts";
     objectsPage.hidden = which !== "list";
@@ -105,6 +107,8 @@ addEventListener("DOMContentLoaded", () => {
     const taken = news.brush.how !== "off" && news.selected && news.editable;
     if (taken) measured.textContent = news.lasso.on ? `Draw around ${news.lasso.through ? "all" : "visible"} Gaussians in the scene; Esc gives the mouse back.`
       : `Each click works on what is within ${(news.brush.radius * news.metersPerUnit).toPrecision(2)} m of it; Esc ends.`;
+    if (measured.textContent !== told && panel.classList.contains("op-shut")) say(measured.textContent);
+    told = measured.textContent;
     takeUp(Boolean(taken && news.lasso.on));
     showSelected();
     showDoubts();
@@ -158,6 +162,7 @@ addEventListener("DOMContentLoaded", () => {
     if (!id) return;
     if (state.selected !== id) send({ do: "select", id });
     send({ do: "go to", id });
+    makeWay();
   }
 
   // Lasso: a sheet over the scene takes the mouse, so that the picture stands still while it is drawn on.
@@ -301,5 +306,14 @@ addEventListener("DOMContentLoaded", () => {
 
   document.body.append(sheet, panel, toggle, alone, toast, view, keysheet);
   open(innerWidth >= 1000);
+  // viser's panel covers the lower half of a narrow page, and what is looked at; its handle opens it again.
+  if (innerWidth < 576) {
+    const search = setInterval(() => {
+      const handle = [...document.querySelectorAll("#root div")].find((one) => !one.childElementCount && one.textContent === "panoptic-gs");
+      if (!handle) return;
+      clearInterval(search);
+      handle.click();
+    }, 100);
+  }
   connect();
 });

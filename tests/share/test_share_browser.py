@@ -93,7 +93,7 @@ def settle(page):
 def test_it_draws_a_click_selects_and_isolate_hides_the_rest(page):
     assert page.evaluate("globalThis.hacked") is None
     assert page.locator("h1").inner_text() == "A <room>"
-    assert page.locator("#counts").inner_text().startswith("3 objects, 1 stuff classes")
+    assert page.locator("#counts").inner_text().startswith("3 objects, 1 stuff class ")
     page.keyboard.press("c")
     settle(page)
     for number, center in enumerate(CENTERS.values()):

@@ -325,14 +325,23 @@ def test_a_phone_shows_the_scene_and_the_list(browser, folder):
     try:
         visit.page.set_viewport_size({"width": 400, "height": 700})
         page = visit.open().page
-        page.wait_for_timeout(1500)
         assert page.locator("canvas").count() >= 1
-        assert page.get_by_text("Colour by", exact=True).is_visible()
+        by = page.get_by_text("Colour by", exact=True)
+        by.wait_for(state="hidden")  # the panel is shut, so that the scene is to be seen
+        page.get_by_text("panoptic-gs", exact=True).click()
+        by.wait_for()
+        page.get_by_text("panoptic-gs", exact=True).click()
         assert not page.locator('button:has(svg[class*="share"])').is_visible()
         page.locator("#op-toggle").click()
         page.locator(f'.ol-row[data-id="{NEAR}"] .ol-pick').click()
         visit.until(lambda: visit.viewer.session.look.selected == NEAR)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.get_by_role("button", name="Go there").click()  # the list makes way for what it is asked to show
+        page.locator("#op.op-shut").wait_for(state="attached")
+        page.locator("#op-toggle").click()
+        page.get_by_role("button", name="Measure").click()
+        page.locator("#op.op-shut").wait_for(state="attached")
+        page.get_by_text("Click one end in the scene.").locator("visible=true").wait_for()
         assert visit.errors == []
     finally:
         visit.close()
