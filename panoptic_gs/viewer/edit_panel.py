@@ -29,6 +29,7 @@ class EditPanel:
         self._shown_for: tuple[int, str, int] | None = None
         self._handle: tuple[Literal["split", "move"], int, Any] | None = None
         self._start = Box(np.zeros(3), np.eye(3), np.ones(3))
+        self._lift = 0.0  # of the handle over the middle of its box
         self._node = BoxNode(page.server, "/handle_box", _HANDLE)
         gui = page.server.gui
         categories = page.session.scene.categories
@@ -46,7 +47,10 @@ class EditPanel:
         self._merge = gui.add_button("Merge")
         self._shape = button_row(gui, "Shape", ("Split", "Move", "Delete"))
         self._size = gui.add_vector3("Box size", (1.0, 1.0, 1.0), min=(1e-4,) * 3, step=0.01, visible=False)
-        self._confirm = gui.add_button("Apply", color="green", visible=False)
+        confirms: dict[Literal["split", "move"], str] = {"split": "Split off what is inside", "move": "Put it here"}
+        self._confirms = {
+            purpose: gui.add_button(title, color="green", visible=False) for purpose, title in confirms.items()
+        }
         self._cancel = gui.add_button("Cancel", color="gray", visible=False)
         self._others: dict[str, int] = {}
 
@@ -56,7 +60,8 @@ class EditPanel:
         self._merge.on_click(self._on_merge)
         self._shape.on_click(self._on_shape)
         self._size.on_update(lambda event: self._draw_handle())
-        self._confirm.on_click(self._on_confirm)
+        for button in self._confirms.values():
+            button.on_click(self._on_confirm)
         self._cancel.on_click(lambda event: self._let_go())
 
     def refresh(self) -> None:
@@ -153,16 +158,19 @@ class EditPanel:
         split = purpose == "split"
         self._start = Box(box.center, box.axes, box.size * 0.5) if split else box
         wxyz = viser.transforms.SO3.from_matrix(box.axes).wxyz
+        scale = max(0.5 * float(box.size.max()), 1e-3)
+        # viser draws splats over a handle among them; over the box there is air.
+        self._lift = 0.5 * float(self._start.size[2]) + 0.8 * scale
+        position = box.center + self._lift * box.axes[:, 2]
         controls = self._page.server.scene.add_transform_controls(
-            "/handle", scale=max(0.5 * float(box.size.max()), 1e-3), disable_rotations=not split, depth_test=False,
-            position=tuple(map(float, box.center)), wxyz=tuple(map(float, wxyz)),
+            "/handle", scale=scale, disable_rotations=not split,
+            position=tuple(map(float, position)), wxyz=tuple(map(float, wxyz)),
         )  # fmt: skip
         self._handle = (purpose, segment_id, controls)
         controls.on_update(lambda _: self._draw_handle())
         self._size.value = tuple(float(edge) for edge in self._start.size)
         self._size.visible = split
-        self._confirm.label = "Split off what is inside" if split else "Put it here"
-        self._confirm.visible = self._cancel.visible = True
+        self._confirms[purpose].visible = self._cancel.visible = True
         self._draw_handle()
 
     def _box(self) -> Box | None:
@@ -172,7 +180,8 @@ class EditPanel:
         purpose, _, controls = self._handle
         axes = viser.transforms.SO3(np.asarray(controls.wxyz)).as_matrix()
         size = np.asarray(self._size.value) if purpose == "split" else self._start.size
-        return Box(np.asarray(controls.position, dtype=np.float64), axes, size)
+        center = np.asarray(controls.position, dtype=np.float64) - self._lift * axes[:, 2]
+        return Box(center, axes, size)
 
     def _draw_handle(self) -> None:
         with self._page.lock:
@@ -204,5 +213,7 @@ class EditPanel:
         if self._handle is not None:
             self._handle[2].remove()
         self._handle = None
-        self._size.visible = self._confirm.visible = self._cancel.visible = False
+        self._size.visible = self._cancel.visible = False
+        for button in self._confirms.values():
+            button.visible = False
         self._node.draw(None)

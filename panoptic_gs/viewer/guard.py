@@ -48,6 +48,7 @@ _HEADERS = {
 }
 _FOLDER = Path(__file__).parent
 _patching = threading.Lock()
+_TRIES = 5
 
 
 class RequestGuard:
@@ -100,13 +101,24 @@ def guarded_server(host: str, port: int, objects: ListSocket | None = None) -> v
     try:
         # viser prints a banner that names 0.0.0.0 and the like; the command prints an address of its own.
         with _serving(listener, guard, objects), redirect_stdout(StringIO()):
-            server = viser.ViserServer(host=host, port=listener.getsockname()[1], verbose=False)
+            server = _started(host, listener.getsockname()[1])
     except BaseException:
         listener.close()
         raise
     # Whoever sees the page could ask for a public tunnel to it.
     server.request_share_url = lambda *_, **__: None
     return server
+
+
+def _started(host: str, port: int) -> viser.ViserServer:
+    """A server. viser looks at all processes of the machine, and fails where one of them ends just then."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return viser.ViserServer(host=host, port=port, verbose=False)
+        except Exception as error:  # psutil's, which is viser's own dependency
+            if type(error).__name__ != "NoSuchProcess" or not left:
+                raise
+    raise AssertionError
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -355,3 +355,24 @@ def test_keys_that_are_pressed_fast_all_count(visit):
     for key in "cccbb":
         visit.page.keyboard.press(key)
     visit.until(lambda: look.color_by == "category" and visit.viewer.brush_use == "cut")
+
+
+def test_the_handle_of_an_object_that_is_moved_is_to_be_seen(visit):
+    """Its arrows are red, green and blue. viser draws splats over those that are among them."""
+    page, viewer = visit.page, visit.viewer
+    with viewer.change() as session:
+        session.select(NEAR)
+    box = viewer.session.table.box(NEAR, viewer.up)
+    viewer.edit._take_up("move", NEAR, box)
+    page.get_by_text("Edit", exact=True).evaluate("tab => tab.closest('button').click()")
+    page.get_by_role("button", name="Put it here").wait_for()
+    x, y = visit.at(viewer.edit._handle[2].position)
+
+    def colourful() -> int:
+        shot = page.screenshot(clip={"x": x - 45, "y": y - 45, "width": 90, "height": 90})
+        pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=int)
+        return int((pixels[..., 1:].max(axis=2) > pixels[..., 0] + 60).sum())  # the object is red, all else grey
+
+    visit.until(lambda: colourful() > 30)
+    viewer.edit._let_go()
+    visit.until(lambda: colourful() == 0)

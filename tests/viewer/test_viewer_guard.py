@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("viser")
 
+import viser
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 
@@ -17,6 +18,23 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.viewer.guard import RequestGuard, guarded_server
 from panoptic_gs.viewer.list_socket import PATH, ListSocket
 from panoptic_gs.viewer.markdown import plain, unmarked
+
+
+def test_a_process_that_ends_meanwhile_is_no_reason_not_to_start(monkeypatch):
+    class NoSuchProcess(Exception):
+        """As psutil's, which viser lets through."""
+
+    started, real = [], viser.ViserServer
+
+    def server(**options):
+        started.append(options)
+        if len(started) < 3:
+            raise NoSuchProcess
+        return real(**options)
+
+    monkeypatch.setattr(viser, "ViserServer", server)
+    guarded_server("127.0.0.1", 0).stop()
+    assert len(started) == 3
 
 
 @pytest.fixture(scope="module")

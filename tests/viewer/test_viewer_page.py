@@ -55,9 +55,11 @@ def press(row, name: str, visitor: Visitor) -> None:
 def test_a_part_is_split_off_where_the_handle_is(page, visitor):
     select(page, NEAR)
     press(page.edit._shape, "Split", visitor)
-    page.edit._handle[2].position = tuple(np.add(CENTERS[NEAR], (0, 0, 0.3)))
+    handle = page.edit._handle[2]
+    assert page.edit._box().center == pytest.approx(CENTERS[NEAR], abs=0.05)
+    handle.position = tuple(np.add(handle.position, (0, 0, 0.3)))
     page.edit._size.value = (1.0, 1.0, 0.6)
-    press(page.edit._confirm, "", visitor)
+    press(page.edit._confirms["split"], "", visitor)
     part = page.session.look.selected
     assert part == NASTY + 1
     means = page.session.scene.splats.means.numpy()
@@ -70,8 +72,11 @@ def test_an_object_is_moved_to_where_the_handle_is(page, visitor):
     select(page, FAR)
     before = page.session.table.box(FAR, page.up).center
     press(page.edit._shape, "Move", visitor)
-    page.edit._handle[2].position = tuple(np.add(before, (0, 1, 0)))
-    press(page.edit._confirm, "", visitor)
+    handle = page.edit._handle[2]
+    assert handle.position[2] > 0.6  # over the object, where no splats are drawn over it
+    assert [name for name, button in page.edit._confirms.items() if button.visible] == ["move"]
+    handle.position = tuple(np.add(handle.position, (0, 1, 0)))
+    press(page.edit._confirms["move"], "", visitor)
     assert page.session.table.box(FAR, page.up).center == pytest.approx(np.add(before, (0, 1, 0)), abs=1e-5)
     press(page.edit._history, "Undo", visitor)
     assert page.session.table.box(FAR, page.up).center == pytest.approx(before, abs=1e-5)
