@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -86,6 +86,35 @@ def rows_of_others(
         for block in _blocks_of(sender, count, rows, like, group, most):
             if sender != rank:
                 yield block
+
+
+def blocks_of_all(blocks: Iterable[Tensor], like: Tensor, group: Any = None) -> Iterator[Tensor]:
+    """The blocks of rows of all processes of a group, its own too, one process after another, none held for longer.
+
+    Every process calls this, and takes all that it yields.
+
+    Args:
+        blocks: of this process ``[n, ...]``, any number of any lengths; gone through when it is its turn.
+        like: an empty tensor ``[0, ...]`` of the rows' shape and type.
+        group: of processes; all by default.
+    """
+    device, rank = wire_device(group), torch.distributed.get_rank(group)
+    for sender in range(torch.distributed.get_world_size(group)):
+        source = sender if group is None else torch.distributed.get_global_rank(group, sender)
+        own = iter(blocks) if sender == rank else iter(())
+        while True:
+            block = next(own, None)
+            announced = torch.tensor([-1 if block is None else len(block)], device=device)
+            torch.distributed.broadcast(announced, source, group=group)
+            count = int(announced)
+            if count < 0:
+                break
+            if block is None:
+                block = like.new_empty((count, *like.shape[1:]), device=device)
+            block = block.to(device).contiguous()
+            if count:
+                torch.distributed.broadcast(block, source, group=group)
+                yield block.to(like.device)
 
 
 def arrays_of_others(arrays: Mapping[str, np.ndarray], group: Any = None) -> Iterator[dict[str, np.ndarray]]:

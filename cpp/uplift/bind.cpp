@@ -122,6 +122,15 @@ const Binding binding([](nb::module_& m) {
         .def("write_heard", &hear, nb::arg("labels"), nb::arg("gaussian"), nb::arg("label"), nb::arg("units"),
              nb::arg("weight"), nb::arg("power"), nb::arg("missed"), nb::arg("heard"))
         .def("num_pairs", &VoteStore::num_pairs, nb::arg("void_too"), nb::call_guard<nb::gil_scoped_release>())
+        .def_prop_ro("num_chunks", &VoteStore::num_chunks)
+        .def("pairs_of_chunk", [](const VoteStore& store, int64_t index) { return store.chunk(index).pairs; })
+        .def("write_chunk",
+             [](const VoteStore& store, int64_t index, LongArray key, LongArray sum) {
+                 const nb::gil_scoped_release unlocked;
+                 if (static_cast<int64_t>(key.size()) != store.chunk(index).pairs)
+                     throw std::runtime_error("votes were added while they were read out");
+                 store.write_chunk(index, key.data(), sum.data());
+             })
         .def("write_sums",
              [](const VoteStore& store, int threads, LongArray indptr, IntArray label, LongArray sum) {
                  const nb::gil_scoped_release unlocked;

@@ -193,6 +193,23 @@ void VoteStore::visit_rows(int64_t count, bool void_too, int threads, int64_t* i
     });
 }
 
+void VoteStore::write_chunk(int64_t index, int64_t* key, int64_t* sum) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    RowBuilder builder;
+    builder.reserve_pairs(chunk(index).pairs);
+    const uint8_t* at = rows(index);
+    PGS_DISPATCH(sort_rows, at, chunk_end(index) - chunk_begin(index), builder);
+    int64_t entry = 0;
+    for (int64_t gaussian = chunk_begin(index); gaussian < chunk_end(index); ++gaussian) {
+        const PackedRow row = read_row(at);
+        at = row.end();
+        for (uint32_t i = 0; i < row.count; ++i, ++entry) {
+            key[entry] = gaussian << 32 | builder.sorted.label[entry];
+            sum[entry] = static_cast<int64_t>(builder.sorted.sum[entry]);
+        }
+    }
+}
+
 void VoteStore::write_sums(int64_t count, int threads, int64_t* indptr, int32_t* label, int64_t* sum) const {
     visit_rows(count, true, threads, indptr,
                [&](int64_t, const uint32_t* own_label, const uint64_t* own_sum, uint32_t pairs, int64_t entry) {

@@ -141,6 +141,9 @@ public:
     void write_shares(int64_t count, bool void_too, int threads, int64_t* indptr, int32_t* label, float* weight,
                       float* total, float* void_weight) const;
 
+    // The pairs of one chunk, chunk(index).pairs of them, ascending: key = Gaussian * 2^32 + label, and sum.
+    void write_chunk(int64_t index, int64_t* key, int64_t* sum) const;
+
 private:
     // Calls visit(gaussian, labels, sums, number of pairs, first entry), labels ascending, for each Gaussian, chunks in
     // parallel, and writes indptr. It returns the entry behind its last.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,18 @@ class VoteStore:
         sums = torch.empty(len(label), dtype=torch.int64)
         self._store.write_sums(num_threads(), indptr, label, sums)
         return indptr, label, sums
+
+    def blocks(self, least: int = 1 << 18) -> Iterator[Tensor]:
+        """All pairs, ascending, in blocks ``[n, 2]`` int64 of at least so many: Gaussian · 2³² + label, and the sum."""
+        parts, count = [], 0
+        for index in range(self._store.num_chunks):
+            part = torch.empty(2, self._store.pairs_of_chunk(index), dtype=torch.int64)
+            self._store.write_chunk(index, part[0], part[1])
+            parts.append(part)
+            count += part.shape[1]
+            if count >= least or index + 1 == self._store.num_chunks:
+                yield torch.cat(parts, dim=1).T
+                parts, count = [], 0
 
     def labels(self) -> list[int]:
         """The labels that occur, ascending."""

@@ -19,7 +19,7 @@ from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_rows
 from panoptic_gs.refine.overlooked import MISSED, Said
 from panoptic_gs.refine.uniting import PartEvidence
 from panoptic_gs.splats import Splats
-from panoptic_gs.sums import ViewSum, rows_of_others, sum_over_processes
+from panoptic_gs.sums import ViewSum, blocks_of_all, sum_over_processes
 from panoptic_gs.uplift import GaussianLabels, LabelVotes
 from panoptic_gs.uplift.maps import Map, Weights, weighted_views
 
@@ -158,16 +158,15 @@ class WeighedVotes(ViewSum):
     def all_reduce(self, group: Any = None) -> WeighedVotes:
         """Give every process of a ``torch.distributed`` group what the views of all say; every process calls this.
 
+        Pairs travel packed in blocks. A process holds what it had, the result, and a block.
+
         Returns:
             This object.
         """
-        own = VotePairs.of_rows(*self._said.sums())
-
-        def packed(first: int, last: int) -> torch.Tensor:
-            return torch.from_numpy(np.stack([own.key[first:last], own.units[first:last]], axis=1))
-
-        for rows in rows_of_others(len(own.key), packed, torch.empty(0, 2, dtype=torch.int64), group):
-            self._said.add_sums(*VotePairs(rows[:, 0].numpy().copy(), rows[:, 1].numpy().copy()).tensors())
+        said = kernels.VoteStore(self.num_gaussians)
+        for rows in blocks_of_all(self._said.blocks(), torch.empty(0, 2, dtype=torch.int64), group):
+            said.add_sums(*VotePairs(rows[:, 0].numpy().copy(), rows[:, 1].numpy().copy()).tensors())
+        self._said = said
         for sums in (self._total, self._unlabelled):
             sums[:] = sum_over_processes(torch.from_numpy(sums), group).numpy()
         return self

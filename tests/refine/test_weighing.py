@@ -7,7 +7,7 @@ import torch
 from small_rooms import FLOOR, NEAR
 from staged_room import renamed, staged
 
-from panoptic_gs import uplift_labels
+from panoptic_gs import kernels, uplift_labels
 from panoptic_gs.refine import leave_one_out, uplift_weighed, weighing
 from panoptic_gs.refine.leave_one_out import VotePairs
 from panoptic_gs.refine.weighing import WeighedVotes, weigh
@@ -79,3 +79,19 @@ def test_neither_what_is_kept_of_views_nor_blocks_change_a_bit(monkeypatch):
         found = uplift_weighed(splats, zip(cameras, maps))
         for name, tensor in expected.tensors().items():
             assert torch.equal(tensor, found.tensors()[name]), (name, memory, rows)
+
+
+def test_votes_are_sent_in_blocks_that_are_all_pairs_in_order(peak_of):
+    generator = torch.Generator().manual_seed(0)
+    count = 1_000_000
+    gaussian = torch.randint(0, 200_000, (count,), generator=generator)
+    label = torch.randint(0, 50_000, (count,), generator=generator).int()
+    store = kernels.VoteStore(200_000)
+    store.add_sums(gaussian, label, torch.randint(1, 1 << 50, (count,), generator=generator))
+    whole = VotePairs.of_rows(*store.sums())
+    assert torch.equal(torch.cat([block[:, 0] for block in store.blocks(1 << 14)]), torch.from_numpy(whole.key))
+    assert torch.equal(torch.cat([block[:, 1] for block in store.blocks(1 << 14)]), torch.from_numpy(whole.units))
+    longest, taken = peak_of(lambda: max(len(block) for block in store.blocks(1 << 14)))
+    assert longest < 1 << 15
+    assert taken < 8 * count  # of 16 bytes a pair
+    assert [block.shape for block in kernels.VoteStore(10).blocks()] == [(0, 2)]
