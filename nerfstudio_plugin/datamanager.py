@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nerfstudio_plugin.association import MaskedView
 from nerfstudio_plugin.dataparser import PanopticSceneDataParserConfig, ReadConfidence, require_predictions
-from nerfstudio_plugin.depth import ReadDepth
+from nerfstudio_plugin.depth import PhotoDepth
 from nerfstudio_plugin.photo_cache import Item, PhotoCache
 from panoptic_gs.associate import ImageMasks, ViewMasks
 from panoptic_gs.camera import Camera
@@ -114,9 +114,9 @@ class PanopticDataset(InputDataset):
         counting = frame.counting_of_photo()
         if counting is not None:
             extra["counting"] = torch.from_numpy(self.fit_labels(index, counting))
-        read_depth: ReadDepth | None = self.metadata["depth"]
-        if read_depth is not None:
-            for name, values in read_depth(frame).items():
+        depth: PhotoDepth | None = self.metadata["depth"]
+        if depth is not None:
+            for name, values in depth.read(frame).items():
                 extra[name] = torch.from_numpy(np.ascontiguousarray(self.fit_labels(index, values)))
             if counting is not None and "depth" in extra:
                 extra["depth"] *= extra["counting"]

@@ -25,7 +25,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 
 from nerfstudio_plugin.association import masks_of_images
-from nerfstudio_plugin.depth import DepthSource, ReadDepth, depth_of_photos
+from nerfstudio_plugin.depth import DepthSource, PhotoDepth, depth_of_photos
 from nerfstudio_plugin.depth_seeds import seeds_from_depth
 from panoptic_gs.associate import ImageMasks
 from panoptic_gs.errors import InputError
@@ -249,15 +249,13 @@ class PanopticSceneDataParser(DataParser):
             )
         return chosen
 
-    def _seeds(self, scene: Scene, frames: list[Frame], depth: ReadDepth | None) -> Points | None:
+    def _seeds(self, scene: Scene, frames: list[Frame], depth: PhotoDepth | None) -> Points | None:
         """The scene's seed points, and points from depth where these are few."""
         own, wanted = scene.points, self.config.depth_seed_points
         missing = wanted - (0 if own is None else len(own[0]))
         if depth is None or missing <= 0:
             return own
-        photos = len(scene.load_depth()) > 0 and self.config.depth != "predictions"
-        unit = 1 / scene.meters_per_unit if photos and scene.meters_per_unit is not None else 1.0
-        (xyz, rgb), scales = seeds_from_depth(frames, depth, own, missing, unit)
+        (xyz, rgb), scales = seeds_from_depth(frames, depth.read, own, missing, depth.unit)
         by = "no sparse points to scale it by" if not len(scales) else (
             f"scaled by the sparse points, {scales.min():.3g} to {scales.max():.3g}")  # fmt: skip
         CONSOLE.print(f"{len(xyz)} seed points come from depth, {by}.", soft_wrap=True)

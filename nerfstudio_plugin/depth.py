@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -20,11 +20,21 @@ ReadDepth = Callable[[Frame], Mapping[str, np.ndarray]]
 """``depth``, and where a network found it ``depth_confidence``, of a photo, ``[h, w]`` in its shape; nothing where it
 has none."""
 
+
+class PhotoDepth(NamedTuple):
+    """The depth of a scene's photos."""
+
+    read: ReadDepth
+    """Of one photo."""
+    unit: float
+    """Units of the scene for one of depth, where nothing else says."""
+
+
 _OPTION = "--pipeline.datamanager.dataparser.depth"
 
 
-def depth_of_photos(scene: Scene, source: DepthSource, predictions_folder: str) -> ReadDepth | None:
-    """How to read the depth of a scene's photos; None where there is none, or none is wanted.
+def depth_of_photos(scene: Scene, source: DepthSource, predictions_folder: str) -> PhotoDepth | None:
+    """Depth of a scene's photos; None where there is none, or none is wanted.
 
     Args:
         scene: the scene.
@@ -52,7 +62,7 @@ def depth_of_photos(scene: Scene, source: DepthSource, predictions_folder: str) 
     return None
 
 
-def _of_maps(scene: Scene) -> ReadDepth:
+def _of_maps(scene: Scene) -> PhotoDepth:
     maps = scene.load_depth()
     first = next((frame for frame in scene.frames if frame.stem in maps), None)
     if first is None:
@@ -60,10 +70,11 @@ def _of_maps(scene: Scene) -> ReadDepth:
                          f"Leave out {_OPTION} photos.")  # fmt: skip
     maps.read(first)  # what is no depth is refused before training begins
     _say(scene, "depth maps", [frame.stem in maps for frame in scene.frames])
-    return lambda frame: {"depth": maps.read_of_photo(frame.stem)} if frame.stem in maps else {}
+    unit = 1.0 if scene.meters_per_unit is None else 1 / scene.meters_per_unit
+    return PhotoDepth(lambda frame: {"depth": maps.read_of_photo(frame.stem)} if frame.stem in maps else {}, unit)
 
 
-def _of_predictions(scene: Scene, name: str, *, required: bool = True) -> ReadDepth | None:
+def _of_predictions(scene: Scene, name: str, *, required: bool = True) -> PhotoDepth | None:
     raw = RawPredictions.load(scene.root / name)
     position = {image.stem: index for index, image in enumerate(raw.images)}
     seen = [frame.stem in position for frame in scene.frames]
@@ -73,7 +84,7 @@ def _of_predictions(scene: Scene, name: str, *, required: bool = True) -> ReadDe
                              "points, confidence and viewmats", f"Leave out {_OPTION} predictions.")  # fmt: skip
         return None
     _say(scene, f"point maps of {name}/", seen)
-    return lambda frame: _of_points(raw, position.get(frame.stem))
+    return PhotoDepth(lambda frame: _of_points(raw, position.get(frame.stem)), 1.0)  # points lie in the scene's frame
 
 
 def _of_points(raw: RawPredictions, index: int | None) -> Mapping[str, np.ndarray]:

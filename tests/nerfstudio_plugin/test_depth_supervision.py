@@ -160,7 +160,7 @@ def test_point_maps_of_raw_predictions_take_part_by_themselves(
     known = replace(raw, points=torch.from_numpy(np.stack(points)).float(),
                     confidence=torch.ones(len(points), height, width))  # fmt: skip
     known.save(tmp_path / "scene" / "predictions")
-    read = parsed(tmp_path / "scene")["depth"]
+    read = parsed(tmp_path / "scene")["depth"].read
     assert parsed(tmp_path / "scene", depth="none")["depth"] is None
     for frame in Scene.load(tmp_path / "scene").split("train"):
         found = read(frame)
@@ -168,3 +168,12 @@ def test_point_maps_of_raw_predictions_take_part_by_themselves(
         true = made.views[frame.stem].depth
         assert (seen > 0).mean() > 0.85  # the crop shows 8 of 9 pixels
         assert np.median(np.abs(np.log(seen[seen > 0] / true[seen > 0]))) < 0.01
+
+    # They lie in the scene's own frame, whatever its unit is and what else lies there.
+    transforms = json.loads((tmp_path / "scene" / "transforms.json").read_text())
+    transforms["meters_per_unit"] = 0.5
+    (tmp_path / "scene" / "transforms.json").write_text(json.dumps(transforms))
+    for stem, view in made.views.items():
+        write_png(tmp_path / "scene" / "depth" / f"{stem}.png", depth_to_millimetres(view.depth))
+    assert parsed(tmp_path / "scene")["depth"].unit == 1.0
+    assert parsed(tmp_path / "scene", depth="photos")["depth"].unit == 2.0
