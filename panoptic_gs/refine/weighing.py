@@ -232,13 +232,13 @@ def weighed_and_parts(
     kept: list[Word | None] = []
     for camera, label_map, factors in weighted_views(views, weights):
         word = votes.word_of(splats, camera, label_map, factors)
+        _give_back(splats)
         votes.add_word(word)
         memory += word.num_bytes
         kept.append(word if memory <= WORD_MEMORY and missed else None)
         if memory * _WORTH_KEEPING > WORD_MEMORY:
             kept = [None] * len(kept)
         word = None
-        _give_back(splats)
     votes = processes.reduced(votes)
     if missed:
         said = votes.said()
@@ -247,10 +247,11 @@ def weighed_and_parts(
         votes = WeighedVotes(len(splats), void, **blending)
         for index, ((camera, label_map, factors), known) in enumerate(zip(weighted_views(views, weights), kept)):
             word = known or votes.word_of(splats, camera, label_map, factors)
-            votes.add_word(word, said, missed)
-            evidence.add(processes.rank + processes.count * index, camera, word.pairs)
-            word = None
             _give_back(splats)
+            votes.add_word(word, said, missed)
+            pairs, word = word.pairs, None
+            evidence.add(processes.rank + processes.count * index, camera, pairs)
+            del pairs, known
         del said
         kept.clear()
         votes, evidence = processes.reduced(votes), processes.reduced(evidence)
@@ -259,6 +260,6 @@ def weighed_and_parts(
 
 
 def _give_back(splats: Splats) -> None:
-    """Let the memory of a view go where it is much."""
+    """Let the memory in which a view was blended go, where it is much, before what it says is looked at."""
     if len(splats) > _MANY:
         kernels.give_back_memory()
