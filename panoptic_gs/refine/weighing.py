@@ -87,6 +87,11 @@ def _summed(key: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return key[first], np.add.reduceat(units, first) if len(first) else units
 
 
+def _pairs(rows: torch.Tensor) -> VotePairs:
+    """Rows ``[n, 2]`` int64 of key and units as pairs."""
+    return VotePairs(rows[:, 0].numpy().copy(), rows[:, 1].numpy().copy())
+
+
 class WeighedVotes(ViewSum):
     """What views say of Gaussians, each view one witness (:func:`weigh`): a sum over views.
 
@@ -150,7 +155,8 @@ class WeighedVotes(ViewSum):
             raise InputError("votes", f"votes for {other.num_gaussians} Gaussians, void counting {other.void:g}",
                              f"votes for {self.num_gaussians} Gaussians, void counting {self.void:g}",
                              "Merge votes for the same splats, weighed alike.")  # fmt: skip
-        self._said.add_sums(*VotePairs.of_rows(*other._said.sums()).tensors())
+        for rows in other._said.blocks():
+            self._said.add_sums(*_pairs(rows).tensors())
         self._total += other._total
         self._unlabelled += other._unlabelled
         return self
@@ -165,7 +171,7 @@ class WeighedVotes(ViewSum):
         """
         said = kernels.VoteStore(self.num_gaussians)
         for rows in blocks_of_all(self._said.blocks(), torch.empty(0, 2, dtype=torch.int64), group):
-            said.add_sums(*VotePairs(rows[:, 0].numpy().copy(), rows[:, 1].numpy().copy()).tensors())
+            said.add_sums(*_pairs(rows).tensors())
         self._said = said
         for sums in (self._total, self._unlabelled):
             sums[:] = sum_over_processes(torch.from_numpy(sums), group).numpy()
