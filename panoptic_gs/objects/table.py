@@ -27,6 +27,7 @@ _THIN_SHOWN = 0.02  # as boxes.THIN where haze was left out already, by what vie
 _SURE = 0.3  # share from which a point lies on one for certain: about one view for it, and none against
 _FEWEST = 25  # such points that an object's box can be fitted to
 _SEARCHES = 16  # for an object's Gaussians among all; from then on they are sorted by object, which takes as long
+_MOST_LEFT_OUT = 0.6  # of an object's weight; a box by what views show that lacks more is one of a part only
 _PIECE = 0.1  # of its largest piece's weight that a piece of a stuff class must have
 
 
@@ -234,7 +235,9 @@ class ObjectTable:
             kept = shown > _SHOWN * shown.max()
             if (shares >= _SURE).sum() >= _FEWEST <= kept.sum():
                 box = fit_box(points[kept], up, shown[kept], _THIN_SHOWN, apart)
-                return box and box.leaving_out(points, weights)
+                box = box and box.leaving_out(points, weights)
+                if box is not None and box.left_out <= _MOST_LEFT_OUT:
+                    return box
         return fit_box(points, up, weights, apart=apart)
 
     def _shown(self, points: np.ndarray, members: np.ndarray, segment_id: int) -> np.ndarray | None:

@@ -118,3 +118,22 @@ def test_whose_a_place_is_follows_the_labels_and_survives_deleting_others():
     assert fewer is not None
     np.testing.assert_array_equal(fewer.share(places[:1], 1), owners.share(places[:1], 1))
     assert fewer.share(places[1:2], 2) < owners.share(places[1:2], 2)  # deleted ones are nobody's
+
+
+def test_a_box_is_not_of_the_small_part_that_views_show():
+    rng = np.random.default_rng(2)
+    means = torch.from_numpy(rng.uniform([-0.5, 0, 0.5], [7.5, 0.02, 1.5], (8000, 3))).float()
+    scene = blurred_board(haze=0)
+    count = len(means)
+    splats = Splats(means, torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1), torch.full((count, 3), 0.02),
+                    torch.full((count,), 0.9), torch.zeros(count, 1, 3))  # fmt: skip
+    labels = GaussianLabels(torch.arange(count + 1), torch.ones(count, dtype=torch.int32), torch.ones(count),
+                            torch.full((count,), 5.0), torch.zeros(count))  # fmt: skip
+    scene = scene._replace(splats=splats, labels=labels)
+    seen = SeenSurfaces(scene, CAMERAS)
+    shares = seen.share(means.double().numpy(), means.numpy())
+    assert shares is not None
+    assert 0.05 < (shares > 0.3).mean() < 0.4
+    box = ObjectTable(scene, seen).box(1, UP)
+    assert box is not None
+    assert box.size.max() == pytest.approx(8, abs=0.2)
