@@ -30,6 +30,7 @@ from panoptic_gs.viewer.start import start_viewer
 IMAGES = Path(__file__).parent / "images"
 NARROW = {"width": 980, "height": 600}
 WIDE = {"width": 1400, "height": 800}
+PHONE = {"width": 400, "height": 700}
 WITH_LIST = ("list", "photo", "doubts", "lasso")
 SWITCHES = "--no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader --disable-quic --no-first-run"
 
@@ -74,6 +75,8 @@ class ViewerPictures:
                 page.set_default_timeout(120_000)
                 if name in WITH_LIST:
                     page.set_viewport_size(WIDE)
+                if name == "phone":
+                    page.set_viewport_size(PHONE)
                 page.goto(url)
                 page.get_by_text(tab, exact=True).evaluate("tab => tab.closest('button').click()")
                 time.sleep(self.patience)
@@ -193,6 +196,7 @@ PICTURES: dict[str, tuple[Callable[[Page], None], str]] = {
     "photo": (_selected, "Look"),
     "lasso": (_selected, "Look"),
     "doubts": (_mode("panoptic"), "Look"),
+    "phone": (_mode("panoptic"), "Look"),
     "share": (_mode("panoptic"), ""),
 }
 

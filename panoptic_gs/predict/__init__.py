@@ -6,8 +6,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from panoptic_gs.raw_predictions import RawImage, RawPredictions
-
 if TYPE_CHECKING:
     from panoptic_gs.predict.keyframes import Keyframes
     from panoptic_gs.predict.network import (
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
         PointMapNetwork,
     )
     from panoptic_gs.predict.photos import Photo
+    from panoptic_gs.raw_predictions import RawImage, RawPredictions
 
 __all__ = [
     "Keyframes",
@@ -31,11 +30,15 @@ __all__ = [
     "RawPredictions",
 ]
 
-_HOMES = {"Keyframes": "keyframes", "Photo": "photos"}
+_HOMES = {
+    "Keyframes": "predict.keyframes", "Photo": "predict.photos", "RawImage": "raw_predictions",
+    "RawPredictions": "raw_predictions",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    # Whoever only reads saved predictions does not need what runs networks.
+    # Whoever only reads saved predictions does not need what runs networks, and whether a network is installed is to
+    # be said before torch is imported.
     if name in __all__:
-        return getattr(importlib.import_module(f"panoptic_gs.predict.{_HOMES.get(name, 'network')}"), name)
+        return getattr(importlib.import_module(f"panoptic_gs.{_HOMES.get(name, 'predict.network')}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands as a user types them, on a small procedural room."""
 
+import importlib.util
 import inspect
 import json
 import os
@@ -168,6 +169,17 @@ def test_options_of_no_command_need_torch():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"'{result.stderr.strip()}' imports torch"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("panst3r") is not None, reason="PanSt3R is installed")
+def test_a_network_that_is_not_there_is_said_before_torch_is_imported(tmp_path):
+    program = (
+        f"import sys; sys.argv = ['panoptic-gs', 'predict', {str(tmp_path)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
+    )
+    program += "from panoptic_gs.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "no package 'panst3r'" in result.stderr
+    assert result.stdout.split()[-1] == "False"
 
 
 def test_every_noise_level_may_be_named():
