@@ -13,6 +13,7 @@ from panoptic_gs.replacing import replacing
 from panoptic_gs.report.evaluation import Evaluation, PicturedView
 from panoptic_gs.report.explained import explained, glossary
 from panoptic_gs.report.markup import Markup, element
+from panoptic_gs.report.objects import objects_in_words
 from panoptic_gs.report.page import (
     assembled,
     card,
@@ -76,7 +77,7 @@ def _header(a: SceneReport, b: SceneReport) -> Markup:
         kind = f"{report.kind} " if report.kind else ""
         what = [f"{report.evaluation.num_views} {kind}views"]
         what += [f"{report.facts['Gaussians']} Gaussians"] if "Gaussians" in report.facts else []
-        what.append(f"{sum(row.isthing and not row.uncertain for row in report.objects)} objects")
+        what.append(objects_in_words(report.objects))
         told.append(element("p", element("strong", f"{side}: "), report.facts.get("source", report.title), " · ",
                             " · ".join(what), class_="lead"))  # fmt: skip
     return element(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from panoptic_gs.backends import RasterizeMode
 from panoptic_gs.camera import Camera
 from panoptic_gs.labelling import Labelling
-from panoptic_gs.objects.survey import Survey, sides
+from panoptic_gs.objects.survey import Survey, in_words, sides
 from panoptic_gs.uplift import LabelledScene
 
 
@@ -59,6 +59,13 @@ def labelled_objects(
                       row.count, size, row.uncertain)
         )  # fmt: skip
     return tuple(sorted(rows, key=lambda row: row.uncertain))
+
+
+def objects_in_words(rows: Collection[ObjectRow]) -> str:
+    """How many there are, as every command says it."""
+    certain = [row for row in rows if not row.uncertain]
+    things = sum(row.isthing for row in certain)
+    return in_words(things, len(certain) - things, len(rows) - len(certain))
 
 
 def mapped_objects(meaning: Labelling) -> tuple[ObjectRow, ...]:

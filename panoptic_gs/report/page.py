@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from panoptic_gs.objects.survey import in_words
 from panoptic_gs.replacing import replacing
 from panoptic_gs.report.charts import line_chart
 from panoptic_gs.report.confusion import Confusion
@@ -19,6 +18,7 @@ from panoptic_gs.report.contact_sheet import CORRECT, NOT_SCORED, WRONG_CATEGORY
 from panoptic_gs.report.evaluation import LAYERS, Evaluation, PicturedView
 from panoptic_gs.report.explained import explained, glossary
 from panoptic_gs.report.markup import Markup, element, picture_uri
+from panoptic_gs.report.objects import objects_in_words
 from panoptic_gs.report.scene_report import SceneReport
 from panoptic_gs.report.score_tables import COLUMNS, class_table, score_table, tiles
 from panoptic_gs.report.training_log import TrainingLog
@@ -110,9 +110,7 @@ def _header(report: SceneReport) -> Markup:
         told[0] += f", {evaluation.num_scored} of them with truth" if evaluation.num_scored else " without truth"
     if "Gaussians" in report.facts:
         told.append(f"{report.facts['Gaussians']} Gaussians")
-    certain = [row for row in report.objects if not row.uncertain]
-    things = sum(row.isthing for row in certain)
-    told.append(in_words(things, len(certain) - things, len(report.objects) - len(certain)))
+    told.append(objects_in_words(report.objects))
     switch = element("button", "Dark", type="button", id="theme", class_="quiet", aria_label="Light or dark page")
     return element(
         "header",

@@ -16,6 +16,7 @@ from panoptic_gs.export import render_path
 from panoptic_gs.labelling import Category, Labelling, Segment
 from panoptic_gs.objects.opening import open_scene
 from panoptic_gs.objects.survey import Survey, counted, photos_of, sides
+from panoptic_gs.report.objects import objects_in_words
 from panoptic_gs.report.scene_report import ReportOptions, make_report
 from panoptic_gs.scene import write_scene
 from panoptic_gs.share import shared_scene
@@ -155,3 +156,5 @@ def test_objects_are_counted_in_the_same_words(folders) -> None:
     table = Survey(open_scene(labelled).scene).table
     assert counted(table) == "1 object, 1 stuff class"
     assert shared_scene(table.scene, "a").counted == counted(table)
+    report = make_report(labelled, ReportOptions(data=folders[1], max_views=0))
+    assert objects_in_words(report.objects) == counted(table)
