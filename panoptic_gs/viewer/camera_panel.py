@@ -26,7 +26,9 @@ MOST_CAMERAS = 60
 
 _PARAMETERS = signature(viser.SceneApi.add_camera_frustum).parameters
 _THIN = {"thickness": 1.0, "thickness_units": "screen"} if "thickness_units" in _PARAMETERS else {}
-"""Lines of one pixel; viser 0.2 knows no others."""
+"""Lines of one pixel. viser 0.2 makes rods of them, as thick as beams nearby; there they are drawn as lines."""
+_OUTLINE = (0, 1, 2, 0, 3, 4, 0, 1, 4, 3, 2)  # of the tip and the four corners in turn, along every edge
+_GREY = (200, 200, 205)
 _WIDTH = 256  # of the pictures, in pixels
 
 
@@ -38,6 +40,7 @@ class CameraPanel:
         self.shown = False
         """Whether frusta are in the scene."""
         self._frusta: list[Any] = []
+        self._outlines: list[Any] = []
         self._labelling: PanopticScene | None = None
         gui = page.server.gui
         if page.data is None:
@@ -63,9 +66,9 @@ class CameraPanel:
             page.tell(event.client, f"Cannot show this: {error.found}", error.mend, "red")
 
     def _draw(self) -> None:
-        for frustum in self._frusta:
-            frustum.remove()
-        self._frusta = []
+        for part in (*self._frusta, *self._outlines):
+            part.remove()
+        self._frusta, self._outlines = [], []
         self.shown = bool(self._show.value)
         if self.shown:
             with self._page.server.atomic():
@@ -74,17 +77,29 @@ class CameraPanel:
     def _add(self, frame: Frame) -> Any:
         camera = frame.camera
         pose = np.linalg.inv(camera.viewmat.double().numpy())
-        frustum = self._page.server.scene.add_camera_frustum(
-            f"/cameras/{self._frames.index(frame)}",
-            fov=2 * math.atan(0.5 * camera.height / float(camera.K[1, 1])),
-            aspect=camera.width / camera.height,
-            scale=float(self._scale.value),
-            color=(200, 200, 205),
-            **_THIN,
-            image=self._image(frame),
-            wxyz=tuple(map(float, viser.transforms.SO3.from_matrix(pose[:3, :3]).wxyz)),
-            position=tuple(map(float, pose[:3, 3])),
-        )
+        name, scale, image = f"/cameras/{self._frames.index(frame)}", float(self._scale.value), self._image(frame)
+        scene: Any = self._page.server.scene
+        fov, aspect = 2 * math.atan(0.5 * camera.height / float(camera.K[1, 1])), camera.width / camera.height
+        wxyz = tuple(map(float, viser.transforms.SO3.from_matrix(pose[:3, :3]).wxyz))
+        if _THIN or image is None:
+            frustum = scene.add_camera_frustum(
+                name, fov=fov, aspect=aspect, scale=scale, color=_GREY, **_THIN, image=image, wxyz=wxyz,
+                position=tuple(map(float, pose[:3, 3])),
+            )  # fmt: skip
+        else:
+            half = np.array([math.tan(0.5 * fov) * aspect, math.tan(0.5 * fov), 1.0])
+            half *= scale / np.cbrt(half.prod() / 3)  # as viser's own: frusta of one volume
+            corners = np.array([[0, 0, 0], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]) * half
+            points = corners[list(_OUTLINE)] @ pose[:3, :3].T + pose[:3, 3]
+            self._outlines.append(scene.add_spline_catmull_rom(
+                f"{name}/outline", points.astype(np.float32), color=_GREY, line_width=1.0, segments=len(points) - 1,
+                tension=0.0,
+            ))  # fmt: skip
+            middle = pose[:3, :3] @ [0.0, 0.0, half[2]] + pose[:3, 3]
+            frustum = scene.add_image(
+                f"{name}/picture", image, render_width=float(2 * half[0]), render_height=float(2 * half[1]), wxyz=wxyz,
+                position=tuple(map(float, middle)),
+            )  # fmt: skip
 
         @frustum.on_click
         def _(event: Any) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The panels of the page, worked without a browser."""
 
+import inspect
 import time
 from types import SimpleNamespace
 
@@ -229,6 +230,11 @@ def test_cameras_show_photos_and_predicted_maps(tmp_path, visitor):
         panel._draw()
         assert panel.shown
         assert len(panel._frusta) == 1
+        if "thickness" not in inspect.signature(viser.SceneApi.add_camera_frustum).parameters:
+            assert len(panel._outlines) == 1  # else viser draws rods
+            # The picture is before the camera, as far as a frustum of this volume reaches.
+            toward = np.asarray(panel._frusta[0].position) - (4, 0, 1)
+            assert toward / np.linalg.norm(toward) == pytest.approx(np.array([-4, 0, -1]) / np.sqrt(17), abs=1e-4)
         said = page.objects.heard({"do": "photo", "number": 0})
         assert (said["name"], said["count"], said["width"], said["height"]) == ("a", 1, 32, 24)
         assert page.objects.heard({"do": "photo", "id": NEAR})["sees"].endswith("show the object")
