@@ -68,7 +68,7 @@ def _table(here: Arranged, at: np.ndarray, rng: np.random.Generator, high: float
 
 def _block(here: Arranged, name: str, center: Sequence[float], size: Sequence[float]) -> int:
     half = np.array(size) / 2
-    return here.thing(name, (np.array(center) - half, np.array(center) + half))
+    return here.thing(name, ((np.array(center) - half).tolist(), (np.array(center) + half).tolist()))
 
 
 def _on_a_table(here: Arranged, at: np.ndarray, rng: np.random.Generator) -> None:

@@ -66,10 +66,10 @@ class GoTo:
 
 @dataclass(frozen=True)
 class Color:
-    """Colour the scene otherwise."""
+    """Colour the scene otherwise; ``next`` goes on from what is shown when this is heard."""
 
     do: Literal["color"]
-    by: ColorBy
+    by: ColorBy | Literal["next"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Brush:
     """Choose what clicks into the scene do to the selected object, and how far around."""
 
     do: Literal["brush"]
-    how: Literal["off", "add", "cut", "delete"]
+    how: Literal["off", "add", "cut", "delete", "next"]
     radius: Annotated[float, Range(above=0, high=1e6)] | None = None
     lasso: bool | None = None
     """Whether an outline is drawn in place of clicks."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from panoptic_gs.errors import InputError
 from panoptic_gs.objects.survey import counted, sides
 from panoptic_gs.objects.table import ObjectTable, SceneObject
 from panoptic_gs.viewer import commands
+from panoptic_gs.viewer.appearance import ColorBy
 from panoptic_gs.viewer.doubting import Question, mend, questions
 from panoptic_gs.viewer.edits import BRUSHING
 from panoptic_gs.viewer.finding import Finder
@@ -23,6 +25,9 @@ from panoptic_gs.viewer.operations import Clean, Lasso, Merge, Rename
 if TYPE_CHECKING:
     from panoptic_gs.viewer.page import Page
 
+_COLORS: tuple[ColorBy, ...] = ("panoptic", "category", "colour", "confidence")
+_BRUSHES: tuple[Literal["off", "add", "cut", "delete"], ...] = ("off", "add", "cut", "delete")
+_T = TypeVar("_T")
 _TELL_AGAIN = 1.0  # seconds after which sizes that are known by then are shown
 
 
@@ -163,13 +168,14 @@ class ObjectList:
             case commands.ShowAll():
                 session.show_all()
             case commands.Color(by=by):
-                look.color_by = by
+                look.color_by = _after(look.color_by, _COLORS) if by == "next" else by
             case commands.Measure(on=on):
                 self._page.ruler.switch(on)
                 self._page.brush_use = None
             case commands.Brush(how=how, radius=radius, lasso=lasso, through=through):
                 page = self._page
                 page.ruler.switch(False)
+                how = _after(page.brush_use or "off", _BRUSHES) if how == "next" else how
                 page.brush_use = None if how == "off" else how
                 page.brush_radius = radius or page.brush_radius
                 page.brush_lasso = page.brush_lasso if lasso is None else lasso
@@ -280,6 +286,11 @@ class ObjectList:
             session.select(doubt.segments[1] if isinstance(operation, Merge) else session.scene.segments[-1].id)
         self._settled.add(command.place)
         return None
+
+
+def _after(one: _T, every: Sequence[_T]) -> _T:
+    """The one that comes next, the first after the last."""
+    return every[(every.index(one) + 1) % len(every)]
 
 
 def _said(text: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 addEventListener("DOMContentLoaded", () => {
   const { make, swatch } = ObjectList;
   const button = (title, onclick, attributes = {}) => make("button", { type: "button", class: "op-b", onclick, ...attributes }, title);
-  const COLORS = ["panoptic", "category", "colour", "confidence"];
   let state = null, socket = null, told = "";
 
   // To and from the viewer
@@ -258,15 +257,9 @@ addEventListener("DOMContentLoaded", () => {
 
   // Keyboard
 
-  // The next press counts from what this one asked for, whether the viewer has answered by then or not.
-  function nextColors() {
-    state.colorBy = COLORS[(COLORS.indexOf(state.colorBy) + 1) % COLORS.length];
-    send({ do: "color", by: state.colorBy });
-  }
-  function nextBrush() {
-    state.brush.how = { off: "add", add: "cut", cut: "delete", delete: "off" }[state.brush.how];
-    brush(state.brush.how);
-  }
+  // The viewer goes on from where it is, so that keys which are pressed faster than it answers all count.
+  const nextColors = () => send({ do: "color", by: "next" });
+  const nextBrush = () => send({ do: "brush", how: "next", radius: 10 ** Number(radius.value) });
   const KEYS = [
     [["G"], "go to the selected object", "g", () => goTo(state.selected)],
     [["I"], "show it alone", "i", () => state.selected && send({ do: "only", ids: [state.selected] })],

@@ -351,7 +351,7 @@ def test_keys_that_are_pressed_fast_all_count(visit):
     look = visit.viewer.session.look
     visit.page.locator("#op-toggle").click()
     visit.page.locator(f'.ol-row[data-id="{NEAR}"] .ol-pick').click()
-    visit.until(lambda: look.selected == NEAR)
+    visit.page.get_by_label("Name of the selected object").wait_for()
     for key in "cccbb":
         visit.page.keyboard.press(key)
     visit.until(lambda: look.color_by == "category" and visit.viewer.brush_use == "cut")
