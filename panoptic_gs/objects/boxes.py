@@ -14,6 +14,7 @@ from panoptic_gs.objects.flatness import flat_axis, sharp_ends
 _GAP = 0.1  # that connected parts may leave, as a share of the object's radius
 _MOST_CELLS = 200  # of the grid in which clusters are found, along the longest side
 _CLUSTER = 0.2  # of the main cluster's weight that another one must have to belong to the object
+_BESIDE = 0.05  # of it, that one beside it must have, where it is said how far off that is
 ONE_PLACE = 0.3
 """Radii of its main cluster that another one may be off it in a thing, which is in one place."""
 _MAIN = 1 / 3  # of all weight that a cluster must have to say where the object is
@@ -78,7 +79,8 @@ def fit_box(
     """The upright box around the points, or None where there are none; floaters do not count.
 
     Points are joined where less than a tenth of the object's radius parts them; the cluster of most weight and those
-    with at least a fifth of that are the object, as far as they are near it. The box is turned about ``up`` such that
+    with at least a fifth of that are the object. Where it is in one place (``apart``), those near it are that have a
+    twentieth, as the tap of a sink. The box is turned about ``up`` such that
     its sides lie closest to the points (the closeness criterion of Zhang et al., Efficient L-Shape Fitting for Vehicle
     Detection Using Laser Scanners, 2017, weighed with the side of the rectangle), which a few points on a corner do not
     sway as they do the rectangle of least area. Along each axis 0.25 % of the weight is trimmed from each end, then
@@ -91,7 +93,7 @@ def fit_box(
         weights: ``[N]`` what each point counts, not negative; by default all the same.
         thin: of the mean density, what an end must have.
         apart: how far other clusters may lie off the one of most weight, in radii of that one within which 80 % of its
-            weight lies.
+            weight lies; by default anywhere.
     """
     if len(points) == 0:
         return None
@@ -142,8 +144,8 @@ def _belonging(points: np.ndarray, weights: np.ndarray, apart: float) -> np.ndar
     """Which points ``[N]`` lie in the main cluster, or in one that is large and near enough."""
     cluster, mass = clusters(points, weights)
     main = int(mass.argmax())
+    others = np.flatnonzero((mass >= _BESIDE * mass[main]) & (np.arange(len(mass)) != main))
     kept = mass >= _CLUSTER * mass[main]
-    others = np.flatnonzero(kept & (np.arange(len(mass)) != main))
     if len(others) and np.isfinite(apart) and mass[main] >= _MAIN * mass.sum():
         inside = cluster == main
         some = points[inside]

@@ -132,6 +132,20 @@ class TestFloaters:
         assert with_near.size.max() == pytest.approx(1.65, abs=0.05)
         assert anywhere.size.max() == pytest.approx(2.5, abs=0.05)
 
+    def test_a_small_part_beside_a_thing_is_its(self):
+        rng = np.random.default_rng(5)
+        basin = rng.uniform([-0.3, -0.3, 0], [0.3, 0.3, 0.2], (3000, 3))
+        tap, bit = (rng.uniform([-0.02, -0.02, low], [0.02, 0.02, low + 0.15], (count, 3))
+                    for low, count in ((0.26, 300), (0.26, 40)))  # fmt: skip
+        up = np.array([0.0, 0.0, 1.0])
+        with_tap, with_bit = (fit_box(np.concatenate([basin, part]), up, apart=ONE_PLACE) for part in (tap, bit))
+        anywhere = fit_box(np.concatenate([basin, tap]), up)
+        assert with_tap is not None
+        assert with_bit is not None
+        assert anywhere is not None
+        assert with_tap.size[2] == pytest.approx(0.41, abs=0.02)
+        assert [with_bit.size[2], anywhere.size[2]] == pytest.approx([0.2, 0.2], abs=0.02)
+
     def test_a_stuff_class_falls_into_its_pieces(self):
         rng = np.random.default_rng(6)
         windows = [rng.uniform(-0.5, 0.5, (800, 3)) * [0.1, 1.2, 1.0] + at for at in ([0, -2, 1], [0, 2, 1])]
