@@ -73,14 +73,14 @@ def test_nothing_is_said_without_views_nor_of_gaussians_that_were_moved():
 
 
 def board_before_a_wall():
-    """The board, a wall 15 cm behind it, and on one side a tenth of the wall's Gaussians labelled as the board."""
+    """The board, a wall 15 cm behind it, and on one side a fifth of the wall's Gaussians labelled as the board."""
     rng = np.random.default_rng(1)
     board = np.stack([rng.uniform(-0.5, 0.5, 6000), np.zeros(6000), rng.uniform(0.5, 1.5, 6000)], axis=1)
     wall = np.stack([rng.uniform(-2, 2, 30000), np.full(30000, 0.15), rng.uniform(-0.2, 2.2, 30000)], axis=1)
     means = torch.from_numpy(np.concatenate([board, wall])).float()
     count = len(means)
     ids = np.repeat([1, 2], [6000, 30000])
-    ids[6000:][(wall[:, 0] > 0.3) & (wall[:, 0] < 1.5) & (rng.random(30000) < 0.1)] = 1
+    ids[6000:][(wall[:, 0] > 0.4) & (wall[:, 0] < 1.0) & (rng.random(30000) < 0.2)] = 1
     splats = Splats(means, torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1), torch.full((count, 3), 0.015),
                     torch.full((count,), 0.9), torch.zeros(count, 1, 3))  # fmt: skip
     labels = GaussianLabels(torch.arange(count + 1), torch.from_numpy(ids).int(), torch.ones(count),
