@@ -171,7 +171,47 @@ def labels_of_rows(
         within = slice(int(rows[0]), int(rows[-1]))
         pairs = VotePairs.of_rows(rows - rows[0], label[within], units[within])
         parts.append(_distribution(pairs, len(rows) - 1, power, void_too))
-    counts, labels, weights, totals, voids = (np.concatenate(of) for of in zip(*parts))
+    return _joined(parts)
+
+
+def labels_of_blocks(
+    blocks: Iterable[Tensor], count: int, power: float = 1.0, *, void_too: bool = False
+) -> GaussianLabels:
+    """As :func:`labels_of_rows`, of votes that are unpacked a block at a time.
+
+    Args:
+        blocks: all pairs, ascending, ``[n, 2]`` int64 each: Gaussian · 2³² + label, and whole units; all pairs of a
+            Gaussian in one block.
+        count: N.
+        power, void_too: as there.
+    """
+    parts, first = [], 0
+    for block in blocks:
+        key, units = (np.ascontiguousarray(values) for values in block.T.numpy())
+        if len(key):
+            last = int(key[-1] >> 32) + 1
+            parts.append(_distribution(VotePairs(key - (first << 32), units), last - first, power, void_too))
+            first = last
+    if first < count or not parts:
+        nothing = np.zeros(0, np.int64)
+        parts.append(_distribution(VotePairs(nothing, nothing), count - first, power, void_too))
+    return _joined(parts)
+
+
+def concatenated(parts: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    """Each of the arrays that all parts have, of all parts as one; ``parts`` are used up, and none is there twice."""
+    fields = [list(field) for field in zip(*parts)]
+    parts.clear()
+    joined = []
+    for field in fields:
+        joined.append(np.concatenate(field))
+        field.clear()
+    return joined
+
+
+def _joined(parts: list[tuple[np.ndarray, ...]]) -> GaussianLabels:
+    """Distributions of Gaussians that follow each other as one; ``parts`` are used up."""
+    counts, labels, weights, totals, voids = concatenated(parts)
     made = np.concatenate([[0], counts.cumsum(dtype=np.int64)]), labels, weights, totals, voids
     return GaussianLabels.from_kernel(*map(torch.from_numpy, made))
 

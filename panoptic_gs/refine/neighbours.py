@@ -11,6 +11,7 @@ from scipy import sparse
 
 from panoptic_gs.label_maps import numbered
 from panoptic_gs.refine.graph import ROWS, nearest_others
+from panoptic_gs.refine.leave_one_out import concatenated
 from panoptic_gs.splats import SH_C0, Splats
 from panoptic_gs.uplift import GaussianLabels
 
@@ -73,8 +74,7 @@ def lean_on_neighbours(
         theirs = sparse.csr_array((weight.ravel(), at.ravel(), offsets), (len(at), len(known))) @ rows
         mixed.append(_raised(own * rows[block] + (1 - own) * theirs, power))
     del near, distance, rows
-    counts, columns, weights = (np.concatenate(parts) for parts in zip(*mixed))
-    del mixed
+    counts, columns, weights = concatenated(mixed)
     length = np.zeros(len(labels), dtype=np.int64)
     length[known] = counts
     made = np.concatenate([[0], length.cumsum()]), names[columns].astype(np.int32), weights

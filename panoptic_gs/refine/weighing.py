@@ -15,7 +15,7 @@ from panoptic_gs.backends import BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.processes import ALONE, Processes
-from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_rows
+from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_blocks
 from panoptic_gs.refine.overlooked import MISSED, Said
 from panoptic_gs.refine.uniting import PartEvidence
 from panoptic_gs.splats import Splats
@@ -184,7 +184,7 @@ class WeighedVotes(ViewSum):
     def finish(self) -> GaussianLabels:
         """The label distribution of each Gaussian, on the CPU, its shares squared; ``total`` and ``void`` are plain
         blending weights."""
-        labels = labels_of_rows(*self._said.sums(), SHARPNESS, void_too=self.void > 0)
+        labels = labels_of_blocks(self._said.blocks(), len(self._total), SHARPNESS, void_too=self.void > 0)
         seen = (torch.from_numpy((units / _UNITS).astype(np.float32)) for units in (self._total, self._unlabelled))
         return GaussianLabels.from_kernel(labels.indptr, labels.label, labels.weight, *seen)
 

@@ -9,7 +9,7 @@ from staged_room import renamed, staged
 
 from panoptic_gs import kernels, uplift_labels
 from panoptic_gs.refine import leave_one_out, uplift_weighed, weighing
-from panoptic_gs.refine.leave_one_out import VotePairs
+from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_blocks, labels_of_rows
 from panoptic_gs.refine.weighing import WeighedVotes, weigh
 
 UNIT = 1 << 34
@@ -95,3 +95,21 @@ def test_votes_are_sent_in_blocks_that_are_all_pairs_in_order(peak_of):
     assert longest < 1 << 15
     assert taken < 8 * count  # of 16 bytes a pair
     assert [block.shape for block in kernels.VoteStore(10).blocks()] == [(0, 2)]
+
+
+@pytest.mark.parametrize(("power", "void_too"), [(1.0, False), (2.0, True)])
+def test_labels_are_made_of_votes_without_unpacking_all(peak_of, power, void_too):
+    generator = torch.Generator().manual_seed(1)
+    count, gaussians = 1_000_000, 200_000
+    gaussian = torch.randint(1000, 190_000, (count,), generator=generator)  # neither the first nor the last have any
+    label = torch.randint(0, 50_000, (count,), generator=generator).int()
+    store = kernels.VoteStore(gaussians)
+    store.add_sums(gaussian, label, torch.randint(1, 1 << 50, (count,), generator=generator))
+    rows, whole = peak_of(lambda: labels_of_rows(*store.sums(), power, void_too=void_too))
+    blocks, taken = peak_of(lambda: labels_of_blocks(store.blocks(1 << 14), gaussians, power, void_too=void_too))
+    for name, tensor in rows.tensors().items():
+        assert torch.equal(tensor, blocks.tensors()[name]), name
+    assert taken < 0.7 * whole
+    nobody = labels_of_blocks(kernels.VoteStore(10).blocks(), 10)
+    assert len(nobody) == 10
+    assert len(nobody.label) == 0
