@@ -75,6 +75,19 @@ def numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, number
 
 
+class Grouped:
+    """The places of each label in an array ``[n]`` of labels, none negative, found for all of them in one pass."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self._order = np.argsort(labels, kind="stable")
+        self._starts = np.concatenate([[0], np.bincount(labels).cumsum()])
+
+    def of(self, label: int) -> np.ndarray:
+        """The places ``[K]`` of a label, ascending."""
+        known = 0 <= label < len(self._starts) - 1
+        return self._order[self._starts[label] : self._starts[label + 1]] if known else self._order[:0]
+
+
 def resize_nearest(labels: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resample a label map ``[H, W]`` by nearest neighbour (pixel centres), never interpolating ids."""
     if labels.shape == (height, width):

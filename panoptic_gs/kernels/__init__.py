@@ -11,6 +11,7 @@ from panoptic_gs._kernels import PixelState, View  # pyright: ignore[reportMissi
 from panoptic_gs.kernels.core import (
     active_isa,
     checked,
+    give_back_frame,
     give_back_memory,
     multiply_add,
     num_threads,
@@ -52,6 +53,7 @@ __all__ = [
     "count_free",
     "count_pairs",
     "find_crossings",
+    "give_back_frame",
     "give_back_memory",
     "harmonics",
     "harmonics_gradient",

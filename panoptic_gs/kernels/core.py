@@ -14,6 +14,8 @@ from torch import Tensor
 from panoptic_gs import _kernels
 from panoptic_gs.errors import InputError
 
+_MANY = 1 << 20  # Gaussians beyond which what is kept for the next frame takes hundreds of megabytes
+
 
 def active_isa() -> str:
     """The instruction set in use: ``avx512``, ``avx2`` or ``baseline``, or what PANOPTIC_GS_ISA names."""
@@ -74,6 +76,15 @@ def give_back_memory() -> None:
     rendered, before one that does not.
     """
     _kernels.give_back_memory()
+
+
+def give_back_frame(num_gaussians: int) -> None:
+    """:func:`give_back_memory` between two frames of so many Gaussians that what is kept takes hundreds of megabytes.
+
+    What stays of a frame, such as its depth or what it says of Gaussians, would pin the rest of it, view after view.
+    """
+    if num_gaussians > _MANY:
+        give_back_memory()
 
 
 def checked(name: str, tensor: Tensor, shape: Sequence[int | None], dtype: torch.dtype = torch.float32) -> Tensor:

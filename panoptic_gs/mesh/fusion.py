@@ -28,7 +28,6 @@ _COARSEST = 4.0  # times the voxels that were asked for, beyond which nothing is
 _FINEST = (
     0.5  # of what a pixel shows of a surface: finer voxels than views tell apart are refused where they do not fit
 )
-_MANY = 1 << 20  # Gaussians from which on a frame's memory is given back after each view
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _look_where_no_photo_did(
             _add(fusion, rendered, _ADDED_WEIGHT, 1)
             fusion.added += 1
         del rendered
-        _give_back(renderer.scene)
+        kernels.give_back_frame(renderer.num_gaussians)
         progress("Looking where no photo did", number + 1, len(cameras))
 
 
@@ -169,14 +168,8 @@ def _fuse_photos(
         _add(fusion, rendered, 1.0, stride)
         del rendered, known
         fusion.views += 1
-        _give_back(renderer.scene)
+        kernels.give_back_frame(renderer.num_gaussians)
         progress("Fusing views", number + 1, len(cameras))
-
-
-def _give_back(scene: LabelledScene) -> None:
-    """Let a frame's memory go, where it is much: the depth map that stays would pin the rest of it, view after view."""
-    if len(scene.splats) > _MANY:
-        kernels.give_back_memory()
 
 
 def depth_stride(cameras: Sequence[Camera], most_bytes: float) -> int:

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from panoptic_gs import kernels
 from panoptic_gs.errors import InputError
+from panoptic_gs.label_maps import Grouped
 
 _BRICK = 192  # voxels a side that are made dense at a time
 
@@ -57,29 +58,19 @@ class LabelledMesh:
 
     def faces_of(self, segment: int) -> np.ndarray:
         """The faces ``[K]`` of a segment, ascending."""
-        return _of_group(self._grouped_faces, segment)
+        return self._grouped_faces.of(segment)
 
     def vertices_of(self, segment: int) -> np.ndarray:
         """The vertices ``[K]`` of a segment, ascending."""
-        return _of_group(self._grouped_vertices, segment)
+        return self._grouped_vertices.of(segment)
 
     @cached_property
-    def _grouped_faces(self) -> tuple[np.ndarray, np.ndarray]:
-        return _grouped(self.face_segment)
+    def _grouped_faces(self) -> Grouped:
+        return Grouped(self.face_segment)
 
     @cached_property
-    def _grouped_vertices(self) -> tuple[np.ndarray, np.ndarray]:
-        return _grouped(self.segment)
-
-
-def _grouped(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The entries of each value side by side ``[n]``, and where each value's begin: one pass for many objects."""
-    return np.argsort(values, kind="stable"), np.concatenate([[0], np.bincount(values).cumsum()])
-
-
-def _of_group(grouped: tuple[np.ndarray, np.ndarray], value: int) -> np.ndarray:
-    order, starts = grouped
-    return order[starts[value] : starts[value + 1]] if 0 <= value < len(starts) - 1 else order[:0]
+    def _grouped_vertices(self) -> Grouped:
+        return Grouped(self.segment)
 
 
 def extract_surface(volume: kernels.VoxelVolume, least_weight: float, least_area: float) -> LabelledMesh:

@@ -55,8 +55,6 @@ def strays(table: ObjectTable, segment_id: int, up: np.ndarray) -> np.ndarray:
     where it is now.
     """
     members = table.members(segment_id)
-    if table.seen is not None and len(members):
-        means = table.scene.splats.means.numpy()[members]
-        if table.seen.share(means[:0].astype(np.float64), means) is None:
-            return members[:0]
+    if table.seen is not None and len(members) and not table.seen.knows(table.scene.splats.means.numpy()[members]):
+        return members[:0]
     return np.setdiff1d(members, cut_out(table, segment_id, up), assume_unique=True)

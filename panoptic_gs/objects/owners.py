@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from panoptic_gs.label_maps import Grouped
 from panoptic_gs.objects.seen import SeenSurfaces, SurfaceCells
 
 _NEIGHBOURS = 8  # cells that are asked for a point's owner
@@ -25,14 +26,12 @@ class SurfaceOwners:
 
     def __init__(self, cells: SurfaceCells, segment_of: np.ndarray) -> None:
         self._cells = cells
-        owner = segment_of[cells.gaussian]
-        self._order = np.argsort(owner, kind="stable")
-        self._owner = owner[self._order]
+        self._pixels = Grouped(segment_of[cells.gaussian])
 
     def share(self, points: np.ndarray, segment_id: int) -> np.ndarray:
         """How much of the surface near each point ``[P, 3]`` is this object's, 0 … 1; 0 where no surface is near."""
         cells = self._cells
-        mine = self._order[slice(*np.searchsorted(self._owner, [segment_id, segment_id + 1]))]
+        mine = self._pixels.of(segment_id)
         taken, inverse = np.unique(cells.cell[mine], return_inverse=True)
         votes = np.append(np.bincount(inverse.ravel(), cells.weight[mine], minlength=len(taken)), 0.0)
         distance, near = cells.tree.query(points, _NEIGHBOURS, distance_upper_bound=_REACH * cells.size)

@@ -75,7 +75,7 @@ class SurfaceRenderer:
         depth: DepthKind = "median",
         quantile: float | None = None,
     ) -> None:
-        self.scene = scene
+        self.num_gaussians = len(scene.splats)
         self._splats, self._labels = scene.splats, scene.labels
         self._blending = Blending(rasterize_mode=rasterize_mode)
         self._depth = depth

@@ -88,7 +88,7 @@ class SeenSurfaces:
             points: ``[P, 3]``.
             means: ``[M, 3]`` float32 centres of the Gaussians whose points these are.
         """
-        if not self._cameras or not self._unmoved(means):
+        if not self.knows(means):
             return None
         on, before = np.zeros(len(points)), np.zeros(len(points))
         for camera, (depth, cosine, _) in zip(self._cameras, self._rendered()):
@@ -139,8 +139,10 @@ class SeenSurfaces:
                     self._views.append(SeenView(depth.numpy(), facing(camera, depth).numpy(), gaussian.numpy()))
             return self._views
 
-    def _unmoved(self, means: np.ndarray) -> bool:
-        """Whether most of these Gaussians lie where the views saw them."""
+    def knows(self, means: np.ndarray) -> bool:
+        """Whether there are views, and most of the Gaussians at ``means [M, 3]`` float32 lie where these saw them."""
+        if not self._cameras:
+            return False
         with self._lock:
             if self._places is None:
                 self._places = np.sort(_as_one(self._scene.splats.means.numpy()))

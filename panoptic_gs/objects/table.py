@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from panoptic_gs.label_maps import Grouped
 from panoptic_gs.objects.boxes import ONE_PLACE, Box, clusters, fit_box
 from panoptic_gs.objects.owners import SurfaceOwners, owners_of
 from panoptic_gs.objects.seen import SeenSurfaces
@@ -119,10 +121,7 @@ class ObjectTable:
         self.unlabelled = int(counts[0])
         self._boxes: dict[tuple[float, ...], Box | None] = {}
         self._floors: np.ndarray | None = None
-        self._owners: SurfaceOwners | None = None
-        self._owners_asked = False
         self._asked = 0  # for members
-        self._grouped: tuple[np.ndarray, np.ndarray] | None = None  # all Gaussians by segment, where each one's begin
 
     def __iter__(self):
         return iter(self._by_id.values())
@@ -147,15 +146,18 @@ class ObjectTable:
         self._asked += 1
         if self._asked <= _SEARCHES:
             return np.flatnonzero(self.segment_of == segment_id)
-        if self._grouped is None:
-            order = np.argsort(self.segment_of, kind="stable")
-            self._grouped = order, np.concatenate([[0], np.bincount(self.segment_of).cumsum()])
-        order, starts = self._grouped
-        return (
-            order[starts[segment_id] : starts[segment_id + 1]].copy()
-            if 0 <= segment_id < len(starts) - 1
-            else order[:0]
-        )
+        return self._grouped.of(segment_id).copy()
+
+    @cached_property
+    def _grouped(self) -> Grouped:
+        return Grouped(self.segment_of)
+
+    @cached_property
+    def _owners(self) -> SurfaceOwners | None:
+        """Whose the surfaces are that the views show; None where there are none."""
+        if self.seen is None:
+            return None
+        return owners_of(self.seen, self.scene.splats.means.numpy(), self.segment_of)
 
     @property
     def certain(self) -> list[SceneObject]:
@@ -247,9 +249,6 @@ class ObjectTable:
         shares = self.seen.share(points, self.scene.splats.means.numpy()[members])
         if shares is None:
             return None
-        if not self._owners_asked:
-            self._owners = owners_of(self.seen, self.scene.splats.means.numpy(), self.segment_of)
-            self._owners_asked = True
         if self._owners is not None:
             some = shares > 0
             shares[some] *= self._owners.share(points[some], segment_id)

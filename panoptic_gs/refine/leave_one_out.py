@@ -48,6 +48,11 @@ class VotePairs(NamedTuple):
             np.bitwise_or(np.repeat(gaussian, np.diff(starts)), label.numpy()[within], out=key[within])
         return cls(key, units.numpy())
 
+    @classmethod
+    def of_block(cls, rows: Tensor) -> VotePairs:
+        """The pairs of rows ``[n, 2]`` int64 of key and units."""
+        return cls(rows[:, 0].numpy().copy(), rows[:, 1].numpy().copy())
+
     @property
     def gaussian(self) -> np.ndarray:  # [n] int64
         """The Gaussian of each pair."""
@@ -187,10 +192,11 @@ def labels_of_blocks(
     """
     parts, first = [], 0
     for block in blocks:
-        key, units = (np.ascontiguousarray(values) for values in block.T.numpy())
-        if len(key):
-            last = int(key[-1] >> 32) + 1
-            parts.append(_distribution(VotePairs(key - (first << 32), units), last - first, power, void_too))
+        pairs = VotePairs.of_block(block)
+        if len(pairs.key):
+            last = int(pairs.key[-1] >> 32) + 1
+            pairs = pairs._replace(key=pairs.key - (first << 32))
+            parts.append(_distribution(pairs, last - first, power, void_too))
             first = last
     if first < count or not parts:
         nothing = np.zeros(0, np.int64)

@@ -29,8 +29,6 @@ GROWTH = 0.75
 """A view says as much of a Gaussian as this power of the blending weight that it has there."""
 WORD_MEMORY = 1 << 28
 """Bytes for what single views say, until all are heard. Views beyond it are blended again."""
-_MANY = 1 << 20
-"""Of more Gaussians, what kernels keep for their next frame takes hundreds of megabytes, and goes back after each."""
 _WORTH_KEEPING = 0.25
 """Where less of what views say fits than this share, nothing of it is kept: all views are blended again."""
 _UNITS = 1 << 34
@@ -85,11 +83,6 @@ def _summed(key: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """Each of ascending keys once, and the sum of its units."""
     first = np.flatnonzero(np.diff(key, prepend=-1))
     return key[first], np.add.reduceat(units, first) if len(first) else units
-
-
-def _pairs(rows: torch.Tensor) -> VotePairs:
-    """Rows ``[n, 2]`` int64 of key and units as pairs."""
-    return VotePairs(rows[:, 0].numpy().copy(), rows[:, 1].numpy().copy())
 
 
 class WeighedVotes(ViewSum):
@@ -156,7 +149,7 @@ class WeighedVotes(ViewSum):
                              f"votes for {self.num_gaussians} Gaussians, void counting {self.void:g}",
                              "Merge votes for the same splats, weighed alike.")  # fmt: skip
         for rows in other._said.blocks():
-            self._said.add_sums(*_pairs(rows).tensors())
+            self._said.add_sums(*VotePairs.of_block(rows).tensors())
         self._total += other._total
         self._unlabelled += other._unlabelled
         return self
@@ -171,7 +164,7 @@ class WeighedVotes(ViewSum):
         """
         said = kernels.VoteStore(self.num_gaussians)
         for rows in blocks_of_all(self._said.blocks(), torch.empty(0, 2, dtype=torch.int64), group):
-            said.add_sums(*_pairs(rows).tensors())
+            said.add_sums(*VotePairs.of_block(rows).tensors())
         self._said = said
         for sums in (self._total, self._unlabelled):
             sums[:] = sum_over_processes(torch.from_numpy(sums), group).numpy()
@@ -238,7 +231,7 @@ def weighed_and_parts(
     kept: list[Word | None] = []
     for camera, label_map, factors in weighted_views(views, weights):
         word = votes.word_of(splats, camera, label_map, factors)
-        _give_back(splats)
+        kernels.give_back_frame(len(splats))
         votes.add_word(word)
         memory += word.num_bytes
         kept.append(word if memory <= WORD_MEMORY and missed else None)
@@ -253,7 +246,7 @@ def weighed_and_parts(
         votes = WeighedVotes(len(splats), void, **blending)
         for index, ((camera, label_map, factors), known) in enumerate(zip(weighted_views(views, weights), kept)):
             word = known or votes.word_of(splats, camera, label_map, factors)
-            _give_back(splats)
+            kernels.give_back_frame(len(splats))
             votes.add_word(word, said, missed)
             pairs, word = word.pairs, None
             evidence.add(processes.rank + processes.count * index, camera, pairs)
@@ -263,9 +256,3 @@ def weighed_and_parts(
         votes, evidence = processes.reduced(votes), processes.reduced(evidence)
     kernels.give_back_memory()  # what follows renders nothing
     return votes.finish().to(splats.means.device), evidence
-
-
-def _give_back(splats: Splats) -> None:
-    """Let the memory in which a view was blended go, where it is much, before what it says is looked at."""
-    if len(splats) > _MANY:
-        kernels.give_back_memory()
