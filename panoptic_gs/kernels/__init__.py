@@ -6,6 +6,8 @@ DLPack. Functions ending in ``_gradient`` are the vector-Jacobian products of th
 :mod:`panoptic_gs.rasterize` ties them into autograd. Device kernels are in :mod:`panoptic_gs.kernels.cuda`.
 """
 
+import torch  # noqa: F401  first: built with CUDA, the module takes CUDA's library from torch
+
 from panoptic_gs import _kernels
 from panoptic_gs._kernels import PixelState, View  # pyright: ignore[reportMissingImports] (built by CMake, installed elsewhere)
 from panoptic_gs.kernels.core import (
