@@ -24,6 +24,9 @@ _INSIDE = 0.8  # share of an object's box that what it is in must enclose
 _AROUND = 0.6  # share of the directions in which it is around it
 _OPPOSITE = 0.4  # and share of those in which it is on both sides
 _UNDER = 0.5  # share of an object's ground plan that what it is under must cover
+_BOARD = 0.25  # of the smaller side of an object's ground plan: as thick as what it is under may be
+_SHEET = 4.0  # times as wide and as high as it is thick is a sheet
+_BEYOND = 0.1  # share of another's points about a sheet that lie on each side of it where it is inside
 _LEVEL_WITH = 0.25  # share of the smaller height at which neighbours are beside each other
 _ALIKE = 4.0  # largest ratio of the sizes of neighbours
 
@@ -189,8 +192,11 @@ def _relation(
             plan = _plan(inner, contact)
             if inner is lower:
                 width = 0.5 * float(outer.box.size[:2].min())
-                if plan.covered(outer.points, inner.high - inner.low + width, 2 * contact) >= _UNDER:
+                thick = float(np.clip(_BOARD * inner.box.size[:2].min(), contact, 2 * contact))
+                if plan.covered(outer.points, inner.high - inner.low + width, thick) >= _UNDER:
                     return Relation(inner.entry.id, "under", outer.entry.id, distance)
+            if distance <= contact and _at_a_side(inner, outer, contact):
+                return Relation(inner.entry.id, "against", outer.entry.id, distance)
             around, opposite = plan.surrounded(outer.points) if _encloses(outer, inner) else (0.0, 0.0)
             if around >= _AROUND and opposite >= _OPPOSITE:
                 return Relation(inner.entry.id, "in", outer.entry.id, distance)
@@ -288,6 +294,23 @@ def _covered(box: Box, under: Box, margin: float = 0.0) -> float:
     plan = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) * box.size[:2]
     local = (box.center + plan @ box.axes[:, :2].T - under.center) @ under.axes[:, :2]
     return float((np.abs(local) <= 0.5 * under.size[:2] + margin).all(axis=1).mean())
+
+
+def _at_a_side(sheet: Part, other: Part, contact: float) -> bool:
+    """Whether a part is an upright sheet before a face of another one, or in it: one side of it is free."""
+    box = sheet.box
+    thin = int(box.size[:2].argmin())
+    wide = [1 - thin, 2]
+    if _SHEET * box.size[thin] > box.size[wide].min():
+        return False
+    steps = (np.arange(8) + 0.5) / 8 - 0.5
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) * box.size[wide]
+    if other.box.contains(box.center + grid @ box.axes[:, wide].T, contact).mean() < _INSIDE:
+        return False
+    local = (other.points - box.center) @ box.axes
+    off = local[(np.abs(local[:, wide]) <= box.size[wide]).all(axis=1), thin]
+    least = 0.5 * box.size[thin] + contact
+    return min((off > least).sum(), (off < -least).sum()) < _BEYOND * len(off)
 
 
 def _encloses(outer: Part, inner: Part) -> bool:

@@ -95,6 +95,35 @@ def test_a_poster_is_not_on_the_cabinet_whose_front_it_hangs_at() -> None:
     assert {fact for fact in found if fact[1] in ("on", "in", "under")} == {(THIRD, "on", FLOOR)}
 
 
+def test_a_poster_in_the_blur_of_a_cabinets_front_is_against_it_and_a_board_in_a_crate_is_in_it() -> None:
+    """No view sees behind the front, and its Gaussians lie before and behind the poster."""
+    rng = np.random.default_rng(3)
+    cabinet = surface([0, 0, 0.5], [0.5, 0.3, 1.0])
+    cabinet = cabinet[cabinet[:, 1] < 0.1]
+    cabinet[:, 1] += rng.normal(0, 0.02, len(cabinet))
+    poster = surface([0, -0.15, 0.6], [0.3, 0.01, 0.4])
+    names = {FLOOR: "floor", THIRD: "cabinet", FOURTH: "poster"}
+    found = said({FLOOR: GROUND, THIRD: cabinet, FOURTH: poster}, names)
+    assert found == {(THIRD, "on", FLOOR), (FOURTH, "against", THIRD)}
+    inside = surface([0, -0.02, 0.5], [0.3, 0.01, 0.4])
+    assert (FOURTH, "in", THIRD) in said(
+        {FLOOR: GROUND, THIRD: surface([0, 0, 0.5], [0.5, 0.3, 1.0]), FOURTH: inside}, names
+    )
+
+
+def test_a_can_before_a_partition_is_not_under_a_knot_of_its_haze() -> None:
+    """Sixteen of its Gaussians lie within ten centimetres over the can, and as many higher up: no board is there."""
+    can = surface([0.1, 0.3, TOP + 0.1], [0.1, 0.08, 0.2])
+    rng = np.random.default_rng(4)
+    wall = surface([0, 0.48, 0.7], [2.0, 0.06, 1.4])
+    knot = rng.uniform([0.03, 0.25, TOP + 0.19], [0.17, 0.35, TOP + 0.29], (16, 3))
+    above = rng.uniform([0.03, 0.25, TOP + 0.3], [0.17, 0.35, TOP + 0.6], (14, 3))
+    found = said({FLOOR: GROUND, TABLE: DESK, THIRD: can, FOURTH: np.concatenate([wall, knot, above])},
+                 {FLOOR: "floor", TABLE: "table", THIRD: "can", FOURTH: "partition"})  # fmt: skip
+    assert (THIRD, "on", TABLE) in found
+    assert not {fact for fact in found if fact[1] in ("in", "under")}
+
+
 def test_a_floor_that_took_the_legs_of_tables_is_where_most_of_it_is() -> None:
     """A third of the floor's Gaussians are on furniture, at all heights up to a table's top."""
     rng = np.random.default_rng(2)
