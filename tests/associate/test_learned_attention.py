@@ -92,7 +92,8 @@ def test_local_attention_equals_global_in_outputs_and_gradients(masks):
     for name, loss in losses.items():
         torch.testing.assert_close(loss, others[name])
     for found, expected in zip(grads, other_grads):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+        off = 1e-4 * float(expected.abs().max())  # a processor's order of sums; single entries nearly cancel out
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=max(off, 1e-7))
     assert any(gradient.abs().max() > 0 for gradient in grads)
 
 

@@ -101,6 +101,7 @@ def test_it_draws_a_click_selects_and_isolate_hides_the_rest(page):
     page.mouse.click(*at(page, CENTERS[NEAR]))
     page.wait_for_selector(f'.ol-row[data-id="{NEAR}"][aria-current="true"]')
     assert "600 Gaussians" in page.locator("#selected").inner_text()
+    settle(page)  # the label follows with the next picture
     assert page.locator("#label").inner_text() == f"chair · {NEAR}"
     page.keyboard.press("i")
     settle(page)
