@@ -9,6 +9,7 @@ message of a page.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http
 import importlib
@@ -177,7 +178,7 @@ def _guarded(
         wrap = _legacy_check if legacy else _check
         options["max_size"] = LONGEST
         return serve(
-            _with_list_of_objects(_with_checked_messages(handler), objects),
+            _one_after_the_other(_with_list_of_objects(_with_checked_messages(handler), objects)),
             None,
             None,
             sock=listener,
@@ -186,6 +187,27 @@ def _guarded(
         )
 
     return guarded
+
+
+def _one_after_the_other(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Have all that waits for a slow page wait in turn.
+
+    websockets' legacy protocol asserts that one sender alone waits until the page took what was sent. A viewer has
+    several, its keep-alive among them; the second one would fail, and the page would stay as it is.
+    """
+
+    async def queued(websocket: Any, *arguments: Any) -> None:
+        if hasattr(websocket, "drain"):  # the asyncio protocol waits in turn by itself
+            drain, turn = websocket.drain, asyncio.Lock()
+
+            async def drain_in_turn() -> None:
+                async with turn:
+                    await drain()
+
+            websocket.drain = drain_in_turn
+        await handler(websocket, *arguments)
+
+    return queued
 
 
 def _with_list_of_objects(handler: Callable[..., Any], objects: ListSocket | None) -> Callable[..., Any]:

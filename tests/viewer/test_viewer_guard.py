@@ -127,6 +127,42 @@ def test_the_list_of_objects_closes_on_what_no_page_sends():
         objects.close()
 
 
+def test_all_that_is_sent_to_a_slow_page_waits_in_turn(monkeypatch, caplog):
+    """State, answers and keep-alive wait for it; websockets' legacy protocol lets one of them wait and fails the rest."""
+    import websockets.asyncio.server
+    import websockets.legacy.server
+
+    for module in (websockets.asyncio.server, websockets.legacy.server, viser.infra._infra.websockets.server):
+        real = module.serve
+
+        def often(*arguments, real=real, **options):
+            return real(*arguments, **{**options, "ping_interval": 0.1, "ping_timeout": None})
+
+        often.__module__ = real.__module__
+        monkeypatch.setattr(module, "serve", often)
+    objects, length = ListSocket(), 8_000_000
+    objects.state = objects.heard = lambda *_: {"show": "x" * length}  # more than the buffers of sockets hold
+    server = guarded_server("127.0.0.1", 0, objects)
+    port = server.get_port()
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as page:
+            lines = [f"GET {PATH} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
+            lines += [f"{name}: {value}" for name, value in websocket(f"http://127.0.0.1:{port}").items()]
+            page.sendall("\r\n".join([*lines, "", ""]).replace("_", "-").encode())
+            page.sendall(b"\x81\x82" + bytes(4) + b"{}")  # masked, by zeros
+            time.sleep(2)
+            objects.refresh()
+            got = 0
+            while got < 3 * length:
+                data = page.recv(1 << 20)
+                assert data, f"closed after {got} bytes of three messages"
+                got += len(data)
+    finally:
+        server.stop()
+        objects.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_foreign_pages_cannot_read_the_page(port):
     assert ask(port, Origin="http://evil.example")[0] == 403
 
