@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -18,16 +19,26 @@ _EDGES = np.array([[a, a | 1 << axis] for axis in range(3) for a in range(8) if 
 
 
 class SplatNode:
-    """Gaussians in the browser. Whatever changes, what is drawn is sent anew: viser 0.2 knows no smaller change.
+    """Gaussians in the browser.
+
+    viser 0.2 knows no smaller change than all Gaussians anew, for which a page makes its textures and its sorter anew:
+    the scene stays dark meanwhile. So with it Gaussians are sent once, and colours and what is hidden, 4 bytes a
+    Gaussian, go to ``paint``, from where the page writes them over those that it has (``page_additions.html``). viser 1
+    gets everything anew.
 
     Args:
         server: the viewer.
         splats: the Gaussians; colours come with each :meth:`draw`.
+        paint: takes what :func:`painting` made, or nothing where what was sent last is of other Gaussians.
     """
 
-    def __init__(self, server: viser.ViserServer, splats: Splats) -> None:
+    def __init__(
+        self, server: viser.ViserServer, splats: Splats, paint: Callable[[bytes | None], None] = lambda news: None
+    ) -> None:
         self._server: Any = server
-        self._number = 0
+        self._paint = paint
+        self._version = secrets.randbelow(1 << 27)  # so that a page of an earlier viewer takes none for its own
+        self._sent = False
         self._shown: Any = None
         self.take(splats)
 
@@ -37,6 +48,7 @@ class SplatNode:
         self._opacities = (splats.opacities.numpy()[:, None] * 255).round().astype(np.uint8)
         self._covariances = _covariances(splats)
         self._buffer: np.ndarray | None = None
+        self._sent = False
 
     def draw(self, colors: np.ndarray, visible: np.ndarray) -> int:
         """Draw the visible ``[N]`` bool Gaussians in colours ``[N, 3]`` uint8. Gives the bytes that are sent."""
@@ -50,7 +62,13 @@ class SplatNode:
                 opacities=self._opacities[visible],
             )
             return 32 * int(visible.sum())
-        return self._draw_in_viser_0_2(colors, visible)
+        words = np.concatenate([colors, self._opacities * visible[:, None]], axis=1).view(np.uint32)[:, 0]
+        if self._sent:
+            news = painting(self._version, words)
+            self._paint(news)
+            return len(news)
+        self._paint(None)
+        return self._send_to_viser_0_2(words)
 
     def clear(self) -> None:
         """Draw nothing until the next :meth:`draw`; viser 0.2 draws splats whether their node is visible or not."""
@@ -58,31 +76,37 @@ class SplatNode:
             return
         self._shown.remove()
         self._shown = None
+        self._sent = False
         if not hasattr(self._server.scene, "add_gaussian_splats"):
-            self._forget(f"/splats/{self._number % 2}")
+            self._forget(self._name())
 
-    def _draw_in_viser_0_2(self, colors: np.ndarray, visible: np.ndarray) -> int:
+    def _send_to_viser_0_2(self, words: np.ndarray) -> int:
         from viser._messages import GaussianSplatsMessage  # has no public door in 0.2
         from viser._scene_handles import GaussianSplatHandle
 
         if self._buffer is None:
-            self._buffer = np.zeros((len(self._means), 8), dtype=np.uint32)
-            self._buffer[:, :3] = self._means.view(np.uint32)
-            self._buffer[:, 4:7] = _cholesky(self._covariances).astype(np.float16).view(np.uint32)
-        self._buffer[:, 7] = np.concatenate([colors, self._opacities], axis=1).view(np.uint32)[:, 0]
-        rows = self._buffer[visible] if not visible.all() else self._buffer.copy()
+            self._buffer = np.zeros((len(self._means) + 1, 8), dtype=np.uint32)
+            self._buffer[:-1, :3] = self._means.view(np.uint32)
+            self._buffer[:-1, 4:7] = _cholesky(self._covariances).astype(np.float16).view(np.uint32)
+            self._buffer[-1, :3] = self._buffer[0, :3]
+        last = self._name()
         # The page ignores another buffer under a name that it knows, so names take turns.
-        self._number += 1
-        name = f"/splats/{self._number % 2}"
+        self._version += 1
+        self._buffer[:-1, 7] = words
+        self._buffer[-1, 4:] = _mark(self._version)
         with self._server.atomic():
-            message = GaussianSplatsMessage(name=name, buffer=rows)
+            message = GaussianSplatsMessage(name=self._name(), buffer=self._buffer.copy())
             self._server.scene._websock_interface.queue_message(message)
             if self._shown is not None:
                 self._shown.remove()
-                self._forget(f"/splats/{(self._number - 1) % 2}")
+                self._forget(last)
             still = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), True
-            self._shown = GaussianSplatHandle._make(self._server.scene, name, *still)
-        return rows.nbytes
+            self._shown = GaussianSplatHandle._make(self._server.scene, self._name(), *still)
+        self._sent = True
+        return self._buffer.nbytes
+
+    def _name(self) -> str:
+        return f"/splats/{self._version % 2}"
 
     def _forget(self, name: str) -> None:
         """Drop splats that are gone from what viser 0.2 sends to pages that open later, which would get them first."""
@@ -92,6 +116,22 @@ class SplatNode:
                 if type(message).__name__ == "GaussianSplatsMessage" and message.name == name:
                     del sent.message_from_id[number]
                     del sent.id_from_redundancy_key[message.redundancy_key()]
+
+
+def painting(version: int, words: np.ndarray) -> bytes:
+    """Colours for Gaussians that a page has: their version, then red, green, blue and opacity of each, a byte each.
+
+    Args:
+        version: of the Gaussians.
+        words: ``[N]`` uint32.
+    """
+    return np.concatenate([np.array([version]), words]).astype("<u4").tobytes()
+
+
+def _mark(version: int) -> tuple[int, int, int, int]:
+    """The last four words of a transparent Gaussian behind all others, by which a page tells the version of what it
+    has. Read as halves they are finite, as covariances should be."""
+    return version & 0x3FFF, version >> 14, 0x3C003C00, 0
 
 
 class MeshNode:

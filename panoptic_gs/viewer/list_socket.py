@@ -32,6 +32,7 @@ class ListSocket:
         self.heard: Callable[[Any], dict[str, Any] | None] = lambda message: None
         self._work = ThreadPoolExecutor(1, "objects")
         self._pages: set[_Connection] = set()
+        self._painting: bytes | None = None
 
     async def serve(self, websocket: Any) -> None:
         """Talk to a page until it closes."""
@@ -59,10 +60,27 @@ class ListSocket:
             while True:
                 await page.news.wait()
                 page.news.clear()
-                await websocket.send(_encoded(await page.loop.run_in_executor(None, self.state)))
+                if self._painting is not page.painted:
+                    page.painted = self._painting
+                    if page.painted is not None:
+                        await websocket.send(page.painted)
+                if page.stale:
+                    page.stale = False
+                    await websocket.send(_encoded(await page.loop.run_in_executor(None, self.state)))
 
     def refresh(self) -> None:
         """Have every page show the state anew."""
+        for page in list(self._pages):
+            page.stale = True
+        self._wake()
+
+    def paint(self, painting: bytes | None) -> None:
+        """Have every page, also one that opens later, write these colours over those of the Gaussians that it has; None
+        where these have their own. Of colours that come faster than a page takes them it gets the last ones."""
+        self._painting = painting
+        self._wake()
+
+    def _wake(self) -> None:
         for page in list(self._pages):
             with suppress(RuntimeError):  # its loop has ended
                 page.loop.call_soon_threadsafe(page.news.set)
@@ -79,6 +97,10 @@ class _Connection:
         self.loop = loop
         self.news = asyncio.Event()
         self.news.set()
+        self.stale = True
+        """Whether it shows an older state."""
+        self.painted: bytes | None = None
+        """The colours that it got last."""
 
 
 def _decoded(raw: bytes | str) -> Any:

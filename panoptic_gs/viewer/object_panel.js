@@ -14,7 +14,8 @@ addEventListener("DOMContentLoaded", () => {
   function connect(wait = 250) {
     socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/panoptic-objects`);
     socket.onopen = () => { wait = 250; };
-    socket.onmessage = (event) => hear(JSON.parse(event.data));
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = (event) => event.data instanceof ArrayBuffer ? globalThis.paintSplats?.(event.data) : hear(JSON.parse(event.data));
     socket.onclose = () => setTimeout(() => connect(Math.min(2 * wait, 4000)), wait);
   }
   function hear(message) {

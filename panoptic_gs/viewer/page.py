@@ -79,14 +79,15 @@ class Page:
         """Whether an outline is drawn in place of clicks, and whether it means what is hidden behind others, too."""
         extent = np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0)
         self.brush_radius = max(0.01 * float(np.linalg.norm(extent)), 1e-6)
-        self._splats = SplatNode(server, session.scene.splats)
+        socket = ListSocket() if socket is None else socket
+        self._splats = SplatNode(server, session.scene.splats, socket.paint)
         self._mesh = None if session.mesh is None else MeshNode(server, session.mesh.vertices)
         self._box = BoxNode(server, "/selected/box", _SPOTLIGHT)
         self._label: Any = None
         self._geometry: Any = session.scene.splats
         self._stale = threading.Event()
         self.draws = 0
-        """How often the splats were sent."""
+        """How often the splats, or their colours, were sent."""
 
         # The share button is hidden by object_panel.css: on a narrow page viser 0.2 falls over when it is switched off.
         self.server.gui.configure_theme(dark_mode=True, control_layout="collapsible", control_width="large",
@@ -105,7 +106,7 @@ class Page:
             self.cameras = CameraPanel(self)
         with tabs.add_tab("Video"):
             self.video = PathPanel(self)
-        self.objects = ObjectList(self, ListSocket() if socket is None else socket)
+        self.objects = ObjectList(self, socket)
         self.server.on_client_connect(self._welcome)
         on_click(self.server, self._clicked)
         self.refresh()

@@ -278,8 +278,9 @@ class Session:
                 notes.append(self.journal.keep(number))
                 break
         if self.history.unsaved:
-            edits_left = f"{len(entries)} edit{'s' if len(entries) > 1 else ''}"
-            self.restored = f"{edits_left} of an earlier viewer, which ended without saving, were made again."
+            edits_left = "1 edit" if len(entries) == 1 else f"{len(entries)} edits"
+            were = "was" if len(entries) == 1 else "were"
+            self.restored = f"{edits_left} of an earlier viewer, which ended without saving, {were} made again."
             notes.insert(0, f"{self.restored} Undo takes them back; Save keeps them.")
         if self.journal.trouble is not None:
             notes.append(str(self.journal.trouble))

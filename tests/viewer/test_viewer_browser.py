@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from small_rooms import CENTERS, FAR, NASTY, NEAR, save, save_mesh, small_mesh, small_room
 
+viser = pytest.importorskip("viser")
 viser_transforms = pytest.importorskip("viser.transforms")
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -342,6 +343,35 @@ def test_a_phone_shows_the_scene_and_the_list(browser, folder):
         page.get_by_role("button", name="Measure").click()
         page.locator("#op.op-shut").wait_for(state="attached")
         page.get_by_text("Click one end in the scene.").locator("visible=true").wait_for()
+        assert visit.errors == []
+    finally:
+        visit.close()
+
+
+@pytest.mark.skipif(hasattr(viser.SceneApi, "add_gaussian_splats"), reason="viser 0.2 only")
+def test_other_colours_keep_the_scene_that_is_drawn(browser, folder):
+    """viser makes texture and sorter anew for what it is sent, and draws nothing until it is sorted."""
+    visit = Visit(browser, folder)
+    try:
+        visit.page.add_init_script(
+            "globalThis.workers = [];"
+            "globalThis.Worker = class extends Worker { constructor(...how) { super(...how); workers.push(how[0]); } };"
+        )
+        visit.open()
+        session = visit.viewer.session
+        session.look.color_by = "colour"
+        visit.viewer.refresh()
+        visit.until(lambda: visit.color(CENTERS[NEAR])[0] > 120)
+        workers = visit.page.evaluate("workers.length")
+        session.select(NASTY)
+        session.look.hidden = {FAR}
+        visit.viewer.refresh()
+        visit.until(lambda: np.ptp(visit.color(CENTERS[NEAR])) < 12)  # all but the selected one are grey
+        assert visit.color(CENTERS[NASTY]).argmax() == 2
+        visit.page.reload()  # a page that opens late has the colours of now
+        visit.until(lambda: len(visit.viewer.server.get_clients()) == 1)
+        visit.until(lambda: visit.color(CENTERS[NASTY]).argmax() == 2 and np.ptp(visit.color(CENTERS[NEAR])) < 12)
+        assert workers >= 2 and visit.page.evaluate("workers.length") <= workers
         assert visit.errors == []
     finally:
         visit.close()

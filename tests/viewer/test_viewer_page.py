@@ -244,23 +244,55 @@ def test_cameras_show_photos_and_predicted_maps(tmp_path, visitor):
         page.close()
 
 
-@pytest.mark.skipif(hasattr(viser.SceneApi, "add_gaussian_splats"), reason="viser 0.2 only")
-def test_a_page_that_opens_late_gets_the_splats_once(page):
+def drawn_after(page, change) -> None:
+    """Change something, and wait until it was drawn."""
+    draws = page.draws
+    change()
     deadline = time.monotonic() + 10
-    while not page.draws and time.monotonic() < deadline:
+    while page.draws == draws and time.monotonic() < deadline:
         time.sleep(0.01)
-    for segment_id in (NEAR, FAR, NASTY, 0):
-        draws = page.draws
-        select(page, segment_id)
-        deadline = time.monotonic() + 10
-        while page.draws == draws and time.monotonic() < deadline:
-            time.sleep(0.01)
+
+
+def splats_kept_for_new_pages(page) -> list:
     time.sleep(0.2)  # viser hands messages on in threads of its own
-    kept = [
-        m.name for m in page.server._websock_server._broadcast_buffer.message_from_id.values() if hasattr(m, "buffer")
-    ]
-    assert page.draws >= 5
-    assert len(kept) == 1
+    kept = page.server._websock_server._broadcast_buffer.message_from_id.values()
+    return [message for message in kept if hasattr(message, "buffer")]
+
+
+@pytest.mark.skipif(hasattr(viser.SceneApi, "add_gaussian_splats"), reason="viser 0.2 only")
+def test_other_colours_and_hiding_send_no_splats_again(page):
+    drawn_after(page, lambda: None)
+    first = splats_kept_for_new_pages(page)
+    for segment_id in (NEAR, FAR, NASTY, 0):
+        drawn_after(page, lambda segment_id=segment_id: select(page, segment_id))
+    with page.change() as session:
+        session.look.color_by, session.look.hidden = "confidence", {FAR}
+    drawn_after(page, lambda: None)
+    assert len(first) == 1 and splats_kept_for_new_pages(page) == first
+
+    # A page that has these splats, whenever it opened, gets the colours of now: version, then a word a Gaussian.
+    version, *words = np.frombuffer(page.objects._socket._painting, dtype="<u4").tolist()
+    mark = first[0].buffer[-1]
+    assert (mark[4] + (mark[5] << 14), mark[6] != 0, mark[7]) == (version, True, 0)
+    rgba = np.array(words, dtype="<u4").view(np.uint8).reshape(-1, 4)
+    np.testing.assert_array_equal(rgba[:, :3], page.session.colors())
+    np.testing.assert_array_equal(rgba[:, 3] == 0, page.session.table.segment_of == FAR)
+    assert rgba.nbytes == first[0].buffer[:-1].nbytes / 8
+
+
+@pytest.mark.skipif(hasattr(viser.SceneApi, "add_gaussian_splats"), reason="viser 0.2 only")
+def test_other_splats_are_sent_once_with_their_colours(page, visitor):
+    drawn_after(page, lambda: None)
+    drawn_after(page, lambda: select(page, FAR))
+    (before,) = splats_kept_for_new_pages(page)
+    drawn_after(page, lambda: press(page.edit._shape, "Delete", visitor))
+    (after,) = splats_kept_for_new_pages(page)
+    assert len(after.buffer) == len(page.session.scene.splats) + 1 < len(before.buffer)
+    assert after.name != before.name  # else viser 0.2 keeps what it has
+    assert (after.buffer[-1, 4:6] != before.buffer[-1, 4:6]).any()
+    assert page.objects._socket._painting is None
+    rgb = np.ascontiguousarray(after.buffer[:-1, 7]).view(np.uint8).reshape(-1, 4)[:, :3]
+    np.testing.assert_array_equal(rgb, page.session.colors())
 
 
 class Traveller(Visitor):
