@@ -128,7 +128,7 @@ def test_the_list_of_objects_closes_on_what_no_page_sends():
 
 
 def test_all_that_is_sent_to_a_slow_page_waits_in_turn(monkeypatch, caplog):
-    """State, answers and keep-alive wait for it; websockets' legacy protocol lets one of them wait and fails the rest."""
+    """State, answers and keep-alive wait for it; websockets' legacy protocol lets one wait and fails the rest."""
     import websockets.asyncio.server
     import websockets.legacy.server
 

@@ -268,7 +268,8 @@ def test_other_colours_and_hiding_send_no_splats_again(page):
     with page.change() as session:
         session.look.color_by, session.look.hidden = "confidence", {FAR}
     drawn_after(page, lambda: None)
-    assert len(first) == 1 and splats_kept_for_new_pages(page) == first
+    assert len(first) == 1
+    assert splats_kept_for_new_pages(page) == first
 
     # A page that has these splats, whenever it opened, gets the colours of now: version, then a word a Gaussian.
     version, *words = np.frombuffer(page.objects._socket._painting, dtype="<u4").tolist()
