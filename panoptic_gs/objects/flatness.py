@@ -12,8 +12,9 @@ from scipy.spatial import KDTree
 
 _SAMPLE = 4000  # points that planes are fitted to
 _PATCHES = 400  # planes
-_PATCH = 0.04  # of the points in each, and at least:
+_PATCHES_OF = (0.04, 0.1, 0.2)  # of the points in each, and at least:
 _LEAST = 24
+_SHEET = 0.2  # of its width, at which the middle two thirds of what larger patches find flat may be thick
 _FACING = 0.85  # cosine between a plane's normal and the axis that it faces
 _FLAT = 0.6  # of an object's weight that faces one way where it is flat
 _REACH = 4.0  # standard deviations from its end within which a surface must lie
@@ -24,7 +25,8 @@ def flat_axis(local: np.ndarray, weights: np.ndarray) -> tuple[int, float] | Non
     """The axis that three fifths of a surface face, and how blurred it is; None where it faces several ways.
 
     Planes are fitted to neighbours all over it. Those that face the axis say how far points lie off, by
-    their median.
+    their median. Where the surface is blurred by as much as a patch is wide, as a black screen's, its planes face
+    anywhere; so what is a sheet as a whole is asked by larger patches, too.
 
     Args:
         local: ``[N, 3]`` points in the axes of a box.
@@ -37,17 +39,48 @@ def flat_axis(local: np.ndarray, weights: np.ndarray) -> tuple[int, float] | Non
     local, weights = local[::step], weights[::step]
     if len(local) < _LEAST:
         return None
+    tree, spread = KDTree(local), None
     at = np.unique(np.linspace(0, len(local) - 1, _PATCHES).astype(np.int64))
-    near = np.asarray(KDTree(local).query(local[at], max(_LEAST, int(_PATCH * len(local))))[1])
-    share = weights[near] / (weights[near].sum(axis=1, keepdims=True) + 1e-30)
-    offset = local[near] - np.einsum("qk,qki->qi", share, local[near])[:, None]
+    for share in _PATCHES_OF:
+        near = np.asarray(tree.query(local[at], max(_LEAST, int(share * len(local))))[1])
+        found = _facing(local[near], weights[near], weights[at])
+        if found is None:
+            continue
+        if share > _PATCHES_OF[0]:
+            spread = _spread(local, weights) if spread is None else spread
+            if spread[found[0]] > _SHEET * np.delete(spread, found[0]).min():
+                return None
+        return found
+    return None
+
+
+def _facing(points: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> tuple[int, float] | None:
+    """The axis that three fifths of patches face, and the blur of these; None where there is none.
+
+    Args:
+        points, counts: ``[Q, K, 3]``, ``[Q, K]`` of each patch.
+        weights: ``[Q]`` of the patches.
+    """
+    share = counts / (counts.sum(axis=1, keepdims=True) + 1e-30)
+    offset = points - np.einsum("qk,qki->qi", share, points)[:, None]
     variance, normals = np.linalg.eigh(np.einsum("qk,qki,qkj->qij", share, offset, offset))
     faces = np.abs(normals[:, :, 0]) >= _FACING
-    facing = weights[at] @ faces
+    facing = weights @ faces
     axis = int(facing.argmax())
-    if not facing[axis] >= _FLAT * weights[at].sum() > 0:
+    if not facing[axis] >= _FLAT * weights.sum() > 0:
         return None
     return axis, float(np.sqrt(np.median(variance[faces[:, axis], 0]).clip(0)))
+
+
+def _spread(local: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How wide the middle two thirds of the points are along each axis ``[3]``."""
+    ends = []
+    for values in local.T:
+        order = np.argsort(values)
+        below = np.cumsum(weights[order])
+        at = np.searchsorted(below, np.array([1 / 6, 5 / 6]) * below[-1])
+        ends.append(np.diff(values[order][at.clip(max=len(values) - 1)])[0])
+    return np.array(ends)
 
 
 def sharp_ends(values: np.ndarray, weights: np.ndarray, ends: tuple[float, float], blur: float) -> tuple[float, float]:

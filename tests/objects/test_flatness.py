@@ -39,6 +39,29 @@ class TestFlatThings:
         assert sheet.unresolved == int(sheet.size.argmin())
         assert thick.unresolved is None
 
+    def test_a_sheet_of_few_strong_tilted_gaussians_is_one(self):
+        """As a black screen is: neighbours of a point are a disc or two, which face anywhere."""
+        rng = np.random.default_rng(4)
+        centers = rng.uniform([-0.44, 0, 0.04], [0.44, 0, 0.5], (400, 3)) + rng.normal(0, [0, 0.02, 0], (400, 3))
+        normals = rng.normal([0, 1, 0], [1, 0, 1], (400, 3))
+        first = np.cross(normals, UP)
+        second = np.cross(normals, first)
+        arms = [0.05 * arm / np.linalg.norm(arm, axis=1, keepdims=True) for arm in (first, second)]
+        points = np.concatenate([centers, *(centers + side * arm for arm in arms for side in (-1, 1))])
+        box = fit_box(points, UP, np.tile(np.exp(2.5 * rng.normal(size=400)), 5))
+        assert box is not None
+        assert box.size.min() < 0.08
+        assert box.unresolved == int(box.size.argmin())
+
+    def test_a_body_is_as_thick_as_it_is_though_large_patches_of_it_are_flat(self):
+        """Seen from the front and the back, without its sides."""
+        rng = np.random.default_rng(5)
+        angle = rng.uniform(-1.2, 1.2, 4000) + rng.choice([0, np.pi], 4000)
+        body = np.stack([0.3 * np.sin(angle), 0.16 * np.cos(angle), rng.uniform(0, 1.7, 4000)], axis=1)
+        box = fit_box(body + rng.normal(0, 0.02, body.shape), UP)
+        assert box is not None
+        assert box.size.min() == pytest.approx(0.32, abs=0.08)
+
     def test_what_sticks_out_of_a_sheet_is_part_of_its_other_axes_only(self):
         rng = np.random.default_rng(3)
         frame = rng.uniform([-0.5, -0.02, 2.0], [0.5, 0.02, 2.1], (300, 3))
