@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.spatial import KDTree
 
+from panoptic_gs.camera import rotation_from_quaternion
 from panoptic_gs.export.objects import PlacedObject
 from panoptic_gs.objects.boxes import Box
 from panoptic_gs.objects.standing import is_floor
 from panoptic_gs.splats import Splats
 
+_FLAT = 0.5  # of its middle axis, from which a Gaussian's shortest one on it is too round to face anywhere
 _OPAQUE = 0.1  # Gaussians below this opacity touch nothing
 _NEAREST = 0.02  # the share of the smaller object's Gaussians that stands for its contact
 _MOST_POINTS = 4000  # of an object that are looked at one by one
@@ -31,6 +34,7 @@ class Part(NamedTuple):
     box: Box
     points: np.ndarray  # [M, 3] a sample
     radius: np.ndarray  # [M] of it
+    level: np.ndarray  # [M] of it: cosine between up and the normal of flat Gaussians, NaN for round ones
     tree: KDTree  # of all N
     radii: np.ndarray  # [N]
     reach: float
@@ -60,6 +64,7 @@ def parts_of(splats: Splats, objects: Sequence[PlacedObject], up: np.ndarray, co
     """The objects, and the pieces of stuff classes, as far as they are opaque and in their boxes."""
     means = splats.means.cpu().numpy().astype(np.float64)
     radius = splats.scales.median(dim=1).values.cpu().numpy()
+    level = _levels(splats, up)
     opaque = splats.opacities.cpu().numpy() >= _OPAQUE
     parts = []
     for entry in objects:
@@ -72,10 +77,19 @@ def parts_of(splats: Splats, objects: Sequence[PlacedObject], up: np.ndarray, co
             low, high = np.quantile(means[rows] @ up, [0.02, 0.95])
             reach = 2 * float(np.quantile(radius[rows], 0.95)) + contact
             parts.append(
-                Part(entry, box, means[some], radius[some], KDTree(means[rows]), radius[rows], reach, float(low),
-                     float(high))
+                Part(entry, box, means[some], radius[some], level[some], KDTree(means[rows]), radius[rows], reach,
+                     float(low), float(high))
             )  # fmt: skip
     return parts
+
+
+def _levels(splats: Splats, up: np.ndarray) -> np.ndarray:
+    """How level each Gaussian lies ``[N]``, 0 … 1: the cosine between ``up`` and its normal; NaN for round ones."""
+    scales, order = splats.scales.cpu().sort(dim=1)
+    axes = rotation_from_quaternion(splats.quats.cpu())
+    normal = axes.gather(2, order[:, None, :1].expand(-1, 3, 1))[..., 0]
+    cosine = (normal @ torch.from_numpy(up).to(normal)).abs()
+    return torch.where(scales[:, 0] < _FLAT * scales[:, 1], cosine, torch.nan).numpy()
 
 
 def _evenly(rows: np.ndarray, most: int) -> np.ndarray:

@@ -18,6 +18,8 @@ _SOME = 2  # points that are more than a stray
 _FEW = 5  # points that make no surface
 _CLEAR = 3  # times as many points over an object as beside it
 _LEVEL = 0.5  # of the points over an object that lie in one level
+_FACING = 0.7  # cosine from which a surface faces up or down
+_BOARD = 0.25  # of the flat Gaussians over an object that face so; of a table's top about half do, of a wall hardly any
 _ABOVE = 0.5  # as many points above a surface as in it
 
 
@@ -56,11 +58,17 @@ class GroundPlan:
             return 0.0
         return self._share(under.reshape(self._taken.shape))
 
-    def covered(self, other: np.ndarray, farthest: float, thick: float) -> float:
+    def covered(self, other: np.ndarray, level: np.ndarray, farthest: float, thick: float) -> float:
         """The share of the plan over which the other's points ``[K, 3]`` lie, at most ``farthest`` above the upper end.
 
         0 where they are no board or top: as many lie beside the object, or they are at all heights, half of them not
-        within ``thick``, as a wall's are that it stands before.
+        within ``thick``, or few face up or down, as a wall's that it stands before.
+
+        Args:
+            other: the points.
+            level: ``[K]`` cosines between their normals and up, NaN where they have none.
+            farthest: above the upper end.
+            thick: of a board.
         """
         height = self._high - self._low
         top = self._high - 0.1 * height
@@ -68,7 +76,12 @@ class GroundPlan:
         about = (np.abs(local[:, :2]) <= self._box.size[:2]).all(axis=1)
         heights = local[about, 2]
         beside = ((heights >= self._low) & (heights < top)).sum()
-        over = np.sort(heights[(heights >= top) & (heights <= self._high + farthest)])
+        among = (heights >= top) & (heights <= self._high + farthest)
+        flat = level[about][among]
+        flat = flat[~np.isnan(flat)]
+        if len(flat) >= _FEW and (flat >= _FACING).mean() < _BOARD:
+            return 0.0
+        over = np.sort(heights[among])
         within = np.searchsorted(over, over + thick, "right") - np.arange(len(over))
         if len(over) < max(_CLEAR * beside, _FEW) or within.max() < _LEVEL * len(over):
             return 0.0

@@ -68,13 +68,14 @@ def relate_objects(
     heights (at most three times ``contact``), and the object's ground plan lies under at least 40 % of the subject's (a
     floor's is taken to go on under what stands at its edge, at the height that it has about it); or it has a surface at
     the subject's lower end under 60 % of its plan, with little of it above. The lower end of what stands on something
-    is often hidden: what touches nothing below it may hover by up to 15 % of its height. Of all that it may stand on an
-    object stands on one: what carries most of it, and of equal ones the highest.
-    hangs from: the same under a ceiling, for what stands on nothing. in: the object's box encloses 80 % of the
-    subject's, and the object lies around it in 60 % of the directions, on both sides in 40 %; not for what something
-    else carries. under: a level of it covers half of the subject's plan, close above (the subject's height and half of
-    its own width away at most), and little of it is beside the subject there. against: it touches a wall. next to: two
-    things that touch side by side, neither more than four times as large as the other.
+    is often hidden: what touches nothing below it may hover by up to 15 % of its height, but not over furniture where
+    it is against a wall. Of all that it may stand on an object stands on one: what carries most of it, and of equal
+    ones the highest. hangs from: the same under a ceiling, for what stands on nothing. in: the object's box encloses
+    80 % of the subject's, and the object lies around it in 60 % of the directions, on both sides in 40 %; not for what
+    something else carries. under: a level of it covers half of the subject's plan, close above (the subject's height
+    and half of its own width away at most), with faces that look up or down, and little of it is beside the subject
+    there. against: it touches a wall, or is an upright sheet at another thing's side, as a poster on a cabinet. next
+    to: two things that touch side by side, neither more than four times as large as the other.
 
     Args:
         splats: the Gaussians.
@@ -101,7 +102,9 @@ def relate_objects(
         if relation is not None:
             found.append(relation)
     held = {r.subject for r in found if r.relation in ("in", "hangs from")}
-    on = [choice for each in supports.values() if (choice := _carrier(each, held)) is not None]
+    attached = {r.subject for r in found if r.relation == "against"}
+    grounds = _floors(objects)
+    on = [choice for each in supports.values() if (choice := _carrier(each, held, attached, grounds)) is not None]
     relations = _one_a_pair([*on, *_one_a_subject(found, on, objects)])
     order = {entry.id: number for number, entry in enumerate(objects)}
     return sorted(relations, key=lambda r: sorted((order[r.subject], order[r.object])))
@@ -110,22 +113,26 @@ def relate_objects(
 _RANK = {"on": 0, "in": 1, "under": 2, "hangs from": 3, "against": 4, "next to": 5}
 
 
-def _carrier(supports: Sequence[_Support], held: Set[int]) -> Relation | None:
-    """What an object stands on, of all that it may stand on; ``held`` are those that something else holds."""
+def _carrier(supports: Sequence[_Support], held: Set[int], attached: Set[int], grounds: Set[int]) -> Relation | None:
+    """What an object stands on, of all that it may stand on; ``held`` are those that something else holds.
+
+    What hovers and is ``attached`` to a wall, as a window over a chair, stands on one of the ``grounds`` or on nothing.
+    """
     touched = [support for support in supports if not support.hovers]
     if touched:
         return max(touched, key=lambda s: (round(s.share, 1), s.level)).relation
     subject = supports[0].relation.subject
     if subject in held:
         return None
-    return min((support.relation for support in supports), key=lambda r: r.distance)
+    hovering = [s.relation for s in supports if subject not in attached or s.relation.object in grounds]
+    return min(hovering, key=lambda r: r.distance, default=None)
 
 
 def _one_a_subject(
     found: Sequence[Relation], on: Sequence[Relation], objects: Sequence[PlacedObject]
 ) -> Iterator[Relation]:
     """The relations but for ``on``, as far as they agree with it, and the closest one where there can be one alone."""
-    floors = {entry.id for entry in objects if is_floor(entry.object.category)}
+    floors = _floors(objects)
     size = {entry.id: float(np.prod(entry.box.size)) for entry in objects}
     carried = {r.subject: r.object for r in on}
     rivals: dict[tuple[int, str], list[Relation]] = defaultdict(list)
@@ -143,6 +150,10 @@ def _one_a_subject(
             if relation.object != best.object:
                 continue
         yield relation
+
+
+def _floors(objects: Sequence[PlacedObject]) -> set[int]:
+    return {entry.id for entry in objects if is_floor(entry.object.category)}
 
 
 def _one_a_pair(relations: Iterable[Relation]) -> list[Relation]:
@@ -193,7 +204,7 @@ def _relation(
             if inner is lower:
                 width = 0.5 * float(outer.box.size[:2].min())
                 thick = float(np.clip(_BOARD * inner.box.size[:2].min(), contact, 2 * contact))
-                if plan.covered(outer.points, inner.high - inner.low + width, thick) >= _UNDER:
+                if plan.covered(outer.points, outer.level, inner.high - inner.low + width, thick) >= _UNDER:
                     return Relation(inner.entry.id, "under", outer.entry.id, distance)
             if distance <= contact and _at_a_side(inner, outer, contact):
                 return Relation(inner.entry.id, "against", outer.entry.id, distance)

@@ -24,12 +24,18 @@ DESK = np.concatenate([
 GROUND = surface([0, 0, -0.02], [4, 4, 0.04])
 
 
-def said(clouds: Mapping[int, np.ndarray], names: Mapping[int, str]) -> set[tuple[int, str, int]]:
-    """What is said of objects that are these points; the floor is stuff."""
+def said(
+    clouds: Mapping[int, np.ndarray], names: Mapping[int, str], normals: Mapping[int, int] | None = None
+) -> set[tuple[int, str, int]]:
+    """What is said of objects that are these points; the floor is stuff. Those with ``normals`` are of flat Gaussians
+    that face this axis."""
     ids = np.repeat(list(clouds), [len(points) for points in clouds.values()])
     means, count = np.concatenate(list(clouds.values())), len(ids)
-    splats = Splats(torch.from_numpy(means).float(), torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
-                    torch.full((count, 3), 0.014), torch.full((count,), 0.95), torch.zeros(count, 1, 3))  # fmt: skip
+    scales = torch.full((count, 3), 0.014)
+    for segment, axis in (normals or {}).items():
+        scales[ids == segment, axis] = 0.002
+    splats = Splats(torch.from_numpy(means).float(), torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1), scales,
+                    torch.full((count,), 0.95), torch.zeros(count, 1, 3))  # fmt: skip
     labels = GaussianLabels(torch.arange(count + 1), torch.from_numpy(ids).int(), torch.ones(count), torch.ones(count),
                             torch.zeros(count))  # fmt: skip
     classes = tuple(Category(k, names[k], isthing=k != FLOOR) for k in clouds)
@@ -77,6 +83,18 @@ def test_a_floor_is_not_against_the_walls_that_it_meets() -> None:
     assert found == {(THIRD, "on", FLOOR), (THIRD, "against", FOURTH)}
 
 
+@pytest.mark.parametrize("wall", [True, False])
+def test_a_window_over_a_chair_does_not_stand_on_it(wall: bool) -> None:
+    """It hovers over the chair by less than 15 % of its height, as what has a hidden lower end does."""
+    chair = surface([0.5, 1.75, 0.44], [0.6, 0.45, 0.88])
+    window = surface([0.5, 1.92, 1.56], [0.9, 0.1, 1.2])
+    clouds = {FLOOR: GROUND, TABLE: chair, THIRD: window, FOURTH: surface([0, 1.99, 1.25], [4, 0.04, 2.5])}
+    found = said({k: clouds[k] for k in clouds if wall or k != FOURTH},
+                 {FLOOR: "floor", TABLE: "chair", THIRD: "window", FOURTH: "wall"})  # fmt: skip
+    assert ((THIRD, "against", FOURTH) in found) is wall
+    assert ((THIRD, "on", TABLE) in found) is not wall
+
+
 @pytest.mark.parametrize(("gap", "under"), [(0.1, True), (0.9, False)])
 def test_what_is_over_a_thing_has_to_be_close(gap: float, under: bool) -> None:
     bottle = surface([0.1, 0.0, TOP + 0.13], [0.08, 0.08, 0.26])
@@ -122,6 +140,17 @@ def test_a_can_before_a_partition_is_not_under_a_knot_of_its_haze() -> None:
                  {FLOOR: "floor", TABLE: "table", THIRD: "can", FOURTH: "partition"})  # fmt: skip
     assert (THIRD, "on", TABLE) in found
     assert not {fact for fact in found if fact[1] in ("in", "under")}
+
+
+@pytest.mark.parametrize(("normal", "under"), [(1, False), (2, True)])
+def test_what_faces_sideways_covers_nothing(normal: int, under: bool) -> None:
+    """Gaussians over a bottle, close together in height: of a partition behind it, or of a board."""
+    bottle = surface([0.1, 0.3, TOP + 0.13], [0.08, 0.08, 0.26])
+    over = np.random.default_rng(6).uniform([0.0, 0.2, TOP + 0.28], [0.2, 0.48, TOP + 0.31], (60, 3))
+    panel = surface([0, 0.48, TOP + 0.6], [1.0, 0.04, 0.6])
+    found = said({FLOOR: GROUND, TABLE: DESK, THIRD: bottle, FOURTH: np.concatenate([panel, over])},
+                 {FLOOR: "floor", TABLE: "table", THIRD: "bottle", FOURTH: "board"}, {FOURTH: normal})  # fmt: skip
+    assert ((THIRD, "under", FOURTH) in found) is under
 
 
 def test_a_floor_that_took_the_legs_of_tables_is_where_most_of_it_is() -> None:
