@@ -222,19 +222,10 @@ def test_only_parts_about_each_other_meet() -> None:
     objects = [SceneObject(Segment(1 + number // 2, 2), category, 1, 1.0) for number in range(len(boxes))]
     nothing, reaches = np.zeros(0, dtype=np.int64), rng.random(300) * 0.2
     parts = [
-        Part(
-            export.PlacedObject(row, nothing, box),
-            box,
-            np.zeros((1, 3)),
-            np.zeros(1),
-            tree,
-            np.zeros(1),
-            reach,
-            0.0,
-            1.0,
-        )
+        Part(export.PlacedObject(row, nothing, box), box, points=np.zeros((1, 3)), radius=np.zeros(1), level=np.ones(1),
+             tree=tree, radii=np.zeros(1), reach=reach, low=0.0, high=1.0)
         for row, box, reach in zip(objects, boxes, reaches.tolist())
-    ]
+    ]  # fmt: skip
 
     def gap(one: Box, other: Box) -> float:
         first, second = one.corners(), other.corners()
