@@ -12,6 +12,7 @@ from panoptic_gs.uplift import GaussianLabels
 
 _HAZE = 0.1  # Gaussians below this opacity are no surface
 _SURE = 0.5  # share of the label below which a Gaussian belongs to something else as well
+_TOLD = 0.7  # of the object's median share of pixels with a label at all, below which a Gaussian is something unnamed
 _HUGE = 6.0  # medians of the longest axis beyond which a Gaussian is background
 _REACH = 1.5  # standard deviations that a flat Gaussian's surface reaches from its centre
 
@@ -25,6 +26,9 @@ def surface(
     seen: what it gave to the pixels of all views, over its opacity and cross-section, at most the object's median. So
     neither thin haze before a surface nor the large Gaussians that nobody sees behind it move the sides of a box. Where
     labels know no totals, all Gaussians are seen alike.
+
+    And it counts by how many of its pixels have a label at all, against the object's median: those of a chair that
+    nobody named have none in most views, and the label of the bookcase beside it in a few.
 
     Args:
         splats: the scene's Gaussians.
@@ -40,14 +44,23 @@ def surface(
     axes = rotation.gather(2, order[:, None, :].expand(-1, 3, -1)).numpy()
     means = splats.means[rows].double().numpy()
     opacity, sure = splats.opacities[rows].double().numpy(), share[members].astype(np.float64)
-    kept = (opacity >= _HAZE) & (sure >= _SURE) & (lengths[:, 2] <= _HUGE * np.median(lengths[:, 2]))
+    told = _told(labels, rows)
+    kept = (told >= _TOLD) & (opacity >= _HAZE) & (sure >= _SURE) & (lengths[:, 2] <= _HUGE * np.median(lengths[:, 2]))
     if kept.sum() < 5:
         kept = np.ones(len(members), dtype=bool)
     seen = labels.total[rows].double().numpy() * sure / (opacity * lengths[:, 1] * lengths[:, 2] + 1e-15)
     usual = float(np.median(seen[kept]))
     seen = np.minimum(seen / usual, 1.0) if usual > 0 else np.ones_like(seen)
-    weights = (opacity * sure) ** 2 * np.sqrt(seen)
+    weights = (opacity * sure) ** 2 * np.sqrt(seen) * told
     flat = np.sqrt(lengths[:, 1:] ** 2 - lengths[:, :1] ** 2)  # a round Gaussian lies in no plane
     offsets = _REACH * flat[:, None, :] * axes[:, :, 1:]  # [M, 3, 2]
     points = [means, *(means + side * offsets[:, :, axis] for axis in (0, 1) for side in (-1, 1))]
     return np.stack(points, axis=1)[kept].reshape(-1, 3), np.repeat(weights[kept], 5)
+
+
+def _told(labels: GaussianLabels, rows: torch.Tensor) -> np.ndarray:
+    """Each Gaussian's share of labelled pixels over their median ``[M]``, at most 1; 1 where labels know no void."""
+    total, void = labels.total[rows].double().numpy(), labels.void[rows].double().numpy()
+    share = 1 - void / np.maximum(total, 1e-12)
+    usual = float(np.median(share))
+    return np.minimum(share / usual, 1.0) if usual > 0 else np.ones_like(share)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The objects of a labelled scene: rows, boxes, which way is up"""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,19 @@ class TestFloaters:
         assert box is not None
         assert sorted(box.size) == pytest.approx([0.6, 1.0, 2.0], abs=0.06)
         assert box.left_out < 0.05
+
+    @pytest.mark.parametrize(("void", "width"), [(0.05, 1.6), (0.6, 1.0)])
+    def test_what_views_hardly_name_does_not_widen_what_it_touches(self, void, width):
+        """A chair beside a bookcase: void in most of its pixels, and of the bookcase's label in the others."""
+        rng = np.random.default_rng(7)
+        bookcase = rng.uniform([-0.5, 0, 0], [0.5, 0.3, 1.8], (3000, 3))
+        chair = rng.uniform([0.5, 0, 0], [1.1, 0.3, 0.9], (900, 3))
+        splats, labels = _one_object(np.concatenate([bookcase, chair]), np.full(3900, 0.9))
+        voids = torch.cat([torch.full((3000,), 0.05), torch.full((900,), void)])
+        labels = dataclasses.replace(labels, void=voids)
+        box = ObjectTable(LabelledScene(splats, labels, _one_labelling())).box(1, np.array([0.0, 0.0, 1.0]))
+        assert box is not None
+        assert sorted(box.size) == pytest.approx(sorted([0.3, width, 1.8]), abs=0.06)
 
     def test_what_lies_apart_is_left_out_and_said(self):
         rng = np.random.default_rng(5)
