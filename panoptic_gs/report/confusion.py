@@ -22,7 +22,7 @@ class Confusion:
 
     Args:
         rows: names of the true classes, the largest first; the last may stand for all smaller ones.
-        columns: names of the predicted classes: those of the rows, and what has no label.
+        columns: names of the predicted classes: those of the rows, others that are predicted, what has no label.
         pixels: ``[R, C]`` int64.
     """
 
@@ -32,7 +32,7 @@ class Confusion:
 
     @property
     def shares(self) -> np.ndarray:
-        """``[R, C]``: of each true class the share that is predicted as each class; rows sum to 1, or to 0."""
+        """``[R, C]``: of each true class the share that is predicted as each class; rows sum to 1."""
         totals = self.pixels.sum(axis=1, keepdims=True)
         return self.pixels / np.maximum(totals, 1)
 
@@ -51,4 +51,5 @@ class Confusion:
         index_of = {c: min(i, size - 1) for i, c in enumerate(order)} | {0: size}
         counts = np.zeros((size, size + 1), dtype=np.int64)
         np.add.at(counts, ([index_of[int(c)] for c in gt], [index_of[int(c)] for c in pred]), pixels)
-        return cls(tuple(labels), (*labels, UNLABELLED), counts)
+        there = counts.sum(axis=1) > 0  # what is predicted alone is a column, and would be an empty row
+        return cls(tuple(np.array(labels, dtype=object)[there]), (*labels, UNLABELLED), counts[there])

@@ -42,4 +42,6 @@ def cpu_name() -> str:
 
 def command_line() -> str:
     """The command of this process, ready to be pasted into a shell."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    module = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
+    program = [Path(sys.argv[0]).name] if module is None else ["python", "-m", module.name.removesuffix(".__main__")]
+    return shlex.join([*program, *sys.argv[1:]])

@@ -66,23 +66,29 @@ views.forEach((view) => {
 // A view opens large, and the arrow keys go on to the next one while no slider has them.
 const large = document.getElementById("large");
 let home = null;
+function nameEnlarge(view, sign, title) {
+  const button = view.querySelector(".enlarge"), name = view.querySelector("strong").textContent;
+  Object.assign(button, { textContent: sign, title, ariaLabel: `${title}: view ${name}` });
+}
+function bringHome() {
+  nameEnlarge(home.view, "⤢", "Open large");
+  home.view.querySelector(".stage").style.width = "";
+  home.replaceWith(home.view);
+  home = null;
+}
 function enlarge(view) {
-  if (home) home.after(home.view);
-  home?.remove();
+  if (home) bringHome();
   home = Object.assign(document.createElement("span"), { view });
   view.before(home);
   const [width, height] = view.querySelector(".stage").style.aspectRatio.split("/").map(Number);
   view.querySelector(".stage").style.width = `min(100%, ${(84 * width) / height}vh)`;
+  nameEnlarge(view, "✕", "Close");
   large.append(view);
   if (!large.open) large.showModal();
   view.querySelector(".enlarge").focus(); // not the slider, which would take the arrow keys
 }
 views.forEach((view) => view.querySelector(".enlarge").addEventListener("click", () => (large.contains(view) ? large.close() : enlarge(view))));
-large?.addEventListener("close", () => {
-  home.view.querySelector(".stage").style.width = "";
-  home.replaceWith(home.view);
-  home = null;
-});
+large?.addEventListener("close", bringHome);
 large?.addEventListener("click", (event) => { if (event.target === large) large.close(); });
 large?.addEventListener("keydown", (event) => {
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

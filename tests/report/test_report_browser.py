@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report in a real headless Chromium, opened from disk: it answers, fetches nothing and runs no foreign script."""
 
+import io
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from report_room import FIRST, NASTY, NASTY_NAME, SECOND
 
 from panoptic_gs.cli.main import main
@@ -183,11 +186,29 @@ def test_a_view_opens_large_and_the_worst_are_linked(page):
     assert large.locator("strong").inner_text() == order[0]
     page.keyboard.press("ArrowRight")
     assert page.locator("#large .view strong").inner_text() == order[1]
+    closing = page.get_by_role("button", name=f"Close: view {order[1]}")
+    playwright.expect(closing).to_have_text("✕")
+    assert page.locator(".grid .enlarge").all_inner_texts() == ["⤢"] * (len(order) - 1)
     page.keyboard.press("Escape")
     playwright.expect(page.locator("#large")).to_be_hidden()
     playwright.expect(page.locator(".grid .view strong")).to_have_text(order)  # put back by an event after the closing
     for link in page.locator(".worst a").all():
         assert page.locator(link.get_attribute("href")).count() == 1
+
+
+def test_a_long_table_of_objects_shows_that_it_goes_on(page):
+    """Its lower edge is darker until its end is reached."""
+    table = page.locator("#objects .scroll")
+    table.evaluate("table => { table.style.maxHeight = '110px'; }")
+
+    def edge() -> float:
+        table.scroll_into_view_if_needed()
+        picture = np.asarray(Image.open(io.BytesIO(table.screenshot())).convert("L"), dtype=float)
+        return float(picture[-4:-2, 100:-100].mean())
+
+    before = edge()
+    table.evaluate("table => { table.scrollTop = table.scrollHeight; }")
+    assert edge() > before + 20
 
 
 def test_two_scenes_are_compared_in_one_page(browser, report_room, tmp_path):

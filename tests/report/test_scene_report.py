@@ -3,7 +3,9 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from panoptic_gs.metrics import ContingencyTable, evaluate_scenes
 from panoptic_gs.report.comparison import render_comparison
 from panoptic_gs.report.confusion import OTHERS, UNLABELLED, Confusion
 from panoptic_gs.report.contact_sheet import CORRECT, WRONG_CATEGORY
+from panoptic_gs.report.environment import command_line
 from panoptic_gs.report.evaluation import View, evenly
 from panoptic_gs.report.page import render_page
 from panoptic_gs.report.scene_report import ReportOptions, find_source, make_report
@@ -86,6 +89,25 @@ def test_small_classes_are_taken_together():
     pooled = Confusion.of(table, categories, most=3)
     assert pooled.rows == ("c1", "c2", OTHERS)
     assert pooled.pixels.tolist() == [[3, 0, 0, 1], [0, 2, 1, 0], [1, 0, 2, 0]]
+
+
+def test_a_class_that_is_predicted_alone_has_no_row():
+    table = ContingencyTable()
+    truth, pred = torch.tensor([[1, 1, 1]]), torch.tensor([[1, 2, 2]])
+    table.add(pred, pred, truth, truth)
+    confusion = Confusion.of(table, [Category(number, f"c{number}", False) for number in (1, 2)])
+    assert (confusion.rows, confusion.columns) == (("c1",), ("c1", "c2", UNLABELLED))
+    assert confusion.pixels.tolist() == [[1, 2, 0]]
+
+
+def test_the_command_is_one_for_a_shell(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/panoptic_gs/__main__.py", "report", "a room"])
+    main = SimpleNamespace(__spec__=SimpleNamespace(name="panoptic_gs.__main__"))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert command_line() == "python -m panoptic_gs report 'a room'"
+    main.__spec__ = None
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/ns-train", "panst3r-ludvig"])
+    assert command_line() == "ns-train panst3r-ludvig"
 
 
 def test_objects_are_measured_in_metres(report, report_room):
