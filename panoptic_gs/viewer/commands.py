@@ -14,6 +14,7 @@ from panoptic_gs.viewer.appearance import ColorBy
 
 _Id = Annotated[int, Range(1, (1 << 24) - 1)]
 _Ids = Annotated[tuple[_Id, ...], Length(0, 5000)]
+_Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,15 @@ class Brush:
 
 
 @dataclass(frozen=True)
+class Click:
+    """A click into the scene: select, measure or brush, whatever is on."""
+
+    do: Literal["click"]
+    at: Annotated[tuple[_Share, ...], Length(2, 2)]
+    """Shares of the screen's width and height, from its upper left."""
+
+
+@dataclass(frozen=True)
 class Lasso:
     """Do to the selected object what the brush would, inside an outline."""
 
@@ -178,8 +188,8 @@ class Settle:
 
 
 Command = (
-    Hello | Select | Hide | Only | ShowAll | GoTo | Color | Rename | Merge | Clean | History | Measure | Brush | Lasso
-    | Photo | StandThere | Doubts | Find | Settle
+    Hello | Select | Hide | Only | ShowAll | GoTo | Color | Rename | Merge | Clean | History | Measure | Brush | Click
+    | Lasso | Photo | StandThere | Doubts | Find | Settle
 )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splats, boxes and clicks in viser 0.2 (which nerfstudio 1.1 pins) and in viser 1."""
+"""Splats and boxes in viser 0.2 (which nerfstudio 1.1 pins) and in viser 1."""
 
 from __future__ import annotations
 
@@ -218,15 +218,6 @@ def introduce(client: Any) -> None:
 
     message = RunJavascriptMessage(source=f"globalThis.panopticClient = {int(client.client_id)};")
     client.gui._websock_interface.queue_message(message)
-
-
-def on_click(server: viser.ViserServer, callback: Callable[[Any], None]) -> None:
-    """Call back with viser's event (``client``, ``ray_origin``, ``ray_direction``) for each click into the scene."""
-    scene: Any = server.scene
-    if hasattr(scene, "on_click"):
-        scene.on_click()(callback)
-    else:
-        scene.on_pointer_event("click")(callback)
 
 
 def _covariances(splats: Splats) -> np.ndarray:

@@ -28,7 +28,7 @@ PART = 0.2
 """Share of a Gaussian's votes by which it may belong to another object."""
 _GAP = 0.1  # of an object's radius that parts it into places, at least
 BrushUse = Literal["add", "cut", "delete"]
-BRUSHING: dict[BrushUse, str] = {"add": "add to", "cut": "cut from", "delete": "delete of"}
+BRUSHING: dict[BrushUse, str] = {"add": "add to", "cut": "cut from", "delete": "erase from"}
 """What brush and lasso do to an object, in words."""
 LONGEST_NAME = 80
 """Letters of an object's name."""

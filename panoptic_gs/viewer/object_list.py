@@ -21,6 +21,7 @@ from panoptic_gs.viewer.finding import Finder
 from panoptic_gs.viewer.list_socket import ListSocket
 from panoptic_gs.viewer.markdown import unmarked
 from panoptic_gs.viewer.operations import Clean, Lasso, Merge, Rename
+from panoptic_gs.viewer.outlines import screen_ray
 
 if TYPE_CHECKING:
     from panoptic_gs.viewer.page import Page
@@ -138,6 +139,10 @@ class ObjectList:
         page = self._page
         if isinstance(command, commands.GoTo):
             page.go_to(client, command.id)
+            return None
+        if isinstance(command, commands.Click):
+            if client is not None:
+                page.clicked(client, *screen_ray(client.camera, command.at))
             return None
         if isinstance(command, commands.Photo | commands.StandThere):
             return self._photo(command, client)

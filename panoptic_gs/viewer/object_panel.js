@@ -223,6 +223,25 @@ addEventListener("DOMContentLoaded", () => {
   sheet.addEventListener("pointercancel", drop);
   addEventListener("resize", () => sheet.classList.contains("op-on") && lay());
 
+  // Clicks into the scene. viser has its own, but then it lets no drag turn the scene, and takes the end of one for a click.
+
+  const MOVED = { mouse: 3, pen: 5, touch: 10 }; // pixels from which on a press is a drag
+  let pressed = null;
+  addEventListener("pointerdown", (event) => {
+    const canvas = document.querySelector("canvas[data-engine]");
+    pressed = event.isPrimary && event.button === 0 && canvas?.parentElement.contains(event.target) ? { canvas, x: event.clientX, y: event.clientY } : null;
+  }, true);
+  addEventListener("pointermove", (event) => {
+    if (pressed && Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) > (MOVED[event.pointerType] ?? 5)) pressed = null;
+  }, true);
+  addEventListener("pointercancel", () => { pressed = null; }, true);
+  addEventListener("pointerup", () => {
+    if (!pressed) return;
+    const { left, top, width, height } = pressed.canvas.getBoundingClientRect();
+    send({ do: "click", at: [(pressed.x - left) / width, (pressed.y - top) / height].map((share) => Math.min(1, Math.max(0, share))) });
+    pressed = null;
+  }, true);
+
   // Photo against the scene
 
   const left = make("img", { alt: "" }), right = make("img", { class: "op-over", alt: "" });

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an outline that is drawn on the screen to the Gaussians inside it."""
+"""From what is clicked or drawn on the screen to rays, and to the Gaussians inside an outline."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +40,20 @@ def screen_camera(wxyz: np.ndarray, position: np.ndarray, fov_y: float, size: tu
     focal = 0.5 * height / np.tan(0.5 * fov_y)
     K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     return Camera(torch.from_numpy(np.linalg.inv(pose)), torch.from_numpy(K), width, height)
+
+
+def screen_ray(client_camera: Any, at: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """From where and in which direction ``[3]`` each a page looks through a place of its screen.
+
+    Args:
+        client_camera: viser's, of that page.
+        at: two shares of the screen's width and height, from its upper left.
+    """
+    wxyz, position = (np.asarray(values, dtype=np.float64) for values in (client_camera.wxyz, client_camera.position))
+    height = math.tan(0.5 * float(client_camera.fov))
+    local = np.array([(2 * at[0] - 1) * height * float(client_camera.aspect), (2 * at[1] - 1) * height, 1.0])
+    direction = rotation_from_quaternion(torch.from_numpy(wxyz)[None])[0].numpy() @ local
+    return position, direction / np.linalg.norm(direction)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from panoptic_gs.objects.visibility import open_side
 from panoptic_gs.scene import Scene
 from panoptic_gs.viewer.appearance import COLOR_MODES
 from panoptic_gs.viewer.camera_panel import CameraPanel, look_through
-from panoptic_gs.viewer.drawing import BoxNode, MeshNode, SplatNode, introduce, on_click
+from panoptic_gs.viewer.drawing import BoxNode, MeshNode, SplatNode, introduce
 from panoptic_gs.viewer.edit_panel import EditPanel
 from panoptic_gs.viewer.edits import BRUSHING, BrushUse
 from panoptic_gs.viewer.gui_events import by_visitor
@@ -108,7 +108,6 @@ class Page:
             self.video = PathPanel(self)
         self.objects = ObjectList(self, socket)
         self.server.on_client_connect(self._welcome)
-        on_click(self.server, self._clicked)
         self.refresh()
         self._closed = False
         self._drawing = threading.Thread(target=self._keep_drawing, daemon=True)
@@ -257,34 +256,39 @@ class Page:
         if self.session.restored and self.session.history.unsaved:
             self.tell(client, "Unsaved edits", f"{self.session.restored} Undo takes them back; Save keeps them.")
 
-    def _brush(self, event: Any) -> None:
-        with self.change(event.client) as session:
-            ray = np.array(event.ray_origin), np.array(event.ray_direction)
-            point = session.pick_point(*ray, event.client.camera.fov)
+    def _brush(self, client: Any, point: np.ndarray | None) -> None:
+        with self.change(client) as session:
             row = session.table.get(session.look.selected)
             if point is not None and row is not None and self.brush_use is not None:
                 session.edit(
                     f"{BRUSHING[self.brush_use]} {row.title}", Brush(row.id, point, self.brush_radius, self.brush_use)
                 )
 
-    def _clicked(self, event: Any) -> None:
-        if event.ray_origin is None:
-            return
+    def clicked(self, client: Any, origin: np.ndarray, direction: np.ndarray) -> None:
+        """Do what a click into the scene does now: measure, brush, or select.
+
+        viser's own clicks are of no use: with them a drag does not turn the scene but ends in a click.
+
+        Args:
+            client: viser's handle of the page that it is from.
+            origin: ``[3]`` where the page looks from.
+            direction: ``[3]`` where it was clicked.
+        """
+        fov = client.camera.fov
         if self.cameras.shown:
             time.sleep(0.1)
             if time.monotonic() - self.clicked_camera < 0.5:
                 return
         if self.ruler.on:
-            with self.change(event.client) as session:
-                ray = np.array(event.ray_origin), np.array(event.ray_direction)
-                point = session.pick_point(*ray, event.client.camera.fov)
+            with self.change(client) as session:
+                point = session.pick_point(origin, direction, fov)
                 if point is not None:
                     self.ruler.add(point)
             return
         if self.brush_use is not None and self.session.look.selected:
             if not self.brush_lasso:
-                self._brush(event)
+                self._brush(client, self.session.pick_point(origin, direction, fov))
             return
-        with self.change(event.client) as session:
-            found = session.pick(np.array(event.ray_origin), np.array(event.ray_direction), event.client.camera.fov)
+        with self.change(client) as session:
+            found = session.pick(origin, direction, fov)
             session.select(0 if found == session.look.selected else found)

@@ -119,21 +119,20 @@ def test_clicks_brush_while_the_brush_is_taken_up(tmp_path):
         visitor = SimpleNamespace(
             camera=SimpleNamespace(fov=1.0), add_notification=lambda *words, **_: told.append(words)
         )
-        click = SimpleNamespace(client=visitor, ray_origin=np.add(CENTERS[NEAR], (0, 0, 3.0)),
-                                ray_direction=np.array([0.0, 0.0, -1.0]))  # fmt: skip
+        click = visitor, np.add(CENTERS[NEAR], (0, 0, 3.0)), np.array([0.0, 0.0, -1.0])
         page.objects.heard({"do": "select", "id": NEAR})
         page.objects.heard({"do": "brush", "how": "cut", "radius": 0.2})
-        page._clicked(click)
+        page.clicked(*click)
         assert page.session.history.undoable == "cut from chair · 7"
         assert 300 < page.session.table[NEAR].count < 600
         assert page.objects.state()["brush"] == {"how": "cut", "radius": 0.2}
         page.objects.heard({"do": "brush", "how": "off"})
-        page._clicked(click)
+        page.clicked(*click)
         assert page.session.look.selected != NEAR  # it selects again
         assert page.objects.heard({"do": "brush", "how": "add", "radius": -1})["bad"]
         page.session.select(NEAR)
         page.objects.heard({"do": "brush", "how": "delete", "radius": 50})
-        page._clicked(click)
+        page.clicked(*click)
         assert "all of its Gaussians" in told[0][0]
     finally:
         page.close()

@@ -378,6 +378,25 @@ def test_other_colours_keep_the_scene_that_is_drawn(browser, folder):
         visit.close()
 
 
+def test_the_end_of_a_drag_is_no_click(visit, monkeypatch):
+    """With viser's own clicks no drag would turn the scene, and each would end in a click."""
+    mouse, session, picked = visit.page.mouse, visit.viewer.session, []
+    pick = session.pick
+    monkeypatch.setattr(session, "pick", lambda *ray: picked.append(pick(*ray)) or picked[-1])
+    x, y = visit.at(CENTERS[NEAR])
+    mouse.move(x - 60, y - 20)
+    mouse.down()
+    mouse.move(x, y, steps=5)
+    mouse.up()
+    visit.until(lambda: np.linalg.norm(visit.camera().position - visit.viewer.standpoint.eye) > 1e-3)  # it turned
+    mouse.click(*visit.at(CENTERS[NEAR]), button="right")
+    visit.page.wait_for_timeout(1000)
+    assert picked == []
+    mouse.click(*visit.at(CENTERS[NEAR]))
+    visit.until(lambda: session.look.selected == NEAR)
+    assert picked == [NEAR]
+
+
 def test_keys_that_are_pressed_fast_all_count(visit):
     look = visit.viewer.session.look
     visit.page.locator("#op-toggle").click()

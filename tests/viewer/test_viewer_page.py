@@ -181,6 +181,7 @@ def test_an_untouched_rename_is_no_edit(page, visitor):
         {"do": "merge", "id": NEAR, "into": 4711}, {"do": "photo"}, {"do": "stand there", "number": 10**9},
         {"do": "settle", "list": 0, "place": 0, "how": "merge"},
         {"do": "settle", "list": 0, "place": -1, "how": "split"}, {"do": "rename", "id": 7},
+        {"do": "click", "at": [0.5]}, {"do": "click", "at": [0.5, 1.5]},
         {"do": "close"}, {"do": "go to", "id": 4711}, {"do": "select", "id": float("nan")},
     ],
 )  # fmt: skip
@@ -194,12 +195,29 @@ def test_a_message_that_no_page_sends_changes_nothing(page, message):
         assert after[name] == before[name]
 
 
+def test_a_click_is_where_the_page_shows_the_object(page, visitor, monkeypatch):
+    """By the page's camera; places are shares of its screen, from the upper left."""
+    target = np.array(CENTERS[FAR])
+    back, eye = target - CENTERS[NEAR], np.add(target, (0.0, 0.0, 3.0))
+    down = Rotation.from_matrix(np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])).as_quat()[[3, 0, 1, 2]]
+    visitor.camera = SimpleNamespace(wxyz=down, position=eye, fov=1.0, aspect=1.6)
+    monkeypatch.setattr(page, "client", lambda number: visitor)
+    page.objects.heard({"do": "click", "at": [0.5, 0.5]})
+    assert page.session.look.selected == FAR
+    height = 2 * np.tan(0.5) * 3.0  # of what is seen of the plane through both centres
+    at = [0.5 - back[0] / (1.6 * height), 0.5 + back[1] / height]
+    page.objects.heard({"do": "click", "at": at})
+    assert page.session.look.selected == NEAR
+    page.objects.heard({"do": "click", "at": [0.0, 0.0]})
+    assert page.session.look.selected not in (NEAR, FAR)
+
+
 def test_measuring_between_two_clicks(page, visitor):
     visitor.camera = SimpleNamespace(fov=1.0)
     page.objects.heard({"do": "measure", "on": True})
     for number in (NEAR, FAR):  # from above, onto the lids of both cubes
         origin = np.add(CENTERS[number], (0, 0, 3.0))
-        page._clicked(SimpleNamespace(client=visitor, ray_origin=origin, ray_direction=np.array([0.0, 0.0, -1.0])))
+        page.clicked(visitor, origin, np.array([0.0, 0.0, -1.0]))
     said = page.objects.state()["measure"]
     assert said["length"] == pytest.approx(2.0, abs=0.02)
     assert page.ruler.points[0][2] == pytest.approx(0.6, abs=0.1)
