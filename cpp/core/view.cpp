@@ -67,7 +67,27 @@ uint32_t depth_key(float depth) {
     return (b & 0x80000000u) ? ~b : b | 0x80000000u;
 }
 
-void sort_footprints(const Footprint* scattered, const std::vector<int64_t>& chunk_counts, int threads, View& view) {
+// Footprints as one worker finds them, chunk after chunk: a view sees few of millions of Gaussians.
+struct FootprintSlabs {
+    static constexpr int64_t kSlab = int64_t{1} << 17;  // 4 MB, whole huge pages
+    static_assert(kSlab >= kProjectionChunk && sizeof(Footprint) == 32);
+
+    std::vector<Buffer<Footprint>> slabs;
+    int64_t used = 0, room = 0;  // of the last one
+
+    Footprint* room_of_chunk(int64_t chunks) {
+        if (used + kProjectionChunk > room) {
+            room = std::min(kSlab, chunks * kProjectionChunk);
+            slabs.emplace_back().allocate(static_cast<size_t>(room), room == kSlab);
+            used = 0;
+        }
+        return slabs.back().data() + used;
+    }
+};
+
+// `of_chunk`: the footprints of each chunk of kProjectionChunk Gaussians.
+void sort_footprints(const std::vector<const Footprint*>& of_chunk, const std::vector<int64_t>& chunk_counts,
+                     int threads, View& view) {
     const int64_t chunks = static_cast<int64_t>(chunk_counts.size());
     std::vector<int64_t> offsets(chunk_counts.size() + 1, 0);
     for (int64_t c = 0; c < chunks; ++c) offsets[c + 1] = offsets[c] + chunk_counts[c];
@@ -75,9 +95,8 @@ void sort_footprints(const Footprint* scattered, const std::vector<int64_t>& chu
     std::vector<uint32_t> least(chunk_counts.size(), ~0u), greatest(chunk_counts.size(), 0);
     parallel_for(chunks, threads, [&](int64_t c, int) {
         for (int64_t i = 0; i < chunk_counts[c]; ++i) {
-            const int64_t source = c * kProjectionChunk + i;
-            const uint32_t key = depth_key(scattered[source].depth);
-            items[offsets[c] + i] = {key, static_cast<uint32_t>(source)};
+            const uint32_t key = depth_key(of_chunk[c][i].depth);
+            items[offsets[c] + i] = {key, static_cast<uint32_t>(c * kProjectionChunk + i)};
             least[c] = std::min(least[c], key);
             greatest[c] = std::max(greatest[c], key);
         }
@@ -97,7 +116,8 @@ void sort_footprints(const Footprint* scattered, const std::vector<int64_t>& chu
     });
     parallel_for((visible + kProjectionChunk - 1) / kProjectionChunk, threads, [&](int64_t c, int) {
         for (int64_t i = c * kProjectionChunk; i < std::min((c + 1) * kProjectionChunk, visible); ++i) {
-            view.footprints[i] = scattered[items[i].index];
+            const uint32_t source = items[i].index;
+            view.footprints[i] = of_chunk[source / kProjectionChunk][source % kProjectionChunk];
             view.rank_of[view.footprints[i].id] = static_cast<int32_t>(i);
         }
     });
@@ -193,18 +213,23 @@ void make_view(const Gaussians& gaussians, const PinholeCamera& camera, const Pr
     view.alpha_max = options.alpha_max;
     const ProjectionConstants constants = projection_constants(camera, options);
     const int64_t chunks = (gaussians.count + kProjectionChunk - 1) / kProjectionChunk;
-    Buffer<Footprint> scattered(static_cast<size_t>(gaussians.count));
+    std::vector<FootprintSlabs> slabs(static_cast<size_t>(threads));
+    std::vector<const Footprint*> footprints(static_cast<size_t>(chunks));
     std::vector<int64_t> counts(static_cast<size_t>(chunks)), invalid(static_cast<size_t>(chunks));
-    parallel_for(chunks, threads, [&](int64_t c, int) {
+    parallel_for(chunks, threads, [&](int64_t c, int worker) {
         const int64_t begin = c * kProjectionChunk;
-        const ChunkCounts found =
-            PGS_DISPATCH(project_chunk, gaussians, constants, results, begin,
-                         std::min(begin + kProjectionChunk, gaussians.count), scattered.data() + begin);
+        FootprintSlabs& own = slabs[static_cast<size_t>(worker)];
+        Footprint* out = own.room_of_chunk(chunks);
+        const ChunkCounts found = PGS_DISPATCH(project_chunk, gaussians, constants, results, begin,
+                                               std::min(begin + kProjectionChunk, gaussians.count), out);
+        own.used += found.visible;
+        footprints[c] = out;
         counts[c] = found.visible;
         invalid[c] = found.invalid;
     });
     view.invalid = std::accumulate(invalid.begin(), invalid.end(), int64_t{0});
-    sort_footprints(scattered.data(), counts, threads, view);
+    sort_footprints(footprints, counts, threads, view);
+    slabs.clear();  // before there are tiles
     distribute(threads, view);
 }
 

@@ -32,6 +32,13 @@ void RowBuilder::reserve_bytes(int64_t more) {
     rows.room = static_cast<int64_t>(byte_memory_.size());
 }
 
+void RowBuilder::append(const uint8_t* first, const uint8_t* last) {
+    const int64_t bytes = last - first;
+    reserve_bytes(bytes + kRowSlack);
+    if (bytes > 0) std::memcpy(rows.bytes + rows.used, first, static_cast<size_t>(bytes));
+    rows.used += bytes;
+}
+
 void RowBuilder::reserve_pairs(int64_t count) {
     constexpr int64_t kPadding = 128;  // vectors are read and written whole
     if (count <= row.capacity) return;
@@ -105,9 +112,8 @@ int64_t VoteStore::num_pairs(bool void_too) const {
 void VoteStore::replace(int64_t index, RowBuilder& builder) {
     if (builder.rows.overflow) refuse_overflow();
     Chunk& chunk = chunks_[static_cast<size_t>(index)];
-    const auto size = static_cast<size_t>(builder.rows.used), room = size + kRowSlack;
-    if (room > chunk.bytes.capacity() || room < chunk.bytes.capacity() - chunk.bytes.capacity() / 8)
-        chunk.bytes.allocate(room, true);
+    const auto size = static_cast<size_t>(builder.rows.used);
+    chunk.bytes.resize(size + kRowSlack);
     std::memcpy(chunk.bytes.data(), builder.rows.bytes, size);
     std::memset(chunk.bytes.data() + size, 0, kRowSlack);
     chunk.pairs = builder.rows.pairs;
@@ -129,17 +135,27 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
         const auto begin = order.begin() + ends[static_cast<size_t>(index)];
         const auto end = order.begin() + ends[static_cast<size_t>(index) + 1];
         if (begin == end) continue;
-        std::sort(begin, end, [&](int64_t a, int64_t b) { return gaussian[a] < gaussian[b]; });
-        builder.rows.used = builder.rows.pairs = builder.rows.void_pairs = 0;
-        const uint8_t* rows_held = rows(index);
+        const auto earlier = [&](int64_t a, int64_t b) { return gaussian[a] < gaussian[b]; };
+        if (!std::is_sorted(begin, end, earlier)) std::sort(begin, end, earlier);
+        builder.rows.used = 0;
+        builder.rows.pairs = chunk(index).pairs;
+        builder.rows.void_pairs = chunk(index).void_pairs;
+        const uint8_t *rows_held = rows(index), *copied = rows_held;  // rows before it are in the builder
         auto at = begin;
         for (int64_t n = chunk_begin(index); n < chunk_end(index); ++n) {
+            const uint8_t* const row_held = rows_held;
             const PackedRow held = read_row(rows_held);
             rows_held = held.end();
+            if (at == end || gaussian[*at] != n) continue;  // it stays as it is
+            builder.append(copied, row_held);
+            copied = rows_held;
             row.resize(held.count);
             builder.reserve_pairs(held.count);
             unpack_row(held, builder.row.label, builder.row.sum);
-            for (uint32_t i = 0; i < held.count; ++i) row[i] = {builder.row.label[i], builder.row.sum[i]};
+            for (uint32_t i = 0; i < held.count; ++i) {
+                row[i] = {builder.row.label[i], builder.row.sum[i]};
+                builder.rows.void_pairs -= builder.row.label[i] == 0;
+            }
             for (; at != end && gaussian[*at] == n; ++at)
                 row.emplace_back(static_cast<uint32_t>(label[*at]), static_cast<uint64_t>(sum[*at]));
             std::sort(row.begin(), row.end());
@@ -160,9 +176,10 @@ void VoteStore::add(const int64_t* gaussian, const int32_t* label, const int64_t
             builder.rows.used = write_row(builder.rows.bytes + builder.rows.used, builder.row.label, builder.row.sum,
                                           found, labels, sums) -
                                 builder.rows.bytes;
-            builder.rows.pairs += found;
+            builder.rows.pairs += static_cast<int64_t>(found) - held.count;
             builder.rows.void_pairs += found > 0 && builder.row.label[0] == 0;
         }
+        builder.append(copied, rows_held);
         replace(index, builder);
     }
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/pages.h"
 
 // How votes travel, from the pixels of a view to the store:
 //
@@ -92,6 +93,7 @@ struct RowBuilder {
     RowBuilder(const RowBuilder&) = delete;
 
     void reserve_bytes(int64_t more);                                      // room for so many bytes behind `used`
+    void append(const uint8_t* first, const uint8_t* last);                // packed rows as they are
     void reserve_pairs(int64_t count);                                     // drops what the arrays of pairs hold
     void sort_pairs(int64_t count, uint32_t* to_label, uint64_t* to_sum);  // label and sum, by label
     void reserve_runs(int64_t gaussians, int64_t count);                   // drops all runs
@@ -108,7 +110,7 @@ private:
 class VoteStore {
 public:
     struct Chunk {
-        Buffer<uint8_t> bytes;              // of size 0: all rows are empty
+        PagedBytes bytes;                   // of size 0: all rows are empty
         int64_t pairs = 0, void_pairs = 0;  // void_pairs: of label 0
     };
 

@@ -35,6 +35,10 @@ class VoteStore:
         """Memory that the sums take."""
         return self._store.num_bytes
 
+    def num_pairs(self, void_too: bool) -> int:
+        """How many pairs have a sum; those of label 0 only where ``void_too``."""
+        return self._store.num_pairs(void_too)
+
     def add_view(self, view: View, labels: Tensor, weights: Tensor | None = None) -> None:
         """Add the blending weights of a view's pixels to the pairs with their labels ``[H, W]`` int32.
 
@@ -59,6 +63,16 @@ class VoteStore:
         sums = torch.empty(len(label), dtype=torch.int64)
         self._store.write_sums(num_threads(), indptr, label, sums)
         return indptr, label, sums
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """All pairs, ascending: ``key [nnz]`` int64, Gaussian · 2³² + label, and ``sums [nnz]`` int64."""
+        key = torch.empty(self.num_pairs(void_too=True), dtype=torch.int64)
+        sums, first = torch.empty_like(key), 0
+        for index in range(self._store.num_chunks):
+            last = first + self._store.pairs_of_chunk(index)
+            self._store.write_chunk(index, key[first:last], sums[first:last])
+            first = last
+        return key, sums
 
     def blocks(self, least: int = 1 << 18) -> Iterator[Tensor]:
         """All pairs, ascending, in blocks ``[n, 2]`` int64 of at least so many: Gaussian · 2³² + label, and the sum."""
@@ -118,7 +132,7 @@ class VoteStore:
     def _rows(self, void_too: bool) -> tuple[Tensor, Tensor]:
         """Empty ``indptr [N + 1]`` and ``label [nnz]``."""
         indptr = torch.empty(self.num_gaussians + 1, dtype=torch.int64)
-        return indptr, torch.empty(self._store.num_pairs(void_too), dtype=torch.int32)
+        return indptr, torch.empty(self.num_pairs(void_too), dtype=torch.int32)
 
 
 def blending_weights(

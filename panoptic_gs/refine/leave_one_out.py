@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +34,7 @@ class VotePairs(NamedTuple):
     @classmethod
     def of(cls, votes: LabelVotes) -> VotePairs:
         """The pairs of any votes."""
-        state = votes.state_dict()
-        return cls.of_rows(state["indptr"], state["label"], state["sum"])
+        return cls(*(values.numpy() for values in votes.pairs()))
 
     @classmethod
     def of_rows(cls, indptr: Tensor, label: Tensor, units: Tensor) -> VotePairs:
@@ -106,7 +105,7 @@ class LeaveOneOut:
             self._kept.append(pairs if memory < VIEW_MEMORY else None)
             memory += pairs.num_bytes
         self._blending = blending
-        self._all = VotePairs.of_rows(*total.sums())
+        self._all = VotePairs(*(values.numpy() for values in total.pairs()))
         self._gaussian_of_all = self._all.gaussian
 
     @property
@@ -170,38 +169,41 @@ def labels_of_rows(
         power: of the shares, which then sum to one again; above 1 the strongest label gains.
         void_too: whether void is a label of its own.
     """
-    parts = []
-    for first in range(0, max(len(indptr) - 1, 1), _ROWS):  # what is made on the way takes several times the result
-        rows = indptr[first : first + _ROWS + 1]
-        within = slice(int(rows[0]), int(rows[-1]))
-        pairs = VotePairs.of_rows(rows - rows[0], label[within], units[within])
-        parts.append(_distribution(pairs, len(rows) - 1, power, void_too))
-    return _joined(parts)
+
+    def blocks() -> Iterator[VotePairs]:  # what is made on the way takes several times the result
+        for first in range(0, len(indptr) - 1, _ROWS):
+            rows = indptr[first : first + _ROWS + 1]
+            within = slice(int(rows[0]), int(rows[-1]))
+            pairs = VotePairs.of_rows(rows - rows[0], label[within], units[within])
+            yield pairs._replace(key=pairs.key + (first << 32))
+
+    return _labels_of(blocks(), len(indptr) - 1, len(label), power, void_too)
 
 
-def labels_of_blocks(
-    blocks: Iterable[Tensor], count: int, power: float = 1.0, *, void_too: bool = False
-) -> GaussianLabels:
-    """As :func:`labels_of_rows`, of votes that are unpacked a block at a time.
+def labels_of_store(store: kernels.VoteStore, power: float = 1.0, *, void_too: bool = False) -> GaussianLabels:
+    """As :func:`labels_of_rows`, of a store's votes, which are unpacked a block at a time."""
+    pairs = (VotePairs.of_block(block) for block in store.blocks())
+    return _labels_of(pairs, store.num_gaussians, store.num_pairs(void_too), power, void_too)
 
-    Args:
-        blocks: all pairs, ascending, ``[n, 2]`` int64 each: Gaussian · 2³² + label, and whole units; all pairs of a
-            Gaussian in one block.
-        count: N.
-        power, void_too: as there.
-    """
-    parts, first = [], 0
-    for block in blocks:
-        pairs = VotePairs.of_block(block)
-        if len(pairs.key):
-            last = int(pairs.key[-1] >> 32) + 1
-            pairs = pairs._replace(key=pairs.key - (first << 32))
-            parts.append(_distribution(pairs, last - first, power, void_too))
-            first = last
-    if first < count or not parts:
-        nothing = np.zeros(0, np.int64)
-        parts.append(_distribution(VotePairs(nothing, nothing), count - first, power, void_too))
-    return _joined(parts)
+
+def _labels_of(blocks: Iterable[VotePairs], count: int, most: int, power: float, void_too: bool) -> GaussianLabels:
+    """Labels of votes that come in blocks, all pairs of a Gaussian in one; ``most``: pairs of labels in all of them."""
+    indptr, totals, voids = np.zeros(count + 1, np.int64), np.zeros(count, np.float32), np.zeros(count, np.float32)
+    labels, weights = np.empty(most, np.int32), np.empty(most, np.float32)
+    first = entry = 0
+    for pairs in blocks:
+        if not len(pairs.key):
+            continue
+        last = int(pairs.key[-1] >> 32) + 1
+        pairs = pairs._replace(key=pairs.key - (first << 32))
+        lengths, label, weight, total, void = _distribution(pairs, last - first, power, void_too)
+        indptr[first + 1 : last + 1] = entry + lengths.cumsum(dtype=np.int64)
+        totals[first:last], voids[first:last] = total, void
+        labels[entry : entry + len(label)], weights[entry : entry + len(label)] = label, weight
+        first, entry = last, entry + len(label)
+    indptr[first + 1 :] = entry
+    made = indptr, labels[:entry], weights[:entry], totals, voids
+    return GaussianLabels.from_kernel(*map(torch.from_numpy, made))
 
 
 def concatenated(parts: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
@@ -213,13 +215,6 @@ def concatenated(parts: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
         joined.append(np.concatenate(field))
         field.clear()
     return joined
-
-
-def _joined(parts: list[tuple[np.ndarray, ...]]) -> GaussianLabels:
-    """Distributions of Gaussians that follow each other as one; ``parts`` are used up."""
-    counts, labels, weights, totals, voids = concatenated(parts)
-    made = np.concatenate([[0], counts.cumsum(dtype=np.int64)]), labels, weights, totals, voids
-    return GaussianLabels.from_kernel(*map(torch.from_numpy, made))
 
 
 def _distribution(pairs: VotePairs, count: int, power: float, void_too: bool) -> tuple[np.ndarray, ...]:

@@ -23,6 +23,7 @@ OWN_SHARE = 0.5
 """What a Gaussian's own labels count beside those of its neighbours."""
 LEAST = 1e-4
 """Shares below this are left out."""
+_FEW = 1 << 20  # labels below it are columns of a matrix as they are; others are numbered, in memory of their own
 
 
 def lean_on_neighbours(
@@ -55,10 +56,12 @@ def lean_on_neighbours(
     near, distance = _nearest(points)
     del points
     colors = splats.sh.detach()[:, 0].cpu().numpy()
-    names, column = numbered(labels.label.cpu().numpy())
+    label = labels.label.cpu().numpy()
+    names, column = (None, label) if label.max() < _FEW else numbered(label)
+    width = int(label.max()) + 1 if names is None else len(names)
     indptr = labels.indptr.cpu().numpy()
     starts = np.append(indptr[known], indptr[-1])  # the others have no entries
-    rows = sparse.csr_array((labels.weight.cpu().numpy(), column, starts), (len(known), len(names)))
+    rows = sparse.csr_array((labels.weight.cpu().numpy(), column, starts), (len(known), width))
     reach = np.maximum(distance[:, -1], np.finfo(np.float32).tiny)
     mixed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for first in range(0, len(known), ROWS):
@@ -77,7 +80,8 @@ def lean_on_neighbours(
     counts, columns, weights = concatenated(mixed)
     length = np.zeros(len(labels), dtype=np.int64)
     length[known] = counts
-    made = np.concatenate([[0], length.cumsum()]), names[columns].astype(np.int32), weights
+    chosen = columns if names is None else names[columns].astype(np.int32)
+    made = np.concatenate([[0], length.cumsum()]), chosen, weights
     indptr, label, weight = (torch.from_numpy(values).to(labels.device) for values in made)
     return GaussianLabels.from_kernel(indptr, label, weight, labels.total, labels.void)
 

@@ -218,8 +218,9 @@ def label_gaussians(
     things_alone = meaning is not None and all(meaning.is_thing[entry.category_id] for entry in meaning.segments)
     if how == "weighed":
         void = VOID_AMONG_THINGS if things_alone else 0.0
-        labels, evidence = weighed_and_parts(splats, views, weights, void, processes, **blending)
-        if unite and meaning is not None and evidence is not None:
+        unites = unite and meaning is not None
+        labels, evidence = weighed_and_parts(splats, views, weights, void, processes, parts=unites, **blending)
+        if meaning is not None and evidence is not None:
             parts = touching(evidence.pairs(meaning), labels, splats)
             labels = united(labels, parts)
             if on_united is not None and parts:

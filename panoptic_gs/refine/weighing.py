@@ -15,7 +15,7 @@ from panoptic_gs.backends import BlendingKeywords
 from panoptic_gs.camera import Camera
 from panoptic_gs.errors import InputError
 from panoptic_gs.processes import ALONE, Processes
-from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_blocks
+from panoptic_gs.refine.leave_one_out import VotePairs, labels_of_store
 from panoptic_gs.refine.overlooked import MISSED, Said
 from panoptic_gs.refine.uniting import PartEvidence
 from panoptic_gs.splats import Splats
@@ -109,7 +109,9 @@ class WeighedVotes(ViewSum):
         """What one view says; arguments and errors as of :meth:`add`."""
         votes = LabelVotes(self.num_gaussians, **self._blending)
         votes.add(splats, camera, label_map, weights)
+        kernels.give_back_frame(self.num_gaussians)  # before what it says is looked at
         pairs = VotePairs.of(votes)
+        del votes
         gaussian, total = _summed(pairs.gaussian, pairs.units)
         _, void = _summed(pairs.gaussian, np.where(pairs.label == 0, pairs.units, 0))
         return Word(pairs, weigh(pairs, self.void), gaussian, total, void)
@@ -177,7 +179,7 @@ class WeighedVotes(ViewSum):
     def finish(self) -> GaussianLabels:
         """The label distribution of each Gaussian, on the CPU, its shares squared; ``total`` and ``void`` are plain
         blending weights."""
-        labels = labels_of_blocks(self._said.blocks(), len(self._total), SHARPNESS, void_too=self.void > 0)
+        labels = labels_of_store(self._said, SHARPNESS, void_too=self.void > 0)
         seen = (torch.from_numpy((units / _UNITS).astype(np.float32)) for units in (self._total, self._unlabelled))
         return GaussianLabels.from_kernel(labels.indptr, labels.label, labels.weight, *seen)
 
@@ -210,7 +212,7 @@ def uplift_weighed(
     Raises:
         InputError: as :func:`~panoptic_gs.uplift_labels`.
     """
-    return weighed_and_parts(splats, views, weights, void, processes, missed, **blending)[0]
+    return weighed_and_parts(splats, views, weights, void, processes, missed, parts=False, **blending)[0]
 
 
 def weighed_and_parts(
@@ -220,9 +222,12 @@ def weighed_and_parts(
     void: float = 0.0,
     processes: Processes = ALONE,
     missed: float = MISSED,
+    *,
+    parts: bool = True,
     **blending: Unpack[BlendingKeywords],
 ) -> tuple[GaussianLabels, PartEvidence | None]:
-    """As :func:`uplift_weighed`, and what views say of each other's objects; None where ``missed`` is 0."""
+    """As :func:`uplift_weighed`, and what views say of each other's objects; None without ``parts``, and where
+    ``missed`` is 0."""
     views = list(views) if isinstance(views, Iterator) else views
     weights = list(weights) if isinstance(weights, Iterator) else weights
 
@@ -231,7 +236,6 @@ def weighed_and_parts(
     kept: list[Word | None] = []
     for camera, label_map, factors in weighted_views(views, weights):
         word = votes.word_of(splats, camera, label_map, factors)
-        kernels.give_back_frame(len(splats))
         votes.add_word(word)
         memory += word.num_bytes
         kept.append(word if memory <= WORD_MEMORY and missed else None)
@@ -242,17 +246,21 @@ def weighed_and_parts(
     if missed:
         said = votes.said()
         del votes  # before there are others
-        evidence = PartEvidence(said.strongest())
+        evidence = PartEvidence(said.strongest()) if parts else None
         votes = WeighedVotes(len(splats), void, **blending)
-        for index, ((camera, label_map, factors), known) in enumerate(zip(weighted_views(views, weights), kept)):
+        for index, (camera, label_map, factors) in enumerate(weighted_views(views, weights)):
+            known, kept[index] = kept[index], None
             word = known or votes.word_of(splats, camera, label_map, factors)
-            kernels.give_back_frame(len(splats))
             votes.add_word(word, said, missed)
             pairs, word = word.pairs, None
-            evidence.add(processes.rank + processes.count * index, camera, pairs)
+            if evidence is not None:
+                evidence.add(processes.rank + processes.count * index, camera, pairs)
             del pairs, known
         del said
-        kept.clear()
-        votes, evidence = processes.reduced(votes), processes.reduced(evidence)
+        votes = processes.reduced(votes)
+        evidence = None if evidence is None else processes.reduced(evidence)
     kernels.give_back_memory()  # what follows renders nothing
-    return votes.finish().to(splats.means.device), evidence
+    labels = votes.finish().to(splats.means.device)
+    del votes
+    kernels.give_back_memory()
+    return labels, evidence

@@ -152,6 +152,11 @@ class LabelVotes(ViewSum):
             raise InputError("void", repr(void), "'abstain' or 'label'", "Choose how void pixels count.")
         return GaussianLabels.from_kernel(*self._sums.drained().shares(void_too=void == "label"))
 
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """The votes as pairs, ascending: ``key [nnz]`` int64, Gaussian · 2³² + label, and ``sum [nnz]`` int64 in units
+        of 2⁻³⁴."""
+        return self._sums.drained().pairs()
+
     def state_dict(self) -> dict[str, Tensor]:
         """The votes as tensors: ``indptr [N + 1]``, ``label [nnz]``, ``sum [nnz]`` in units of 2⁻³⁴."""
         indptr, label, sums = self._sums.drained().sums()

@@ -14,7 +14,7 @@ from panoptic_gs import kernels
 from panoptic_gs.camera import Camera
 from panoptic_gs.cli.main import main
 from panoptic_gs.labelling import Labelling, Segment
-from panoptic_gs.refine import Doubt, label_gaussians, uniting
+from panoptic_gs.refine import Doubt, label_gaussians, uniting, weighing
 from panoptic_gs.refine.disagreement import said_of
 from panoptic_gs.refine.leave_one_out import VotePairs
 from panoptic_gs.refine.overlooked import Said
@@ -116,6 +116,24 @@ def test_a_thing_that_takes_the_label_of_one_elsewhere_stays_itself(room):
     labels = label_gaussians("weighed", room[0], list(zip(room[1], maps)), None, meaning, on_united=told.extend)
     assert told == []
     assert {NEAR, NASTY} <= set(labels.best()[0].unique().tolist())
+
+
+def test_nothing_is_gathered_of_parts_where_nobody_unites(room, monkeypatch):
+    expected = label(room, room[2], unite=False)[0]
+
+    class Refused(Exception):
+        pass
+
+    def refuse(owner: np.ndarray) -> PartEvidence:
+        raise Refused
+
+    monkeypatch.setattr(weighing, "PartEvidence", refuse)
+    views = list(zip(room[1], room[2]))
+    for found in (label(room, room[2], unite=False)[0], label_gaussians("weighed", room[0], views)):
+        for name, tensor in expected.tensors().items():
+            assert torch.equal(tensor, found.tensors()[name]), name
+    with pytest.raises(Refused):
+        label(room, room[2])
 
 
 def test_the_command_unites_says_so_and_can_be_told_not_to(tmp_path, capsys):

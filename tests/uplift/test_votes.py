@@ -256,6 +256,10 @@ def test_sums_come_in_any_order_and_more_than_once():
         assert np.array_equal(np.repeat(np.arange(1000), np.diff(indptr)), rows)
         assert np.array_equal(labels, columns)
         assert np.array_equal(sums, dense[rows, columns])
+        assert np.array_equal(store.shares(void_too=False)[1].numpy(), columns[columns > 0])
+        key, units = (values.numpy() for values in store.pairs())
+        assert np.array_equal(key, rows << 32 | columns)
+        assert np.array_equal(units, sums)
 
 
 def test_a_sum_beyond_its_range_is_refused():
