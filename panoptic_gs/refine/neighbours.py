@@ -60,7 +60,8 @@ def lean_on_neighbours(
     names, column = (None, label) if label.max() < _FEW else numbered(label)
     width = int(label.max()) + 1 if names is None else len(names)
     indptr = labels.indptr.cpu().numpy()
-    starts = np.append(indptr[known], indptr[-1])  # the others have no entries
+    # The others have no entries. A start of 64 bits would make all columns 64 bits wide.
+    starts = np.append(indptr[known], indptr[-1]).astype(sparse.get_index_dtype(maxval=len(label)))
     rows = sparse.csr_array((labels.weight.cpu().numpy(), column, starts), (len(known), width))
     reach = np.maximum(distance[:, -1], np.finfo(np.float32).tiny)
     mixed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -73,14 +74,14 @@ def lean_on_neighbours(
         weight = np.exp(-exponent)
         total = weight.sum(1, keepdims=True)
         weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 1e-30).astype(np.float32)
-        offsets = np.arange(0, at.size + 1, NEIGHBOURS)
+        offsets = np.arange(0, at.size + 1, NEIGHBOURS, dtype=starts.dtype)
         theirs = sparse.csr_array((weight.ravel(), at.ravel(), offsets), (len(at), len(known))) @ rows
         mixed.append(_raised(own * rows[block] + (1 - own) * theirs, power))
     del near, distance, rows
     counts, columns, weights = concatenated(mixed)
     length = np.zeros(len(labels), dtype=np.int64)
     length[known] = counts
-    chosen = columns if names is None else names[columns].astype(np.int32)
+    chosen = (columns if names is None else names[columns]).astype(np.int32, copy=False)
     made = np.concatenate([[0], length.cumsum()]), chosen, weights
     indptr, label, weight = (torch.from_numpy(values).to(labels.device) for values in made)
     return GaussianLabels.from_kernel(indptr, label, weight, labels.total, labels.void)

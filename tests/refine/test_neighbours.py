@@ -77,3 +77,14 @@ def test_threads_change_no_bit_and_few_gaussians_stay_as_they_are():
     rows = torch.arange(5)
     few = labels.subset(rows)
     assert torch.equal(lean_on_neighbours(few, splats.subset(rows)).weight, few.weight)
+
+
+def test_labels_of_any_size_give_the_same_rows_in_32_bits():
+    splats, labels, apart = cloud(COUNT), labels_of(), 1 << 21
+    expected = lean_on_neighbours(labels, splats)
+    large = GaussianLabels.from_kernel(labels.indptr, labels.label + apart, labels.weight, labels.total, labels.void)
+    found = lean_on_neighbours(large, splats)
+    assert (expected.label.dtype, found.label.dtype) == (torch.int32, torch.int32)
+    assert torch.equal(found.label, expected.label + apart)
+    assert torch.equal(found.indptr, expected.indptr)
+    assert torch.equal(found.weight, expected.weight)
