@@ -11,8 +11,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -103,18 +104,21 @@ def launch(
     sys.exit(code if code > 0 else 1)
 
 
-def _first_that_fails(processes: list[Any]) -> tuple[str, int] | None:
-    while True:
-        multiprocessing.connection.wait([p.sentinel for p in processes if p.exitcode is None])
-        for process in processes:
-            process.join(timeout=0)
-            if process.exitcode:
-                return process.name, process.exitcode
-        if all(process.exitcode == 0 for process in processes):
-            return None
+def _first_that_fails(processes: Sequence[BaseProcess]) -> tuple[str, int] | None:
+    """Name and exit code of the first process that fails; None once all have ended well."""
+    living = list(processes)
+    while living:
+        multiprocessing.connection.wait([process.sentinel for process in living])
+        # Each is asked once: one that ends while others are asked would else be waited for in vain.
+        ended = [(process, code) for process in living if (code := process.exitcode) is not None]
+        for process, code in ended:
+            if code:
+                return process.name, code
+        living = [process for process in living if all(process is not other for other, _ in ended)]
+    return None
 
 
-def _end(processes: list[Any]) -> None:
+def _end(processes: Sequence[BaseProcess]) -> None:
     until = time.monotonic() + _GRACE
     for process in processes:
         process.join(timeout=max(0.0, until - time.monotonic()))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ pytest.importorskip("nerfstudio")
 from nerfstudio.scripts.train import train_loop
 
 from benchmarks.data_parallel import doubled_batch
-from nerfstudio_plugin.launching import launch, prepare_launch
+from nerfstudio_plugin.launching import _first_that_fails, launch, prepare_launch
 from nerfstudio_plugin.method import method_config, panoptic_splatting
 from nerfstudio_plugin.trainer import PanopticTrainerConfig
 from panoptic_gs.errors import InputError
@@ -66,6 +67,30 @@ def test_two_processes_follow_one_with_the_doubled_batch_also_when_resumed(room:
         curves = TrainingLog.load(config.get_base_dir())
         assert curves is not None
         assert [loss for _, loss in curves.curve("loss")] == pytest.approx(losses, rel=2e-3)
+
+
+class Ending:
+    """A process that ends while it is asked a second time, as one does once in a while."""
+
+    name = "process 1"
+
+    def __init__(self, sentinel: Any, *codes: int | None) -> None:
+        self.sentinel, self._codes = sentinel, list(codes)
+
+    @property
+    def exitcode(self) -> int | None:
+        return self._codes.pop(0) if len(self._codes) > 1 else self._codes[0]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("asked", range(4))
+@pytest.mark.parametrize(("last", "found"), [(0, None), (3, ("process 1", 3))])
+def test_processes_that_end_together_are_not_waited_for(asked: int, last: int, found: tuple[str, int] | None) -> None:
+    pipes = [multiprocessing.Pipe() for _ in range(2)]
+    for _, other in pipes:
+        other.close()  # who waits for this end is told at once, as of a process that has ended
+    processes: Any = [Ending(pipes[0][0], 0), Ending(pipes[1][0], *[None] * asked, last)]
+    assert _first_that_fails(processes) == found
 
 
 @pytest.mark.parametrize(
