@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
 _HINT = "Click an object to identify it."
+_OFF = "Dragging turns the view."
 _NO_LABELS = "No labels yet: they are uplifted while the training goes on, where the scene has panoptic maps."
 
 Labelled = Callable[[], tuple[Splats, GaussianLabels, Labelling] | None]
@@ -28,7 +29,9 @@ Labelled = Callable[[], tuple[Splats, GaussianLabels, Labelling] | None]
 
 
 class ClickToIdentify(ViewerControl):
-    """Tells name, category, id and Gaussian count of the object that a click meets.
+    """Tells name, category, id and Gaussian count of the object that a click meets, while its checkbox is on.
+
+    While viser listens for clicks, its page keeps the camera from turning, so it is off at first.
 
     nerfstudio's viewer finds it among a model's attributes and sets it up; without a viewer it does nothing.
 
@@ -43,8 +46,17 @@ class ClickToIdentify(ViewerControl):
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
-        self._about = viewer.viser_server.gui.add_markdown(_HINT, order=-1.0)
-        self.register_pointer_cb("click", self._clicked)
+        gui = viewer.viser_server.gui
+        wanted = gui.add_checkbox("Identify by click", False, order=-2.0, hint="The view cannot be turned meanwhile.")
+        self._about = gui.add_markdown(_OFF, order=-1.0)
+
+        @wanted.on_update
+        def _(_: object) -> None:
+            if wanted.value:
+                self.register_pointer_cb("click", self._clicked)
+            else:
+                self.unregister_pointer_cb()
+            self._about.content = _HINT if wanted.value else _OFF
 
     def identify(self, click: ViewerClick, fov_y: float = 1.3) -> str:
         """Markdown about the object under a click."""

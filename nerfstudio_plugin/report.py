@@ -108,8 +108,12 @@ class EvaluationReport:
         manager, meaning = self._pipeline.datamanager, self._uplifted.meaning
         splats, labels = self._pipeline.model.splats().to("cpu"), self._uplifted.labels.to("cpu")
         scene = LabelledScene(splats, labels, meaning)
-        poses = manager.train_dataset.cameras
-        cameras = [camera_of(poses[index : index + 1]).to("cpu") for index in range(len(poses))]
+        posed = {
+            frame.stem: camera_of(dataset.cameras[index : index + 1]).to("cpu")
+            for dataset in (manager.train_dataset, manager.eval_dataset)
+            for index, frame in enumerate(dataset.metadata["frames"])
+        }
+        cameras = [posed[stem] for stem in sorted(posed)]  # of all photos, as every command sizes objects by
         training = None if run is None else TrainingLog.load(run)
         root = Path(manager.config.data or manager.config.dataparser.data)
         facts = {"scene": str(root), "Gaussians": f"{len(splats):,}", **training_facts(training)}

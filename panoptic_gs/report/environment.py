@@ -42,6 +42,8 @@ def cpu_name() -> str:
 
 def command_line() -> str:
     """The command of this process, ready to be pasted into a shell."""
-    module = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
-    program = [Path(sys.argv[0]).name] if module is None else ["python", "-m", module.name.removesuffix(".__main__")]
-    return shlex.join([*program, *sys.argv[1:]])
+    main = sys.modules["__main__"]
+    module = getattr(main, "__spec__", None)
+    if module is not None and sys.argv[0] == getattr(main, "__file__", None):  # as python -m leaves it
+        return shlex.join(["python", "-m", module.name.removesuffix(".__main__"), *sys.argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -20,6 +20,7 @@ from nerfstudio.scripts.render import DatasetRender
 from nerfstudio.utils.eval_utils import eval_setup
 from PIL import Image
 
+from nerfstudio_plugin import report
 from nerfstudio_plugin.datamanager import camera_of
 from nerfstudio_plugin.trainer import PanopticTrainer
 from panoptic_gs.metrics import evaluate_scenes
@@ -107,7 +108,12 @@ def test_ns_eval_writes_a_report_beside_its_scores(
 ) -> None:
     scores = tmp_path / "out" / "scores.json"
     monkeypatch.setattr(sys, "argv", ["ns-eval", "--load-config", str(config_file), "--output-path", str(scores)])
+    surveyed, tell = [], report.labelled_objects
+    monkeypatch.setattr(report, "labelled_objects", lambda *given: surveyed.append(given[1]) or tell(*given))
     nerfstudio_eval.entrypoint()
+    frames = Scene.load(json.loads((config_file.parent / "training.json").read_text())["data"]).frames
+    centers = [np.stack([c.center.numpy() for c in cameras]) for cameras in (surveyed[0], [f.camera for f in frames])]
+    assert np.sort(centers[0], axis=0) == pytest.approx(np.sort(centers[1], axis=0), abs=1e-4), "of all photos"
     results = json.loads(scores.read_text())["results"]
     page = scores.with_suffix(".html").read_text()
     for name in ("panoptic-lifting/pq", "strict/pq"):

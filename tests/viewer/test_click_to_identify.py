@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Click to identify in nerfstudio's viewer, without a browser."""
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from small_rooms import CENTERS, FAR, NEAR, small_room
 
+viser = pytest.importorskip("viser")
 elements = pytest.importorskip("nerfstudio.viewer.viewer_elements")
 
 from nerfstudio_plugin.click_to_identify import ClickToIdentify  # noqa: E402 (needs nerfstudio)
@@ -34,3 +38,24 @@ def test_the_sky_is_nothing():
 
 def test_before_the_first_uplift_it_says_so():
     assert "No labels yet" in ClickToIdentify(lambda: None).identify(click((0.0, 0.0, 0.0)))
+
+
+def test_it_listens_for_clicks_while_its_checkbox_is_on(monkeypatch):
+    """Else the view could not be turned: viser's page keeps the camera still at each press while it listens."""
+    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    try:
+        boxes, add = [], server.gui.add_checkbox
+        noted = lambda *given, **named: boxes.append(add(*given, **named)) or boxes[0]
+        monkeypatch.setattr(server.gui, "add_checkbox", noted)
+        control = ClickToIdentify(labelled)
+        control._setup(SimpleNamespace(viser_server=server, train_lock=None))
+        (wanted,) = boxes
+        assert server.scene._scene_pointer_cb is None
+        for on in (True, False):
+            wanted.value = on
+            until = time.monotonic() + 30  # viser calls back on a thread of its own
+            while ("Click" in control._about.content) is not on and time.monotonic() < until:
+                time.sleep(0.01)
+            assert (server.scene._scene_pointer_cb is not None) is on
+    finally:
+        server.stop()
