@@ -30,7 +30,8 @@ class _Whereabouts:
 
 
 def _try(job: Job, log: Path, whereabouts: Any) -> Attempt:
-    ray.get(whereabouts.note.remote(job.name, ray.get_runtime_context().get_node_id()))
+    # Not waited for: a task that waits for Ray gives its cores away meanwhile, and another scene begins on them.
+    whereabouts.note.remote(job.name, ray.get_runtime_context().get_node_id())
     return attempt(job, log)
 
 
@@ -83,6 +84,7 @@ class RayEngine:
         whereabouts = _Whereabouts.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
         ).remote()
+        ray.get(whereabouts.of.remote(""))  # it is there before the first job has something to say
         waiting: list[tuple[Job, tuple[Attempt, ...]]] = [(job, ()) for job in reversed(jobs)]
         running: dict[Any, tuple[Job, tuple[Attempt, ...]]] = {}
         try:

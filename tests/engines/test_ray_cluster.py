@@ -60,6 +60,7 @@ def test_a_node_that_is_killed_loses_no_finished_scene_and_repeats_the_one_that_
         assert time.monotonic() < until
         time.sleep(0.1)
     nodes = {process: parent_of(process) for process in (process_of(tmp_path, name) for name in "cd")}
+    assert len(set(nodes.values())) == 2, "a node with one core runs one scene at a time"
     cluster.remove_node(cluster.nodes[0], allow_graceful=False)
     for process, node in nodes.items():  # what ran there would end by itself some time after its node
         if not lives(node):
