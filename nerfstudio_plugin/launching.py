@@ -110,11 +110,11 @@ def _first_that_fails(processes: Sequence[BaseProcess]) -> tuple[str, int] | Non
     while living:
         multiprocessing.connection.wait([process.sentinel for process in living])
         # Each is asked once: one that ends while others are asked would else be waited for in vain.
-        ended = [(process, code) for process in living if (code := process.exitcode) is not None]
-        for process, code in ended:
+        codes = [process.exitcode for process in living]
+        for process, code in zip(living, codes):
             if code:
                 return process.name, code
-        living = [process for process in living if all(process is not other for other, _ in ended)]
+        living = [process for process, code in zip(living, codes) if code is None]
     return None
 
 

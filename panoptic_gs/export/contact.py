@@ -64,7 +64,6 @@ def parts_of(splats: Splats, objects: Sequence[PlacedObject], up: np.ndarray, co
     """The objects, and the pieces of stuff classes, as far as they are opaque and in their boxes."""
     means = splats.means.cpu().numpy().astype(np.float64)
     radius = splats.scales.median(dim=1).values.cpu().numpy()
-    level = _levels(splats, up)
     opaque = splats.opacities.cpu().numpy() >= _OPAQUE
     parts = []
     for entry in objects:
@@ -77,16 +76,17 @@ def parts_of(splats: Splats, objects: Sequence[PlacedObject], up: np.ndarray, co
             low, high = np.quantile(means[rows] @ up, [0.02, 0.95])
             reach = 2 * float(np.quantile(radius[rows], 0.95)) + contact
             parts.append(
-                Part(entry, box, means[some], radius[some], level[some], KDTree(means[rows]), radius[rows], reach,
-                     float(low), float(high))
+                Part(entry, box, means[some], radius[some], _levels(splats, some, up), KDTree(means[rows]), radius[rows],
+                     reach, float(low), float(high))
             )  # fmt: skip
     return parts
 
 
-def _levels(splats: Splats, up: np.ndarray) -> np.ndarray:
-    """How level each Gaussian lies ``[N]``, 0 … 1: the cosine between ``up`` and its normal; NaN for round ones."""
-    scales, order = splats.scales.cpu().sort(dim=1)
-    axes = rotation_from_quaternion(splats.quats.cpu())
+def _levels(splats: Splats, rows: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """How level Gaussians lie ``[M]``, 0 … 1: the cosine between ``up`` and their normals; NaN for round ones."""
+    chosen = torch.from_numpy(rows)
+    scales, order = splats.scales.cpu()[chosen].sort(dim=1)
+    axes = rotation_from_quaternion(splats.quats.cpu()[chosen])
     normal = axes.gather(2, order[:, None, :1].expand(-1, 3, 1))[..., 0]
     cosine = (normal @ torch.from_numpy(up).to(normal)).abs()
     return torch.where(scales[:, 0] < _FLAT * scales[:, 1], cosine, torch.nan).numpy()

@@ -103,9 +103,9 @@ def relate_objects(
             found.append(relation)
     held = {r.subject for r in found if r.relation in ("in", "hangs from")}
     attached = {r.subject for r in found if r.relation == "against"}
-    grounds = _floors(objects)
-    on = [choice for each in supports.values() if (choice := _carrier(each, held, attached, grounds)) is not None]
-    relations = _one_a_pair([*on, *_one_a_subject(found, on, objects)])
+    floors = {entry.id for entry in objects if is_floor(entry.object.category)}
+    on = [choice for each in supports.values() if (choice := _carrier(each, held, attached, floors)) is not None]
+    relations = _one_a_pair([*on, *_one_a_subject(found, on, objects, floors)])
     order = {entry.id: number for number, entry in enumerate(objects)}
     return sorted(relations, key=lambda r: sorted((order[r.subject], order[r.object])))
 
@@ -113,10 +113,10 @@ def relate_objects(
 _RANK = {"on": 0, "in": 1, "under": 2, "hangs from": 3, "against": 4, "next to": 5}
 
 
-def _carrier(supports: Sequence[_Support], held: Set[int], attached: Set[int], grounds: Set[int]) -> Relation | None:
+def _carrier(supports: Sequence[_Support], held: Set[int], attached: Set[int], floors: Set[int]) -> Relation | None:
     """What an object stands on, of all that it may stand on; ``held`` are those that something else holds.
 
-    What hovers and is ``attached`` to a wall, as a window over a chair, stands on one of the ``grounds`` or on nothing.
+    What hovers and is ``attached`` to a wall, as a window over a chair, stands on one of the ``floors`` or on nothing.
     """
     touched = [support for support in supports if not support.hovers]
     if touched:
@@ -124,15 +124,14 @@ def _carrier(supports: Sequence[_Support], held: Set[int], attached: Set[int], g
     subject = supports[0].relation.subject
     if subject in held:
         return None
-    hovering = [s.relation for s in supports if subject not in attached or s.relation.object in grounds]
+    hovering = [s.relation for s in supports if subject not in attached or s.relation.object in floors]
     return min(hovering, key=lambda r: r.distance, default=None)
 
 
 def _one_a_subject(
-    found: Sequence[Relation], on: Sequence[Relation], objects: Sequence[PlacedObject]
+    found: Sequence[Relation], on: Sequence[Relation], objects: Sequence[PlacedObject], floors: Set[int]
 ) -> Iterator[Relation]:
     """The relations but for ``on``, as far as they agree with it, and the closest one where there can be one alone."""
-    floors = _floors(objects)
     size = {entry.id: float(np.prod(entry.box.size)) for entry in objects}
     carried = {r.subject: r.object for r in on}
     rivals: dict[tuple[int, str], list[Relation]] = defaultdict(list)
@@ -150,10 +149,6 @@ def _one_a_subject(
             if relation.object != best.object:
                 continue
         yield relation
-
-
-def _floors(objects: Sequence[PlacedObject]) -> set[int]:
-    return {entry.id for entry in objects if is_floor(entry.object.category)}
 
 
 def _one_a_pair(relations: Iterable[Relation]) -> list[Relation]:
@@ -301,9 +296,7 @@ def _high_under(upper: Part, lower: Part, margin: float) -> float:
 
 def _covered(box: Box, under: Box, margin: float = 0.0) -> float:
     """The share of a box's ground plan over that of another, which is wider by a margin."""
-    steps = (np.arange(12) + 0.5) / 12 - 0.5
-    plan = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) * box.size[:2]
-    local = (box.center + plan @ box.axes[:, :2].T - under.center) @ under.axes[:, :2]
+    local = (_spots(box, [0, 1], 12) - under.center) @ under.axes[:, :2]
     return float((np.abs(local) <= 0.5 * under.size[:2] + margin).all(axis=1).mean())
 
 
@@ -314,9 +307,7 @@ def _at_a_side(sheet: Part, other: Part, contact: float) -> bool:
     wide = [1 - thin, 2]
     if _SHEET * box.size[thin] > box.size[wide].min():
         return False
-    steps = (np.arange(8) + 0.5) / 8 - 0.5
-    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) * box.size[wide]
-    if other.box.contains(box.center + grid @ box.axes[:, wide].T, contact).mean() < _INSIDE:
+    if other.box.contains(_spots(box, wide, 8), contact).mean() < _INSIDE:
         return False
     local = (other.points - box.center) @ box.axes
     off = local[(np.abs(local[:, wide]) <= box.size[wide]).all(axis=1), thin]
@@ -327,7 +318,11 @@ def _at_a_side(sheet: Part, other: Part, contact: float) -> bool:
 def _encloses(outer: Part, inner: Part) -> bool:
     if not outer.box.contains(inner.box.center[None])[0]:  # then at least half of it lies outside
         return False
-    steps = (np.arange(8) + 0.5) / 8 - 0.5
-    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3) * inner.box.size
-    inside = outer.box.contains(inner.box.center + grid @ inner.box.axes.T)
-    return bool(inside.mean() >= _INSIDE)
+    return bool(outer.box.contains(_spots(inner.box, [0, 1, 2], 8)).mean() >= _INSIDE)
+
+
+def _spots(box: Box, axes: Sequence[int], count: int) -> np.ndarray:
+    """Points ``[P, 3]`` all over a box, so many along each of some of its axes, in the middle of the others."""
+    steps = (np.arange(count) + 0.5) / count - 0.5
+    grid = np.stack(np.meshgrid(*[steps] * len(axes)), axis=-1).reshape(-1, len(axes)) * box.size[axes]
+    return box.center + grid @ box.axes[:, axes].T

@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from panoptic_gs.objects.flatness import flat_axis, sharp_ends
+from panoptic_gs.objects.quantiles import quantiles, sorted_quantiles
 
 _GAP = 0.1  # that connected parts may leave, as a share of the object's radius
 _MOST_CELLS = 200  # of the grid in which clusters are found, along the longest side
@@ -189,7 +190,7 @@ def _extent(values: np.ndarray, weights: np.ndarray, thin: float) -> tuple[float
     """
     order = np.argsort(values)
     values, weights = values[order], weights[order]
-    low, high = _sorted_quantiles(values, weights, np.array([_STRAY, 1 - _STRAY]))
+    low, high = sorted_quantiles(values, weights, np.array([_STRAY, 1 - _STRAY]))
     for _ in range(2):
         if not high - low > 1e-9 * (1 + abs(low)):
             break
@@ -215,10 +216,4 @@ def _sorted_histogram(
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
-    order = np.argsort(values)
-    return float(_sorted_quantiles(values[order], weights[order], np.array([share]))[0])
-
-
-def _sorted_quantiles(values: np.ndarray, weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    below = np.cumsum(weights) - 0.5 * weights
-    return np.interp(shares * weights.sum(), below, values)
+    return float(quantiles(values, weights, np.array([share]))[0])

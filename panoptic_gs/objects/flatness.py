@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import KDTree
 
+from panoptic_gs.objects.quantiles import quantiles
+
 _SAMPLE = 4000  # points that planes are fitted to
 _PATCHES = 400  # planes
 _PATCHES_OF = (0.04, 0.1, 0.2)  # of the points in each, and at least:
@@ -39,18 +41,13 @@ def flat_axis(local: np.ndarray, weights: np.ndarray) -> tuple[int, float] | Non
     local, weights = local[::step], weights[::step]
     if len(local) < _LEAST:
         return None
-    tree, spread = KDTree(local), None
+    tree = KDTree(local)
     at = np.unique(np.linspace(0, len(local) - 1, _PATCHES).astype(np.int64))
     for share in _PATCHES_OF:
         near = np.asarray(tree.query(local[at], max(_LEAST, int(share * len(local))))[1])
         found = _facing(local[near], weights[near], weights[at])
-        if found is None:
-            continue
-        if share > _PATCHES_OF[0]:
-            spread = _spread(local, weights) if spread is None else spread
-            if spread[found[0]] > _SHEET * np.delete(spread, found[0]).min():
-                return None
-        return found
+        if found is not None:
+            return found if share == _PATCHES_OF[0] or _is_sheet(local, weights, found[0]) else None
     return None
 
 
@@ -72,15 +69,11 @@ def _facing(points: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> tupl
     return axis, float(np.sqrt(np.median(variance[faces[:, axis], 0]).clip(0)))
 
 
-def _spread(local: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """How wide the middle two thirds of the points are along each axis ``[3]``."""
-    ends = []
-    for values in local.T:
-        order = np.argsort(values)
-        below = np.cumsum(weights[order])
-        at = np.searchsorted(below, np.array([1 / 6, 5 / 6]) * below[-1])
-        ends.append(np.diff(values[order][at.clip(max=len(values) - 1)])[0])
-    return np.array(ends)
+def _is_sheet(local: np.ndarray, weights: np.ndarray, axis: int) -> bool:
+    """Whether the middle two thirds of the points are much less wide along an axis than along both others."""
+    middle = np.array([1 / 6, 5 / 6])
+    width = np.array([np.ptp(quantiles(values, weights, middle)) for values in local.T])
+    return bool(width[axis] <= _SHEET * np.delete(width, axis).min())
 
 
 def sharp_ends(values: np.ndarray, weights: np.ndarray, ends: tuple[float, float], blur: float) -> tuple[float, float]:

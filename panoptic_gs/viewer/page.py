@@ -256,8 +256,9 @@ class Page:
         if self.session.restored and self.session.history.unsaved:
             self.tell(client, "Unsaved edits", f"{self.session.restored} Undo takes them back; Save keeps them.")
 
-    def _brush(self, client: Any, point: np.ndarray | None) -> None:
+    def _brush(self, client: Any, origin: np.ndarray, direction: np.ndarray, fov: float) -> None:
         with self.change(client) as session:
+            point = session.pick_point(origin, direction, fov)
             row = session.table.get(session.look.selected)
             if point is not None and row is not None and self.brush_use is not None:
                 session.edit(
@@ -287,7 +288,7 @@ class Page:
             return
         if self.brush_use is not None and self.session.look.selected:
             if not self.brush_lasso:
-                self._brush(client, self.session.pick_point(origin, direction, fov))
+                self._brush(client, origin, direction, fov)
             return
         with self.change(client) as session:
             found = session.pick(origin, direction, fov)
