@@ -76,8 +76,8 @@ def parts_of(splats: Splats, objects: Sequence[PlacedObject], up: np.ndarray, co
             low, high = np.quantile(means[rows] @ up, [0.02, 0.95])
             reach = 2 * float(np.quantile(radius[rows], 0.95)) + contact
             parts.append(
-                Part(entry, box, means[some], radius[some], _levels(splats, some, up), KDTree(means[rows]), radius[rows],
-                     reach, float(low), float(high))
+                Part(entry, box, means[some], radius[some], _levels(splats, some, up), KDTree(means[rows]),
+                     radius[rows], reach, float(low), float(high))
             )  # fmt: skip
     return parts
 
